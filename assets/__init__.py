@@ -1,0 +1,1 @@
+"""The Dagster assets and the command line: thin shells over `pipelines`."""

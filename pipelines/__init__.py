@@ -1,0 +1,1 @@
+"""The stages that carry an add-on result from Twilio to the warehouse, one file a stage."""

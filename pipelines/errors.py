@@ -1,0 +1,92 @@
+"""Every error of this project, as one tree named for what the operator does next.
+
+    ExportError
+    +-- FixConfiguration            change a setting or credential, then run again (exit code 2)
+    +-- SourceError                 Twilio did not give what was asked for; run again later (exit code 5)
+    |   +-- SourceUnavailable       the time budget ran out on network errors, 429 or 5xx
+    |   +-- SourceRefused           a 4xx that a retry does not change (404 after its one retry, 400, ...)
+    |   +-- SourceUntrusted         the reply breaks the protocol: foreign host, page loop, truncated or encoded body
+    +-- IncompleteExport            the run ended, but something asked for could not be landed (exit code 4 or 5)
+    +-- VerificationMismatch        what is stored differs from what was received (exit code 4)
+    +-- WarehouseError ...          see `warehouse.errors` (exit code 6)
+
+Each message is one clear sentence and ends with the SID, HTTP status, Twilio code and request id where known.
+No message carries a token, a signed URL or content.
+"""
+
+from warehouse.errors import CommitRace, ExportError, FixWarehouse, RepairWarehouse, WarehouseError
+
+__all__ = [
+    "CommitRace",
+    "ExportError",
+    "FixConfiguration",
+    "FixWarehouse",
+    "IncompleteExport",
+    "RepairWarehouse",
+    "SourceError",
+    "SourceRefused",
+    "SourceUnavailable",
+    "SourceUntrusted",
+    "VerificationMismatch",
+    "WarehouseError",
+]
+
+
+class FixConfiguration(ExportError):
+    """A setting or credential is missing or wrong."""
+
+
+class SourceError(ExportError):
+    """Twilio did not give what was asked for.
+
+    Attributes:
+        status: HTTP status of the last reply, None when there was none.
+        code: Twilio's error code, None when the reply carried none.
+        request_id: value of the `Twilio-Request-Id` header, None when absent.
+    """
+
+    def __init__(
+        self,
+        sentence: str,
+        *,
+        status: int | None = None,
+        code: int | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        self.status = status
+        self.code = code
+        self.request_id = request_id
+        facts = [
+            f"{name} {value}"
+            for name, value in (("HTTP", status), ("Twilio code", code), ("request", request_id))
+            if value is not None
+        ]
+        super().__init__(f"{sentence} ({', '.join(facts)})" if facts else sentence)
+
+
+class SourceUnavailable(SourceError):
+    """Network errors, 429 or 5xx went on until the time budget was spent."""
+
+
+class SourceRefused(SourceError):
+    """A 4xx reply that a retry does not change."""
+
+
+class SourceUntrusted(SourceError):
+    """A reply that breaks the protocol and is therefore not followed or not stored."""
+
+
+class IncompleteExport(ExportError):
+    """The run ended and kept what it sealed, but something asked for is not landed.
+
+    Attributes:
+        again: True when running again can still land it (exit code 5); False when somebody must look (4).
+    """
+
+    def __init__(self, sentence: str, *, again: bool) -> None:
+        self.again = again
+        super().__init__(sentence)
+
+
+class VerificationMismatch(ExportError):
+    """What is stored differs from what was received."""

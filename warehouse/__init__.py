@@ -1,0 +1,1 @@
+"""Where exported data lives: the Parquet archive, its commits, and the published DuckDB file."""

@@ -1,0 +1,120 @@
+"""Numbered commits: each names every live file of every table, so one number is one consistent state.
+
+A commit file is created only if its number is free (`link` of a finished file), which makes two processes
+landing at once safe: the loser reads the winner's commit, merges again and takes the next number.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from warehouse.errors import CommitRace, RepairWarehouse
+from warehouse.files import Access, sync_folder, unnamed
+from warehouse.schema import TABLES
+
+FOLDER = "_commits"
+
+
+@dataclass(frozen=True, slots=True)
+class LiveFile:
+    """One sealed Parquet file: path relative to the root, rows, bytes, and SHA-256 (hex) of the file."""
+
+    path: str
+    rows: int
+    bytes: int
+    sha256: str
+
+    @property
+    def folder(self) -> str:
+        """The partition folder, e.g. `completed_date=2026-11-20`; empty for a table without partitions."""
+        parts = self.path.split("/")
+        return parts[1] if len(parts) == 3 else ""
+
+
+Files = Mapping[str, LiveFile]
+"""Live files of one table by path."""
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """One consistent state of all tables."""
+
+    number: int
+    at: datetime
+    run_id: str
+    tables: Mapping[str, Files]
+
+    def rows(self, table: str) -> int:
+        """Rows of one table."""
+        return sum(file.rows for file in self.tables[table].values())
+
+
+EMPTY = Commit(0, datetime(1970, 1, 1, tzinfo=UTC), "", {name: {} for name in TABLES})
+
+
+def commit_path(root: Path, number: int) -> Path:
+    """Where commit `number` is stored."""
+    return root / FOLDER / f"{number:012d}.json"
+
+
+def numbers(root: Path) -> list[int]:
+    """The commits there are, ascending."""
+    try:
+        names = os.listdir(root / FOLDER)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return sorted(int(name[:12]) for name in names if len(name) == 17 and name.endswith(".json") and name[0] != ".")
+
+
+def head(root: Path) -> Commit:
+    """The newest commit, or EMPTY."""
+    found = numbers(root)
+    return load(root, found[-1]) if found else EMPTY
+
+
+def load(root: Path, number: int) -> Commit:
+    """Read one commit.
+
+    Raises:
+        RepairWarehouse: the commit file is not readable as one.
+    """
+    path = commit_path(root, number)
+    try:
+        body = json.loads(path.read_bytes())
+        tables = {
+            name: {p: LiveFile(p, f["rows"], f["bytes"], f["sha256"]) for p, f in body["tables"].get(name, {}).items()}
+            for name in {**EMPTY.tables, **body["tables"]}
+        }
+        return Commit(body["commit"], datetime.fromisoformat(body["at"]), body["run_id"], tables)
+    except (ValueError, KeyError, TypeError) as error:
+        raise RepairWarehouse(f"Commit file {path} is damaged; restore it from a backup.") from error
+
+
+def save(root: Path, commit: Commit, access: Access) -> None:
+    """Make `commit` durable under its number.
+
+    Raises:
+        CommitRace: another process has taken the number.
+    """
+    body = {
+        "commit": commit.number,
+        "at": commit.at.isoformat(),
+        "run_id": commit.run_id,
+        "tables": {
+            name: {f.path: {"rows": f.rows, "bytes": f.bytes, "sha256": f.sha256} for f in files.values()}
+            for name, files in commit.tables.items()
+        },
+    }
+    path = commit_path(root, commit.number)
+    with unnamed(path.parent, access) as (stream, name):
+        stream.write(json.dumps(body, separators=(",", ":")).encode())
+        stream.flush()
+        os.fsync(stream.fileno())
+        try:
+            os.link(name, path)  # put-if-absent: fails when the number is taken
+        except FileExistsError as error:
+            raise CommitRace(f"Commit {commit.number} was taken by another process; run again.") from error
+    sync_folder(path.parent)

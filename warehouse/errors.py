@@ -1,0 +1,31 @@
+"""The root of the error tree, and the branch that storage raises.
+
+    ExportError                     everything this project raises on purpose
+    +-- WarehouseError              storage could not do what was asked (exit code 6)
+    |   +-- FixWarehouse            the operator must make the root usable: path, permission, space
+    |   +-- RepairWarehouse         landed files are missing or damaged: run `verify`, then `rebuild` or re-export
+    |   +-- CommitRace              another process took the commit number too often: run again
+    +-- (the other branches: see `pipelines.errors`)
+
+Messages are one clear sentence. They carry paths, SIDs and counts, never a secret, a signed URL or content.
+"""
+
+
+class ExportError(Exception):
+    """Base of all errors this project raises on purpose."""
+
+
+class WarehouseError(ExportError):
+    """Storage could not do what was asked; nothing landed before is harmed."""
+
+
+class FixWarehouse(WarehouseError):
+    """The destination folder is not usable: wrong path, missing permission, no space."""
+
+
+class RepairWarehouse(WarehouseError):
+    """A landed file is missing or damaged."""
+
+
+class CommitRace(WarehouseError):
+    """Other processes committed first too many times in a row; running again settles it."""

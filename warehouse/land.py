@@ -1,0 +1,372 @@
+"""Land: merge a batch of rows into the archive as one commit.
+
+Promises: a row or content that is landed is never removed or blanked, whatever the batch holds; a row is
+applied only if it says something new; two processes landing at once both succeed; a kill at any point leaves
+the state before or after, never between. Costs grow with the batch and the files it touches, plus one read of
+the key columns.
+"""
+
+import hashlib
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from warehouse.archive import Archive, by_day, memory_database
+from warehouse.commits import Commit, Files, LiveFile
+from warehouse.errors import CommitRace, RepairWarehouse
+from warehouse.schema import (
+    ADD_ON_PAYLOADS,
+    ADD_ON_RESULTS,
+    CONTENTS,
+    LOADS,
+    QUARANTINE,
+    RECORDINGS,
+    Column,
+    Table,
+)
+
+ATTEMPTS = 50
+"""Commit races lost in a row before giving up; each loss means that another process succeeded."""
+
+Batch = Mapping[str, pa.Table]
+"""Rows by table name, in the schemas of `warehouse.schema`; tables may be missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What one landing did. `load_id` is None when there was nothing new."""
+
+    load_id: str | None
+    commit: int
+    added: Mapping[str, int] = field(default_factory=dict)
+    changed: Mapping[str, int] = field(default_factory=dict)
+    content_bytes: int = 0
+
+
+@dataclass(slots=True)
+class _Change:
+    """Files to add and to drop for one table, and what that means."""
+
+    add: list[LiveFile] = field(default_factory=list)
+    drop: list[LiveFile] = field(default_factory=list)
+    added: int = 0
+    changed: int = 0
+
+
+def land(archive: Archive, batch: Batch, *, run_id: str, now: datetime) -> Load:
+    """Land `batch` and return what changed; on return everything in it is durable.
+
+    Raises:
+        FixWarehouse: the root cannot be written; nothing of the batch is landed.
+        RepairWarehouse: a live file cannot be read, or a row would be lost; nothing is landed.
+        CommitRace: other processes committed first 50 times in a row.
+    """
+    load_id = f"{now:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
+    for _ in range(ATTEMPTS):
+        try:
+            return _Landing(archive, archive.head(), load_id=load_id, run_id=run_id, now=now).land(batch)
+        except CommitRace:
+            continue
+        except duckdb.IOException as error:
+            raise RepairWarehouse(
+                f"A live file under {archive.root} cannot be read; run `addon-export verify` to see which."
+            ) from error
+    raise CommitRace(f"Other processes committed to {archive.root} first {ATTEMPTS} times in a row; run again.")
+
+
+class _Landing:
+    """One attempt to land a batch on top of one commit."""
+
+    def __init__(self, archive: Archive, head: Commit, *, load_id: str, run_id: str, now: datetime) -> None:
+        self.archive, self.head, self.load_id, self.run_id, self.now = archive, head, load_id, run_id, now
+
+    def land(self, batch: Batch) -> Load:
+        quarantine = [batch[QUARANTINE.name]] if QUARANTINE.name in batch else []
+        contents = batch.get(CONTENTS.name, CONTENTS.empty())
+        changes: dict[str, _Change] = {}
+        with memory_database() as db:
+            changes[RECORDINGS.name] = self._merge(db, RECORDINGS, batch.get(RECORDINGS.name, RECORDINGS.empty()))
+            changes[ADD_ON_RESULTS.name] = self._merge(
+                db, ADD_ON_RESULTS, batch.get(ADD_ON_RESULTS.name, ADD_ON_RESULTS.empty())
+            )
+            payloads = self._payloads_of_moved_results(db, batch.get(ADD_ON_PAYLOADS.name, ADD_ON_PAYLOADS.empty()))
+            changes[ADD_ON_PAYLOADS.name] = self._merge(db, ADD_ON_PAYLOADS, payloads)
+            quarantine.append(self._content_conflicts(db, contents))
+            changes[CONTENTS.name] = self._append(db, CONTENTS, contents)
+            self._move_contents(db, changes[CONTENTS.name])
+            content_bytes = self._content_bytes
+            changes[QUARANTINE.name] = self._append(db, QUARANTINE, pa.concat_tables(quarantine))
+            if not any(change.add for change in changes.values()):
+                return Load(None, self.head.number)
+            changes[LOADS.name] = self._append(db, LOADS, self._load_row(changes, content_bytes))
+        commit = self.archive.commit(
+            self.head,
+            drop=[file for change in changes.values() for file in change.drop],
+            add=[file for change in changes.values() for file in change.add],
+            at=self.now,
+            run_id=self.run_id,
+        )
+        return Load(
+            self.load_id,
+            commit.number,
+            {name: change.added for name, change in changes.items()},
+            {name: change.changed for name, change in changes.items()},
+            content_bytes,
+        )
+
+    # -- tables whose rows change ---------------------------------------------------------------------
+
+    def _merge(self, db: duckdb.DuckDBPyConnection, table: Table, source: pa.Table) -> _Change:
+        """Merge observed rows; leaves `<table>_merged` (rows to write) for the steps that follow."""
+        live, key, part = self.head.tables[table.name], table.key, table.partition
+        merged, old = f"{table.name}_merged", f"{table.name}_old"
+        db.register("source", source)
+        db.execute(
+            f"CREATE TEMP TABLE {table.name}_seen AS SELECT * FROM source "
+            f"QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY observed_at DESC) = 1"
+        )
+        hits = self._files_holding(db, table, live, keys=f"SELECT {key} FROM {table.name}_seen")
+        db.execute(
+            f"CREATE TEMP TABLE {old} AS SELECT * FROM {self.archive.relation(table, hits, filename=True)} "
+            f"SEMI JOIN {table.name}_seen USING ({key})"
+        )
+        values = {column.name: _merge_sql(table, column, self.load_id) for column in table.columns}
+        selected = ", ".join(f"{value} AS {name}" for name, value in values.items())
+        differs = " OR ".join(
+            f"({values[c.name]}) IS DISTINCT FROM o.{c.name}" for c in table.columns if c.is_change and c.name != key
+        )
+        db.execute(
+            f"CREATE TEMP TABLE {merged} AS SELECT {selected}, o.{key} IS NULL AS is_new, o.filename AS old_file, "
+            f"o.{part} AS old_day FROM {table.name}_seen s LEFT JOIN {old} o ON s.{key} = o.{key} "
+            f"WHERE o.{key} IS NULL OR {differs}"
+        )
+        db.unregister("source")
+        change = _Change()
+        change.added, change.changed = db.execute(
+            f"SELECT count(*) FILTER (is_new), count(*) FILTER (NOT is_new) FROM {merged}"
+        ).fetchall()[0]
+        dropped = {row[0] for row in db.execute(f"SELECT DISTINCT old_file FROM {merged}").fetchall() if row[0]}
+        change.drop = [live[self._relative(path)] for path in sorted(dropped)]
+        self._write_days(db, table, change)
+        self._nothing_vanished(table, change)
+        return change
+
+    def _write_days(self, db: duckdb.DuckDBPyConnection, table: Table, change: _Change) -> None:
+        """One new file for each touched day: its merged rows plus the untouched rows of files being replaced."""
+        key, part, merged = table.key, table.partition, f"{table.name}_merged"
+        columns = ", ".join(table.names)
+        days = {row[0] for row in db.execute(f"SELECT DISTINCT {part} FROM {merged}").fetchall()}
+        by_folder: dict[date | None, list[str]] = {day: [] for day in days}
+        for file in change.drop:
+            by_folder.setdefault(_day(file), []).append(file.path)
+        for day, files in by_folder.items():
+            rows = db.sql(
+                f"SELECT {columns} FROM (SELECT {columns} FROM {merged} WHERE {part} IS NOT DISTINCT FROM $day "
+                f"UNION ALL SELECT {columns} FROM {self.archive.relation(table, files)} old "
+                f"ANTI JOIN {merged} m USING ({key})) ORDER BY {key}",
+                params={"day": day},
+            ).to_arrow_table()
+            if rows.num_rows:
+                change.add.append(self.archive.seal(table, day, rows.cast(table.schema).to_batches()))
+
+    def _payloads_of_moved_results(self, db: duckdb.DuckDBPyConnection, source: pa.Table) -> pa.Table:
+        """Rows of `source`, plus the landed payloads of results whose day has just become known or changed."""
+        moved = f"SELECT sid, completed_date FROM {ADD_ON_RESULTS.name}_merged WHERE NOT is_new " + (
+            "AND completed_date IS DISTINCT FROM old_day"
+        )
+        if not db.execute(f"SELECT count(*) FROM ({moved})").fetchall()[0][0]:
+            return source
+        live = self.archive.relation(ADD_ON_PAYLOADS, self.head.tables[ADD_ON_PAYLOADS.name])
+        db.register("given", source)
+        rows = db.sql(
+            f"SELECT p.* REPLACE (m.completed_date AS completed_date, $now AS observed_at) FROM {live} p "
+            f"JOIN ({moved}) m ON p.add_on_result_sid = m.sid WHERE p.sid NOT IN (SELECT sid FROM given)",
+            params={"now": self.now},
+        ).to_arrow_table()
+        db.unregister("given")
+        return pa.concat_tables([source, rows.cast(ADD_ON_PAYLOADS.schema)])
+
+    # -- tables whose rows are only added -------------------------------------------------------------
+
+    def _append(self, db: duckdb.DuckDBPyConnection, table: Table, source: pa.Table) -> _Change:
+        """Add the rows whose key is not landed; the first of two equal keys in `source` wins."""
+        change = _Change()
+        if not source.num_rows:
+            return change
+        db.register("source", source.select([table.key]))
+        live = self.archive.relation(table, self.head.tables[table.name])
+        landed = db.execute(f"SELECT {table.key} FROM {live} SEMI JOIN source USING ({table.key})").fetchall()
+        db.unregister("source")
+        known = {row[0] for row in landed}
+        fresh = []
+        for position, value in enumerate(source[table.key].to_pylist()):
+            if value not in known:
+                known.add(value)
+                fresh.append(position)
+        rows = source if len(fresh) == source.num_rows else source.take(pa.array(fresh, pa.int64()))
+        for day, part in by_day(table, rows).items():
+            change.add.append(self.archive.seal(table, day, part.to_batches(max_chunksize=256)))
+        change.added = rows.num_rows
+        if table is CONTENTS:
+            self._content_bytes = pc.sum(pc.binary_length(rows["content"])).as_py() or 0
+        self._nothing_vanished(table, change)
+        return change
+
+    _content_bytes = 0
+
+    def _move_contents(self, db: duckdb.DuckDBPyConnection, change: _Change) -> None:
+        """Rewrite landed contents whose payload has just moved to another day."""
+        rows = db.execute(
+            f"SELECT sid, completed_date FROM {ADD_ON_PAYLOADS.name}_merged "
+            "WHERE NOT is_new AND completed_date IS DISTINCT FROM old_day"
+        ).fetchall()
+        days: dict[str, date | None] = dict(rows)
+        if not days:
+            return
+        live = self.head.tables[CONTENTS.name]
+        db.register("moved", pa.table({"payload_sid": list(days)}))
+        for path in self._files_holding(db, CONTENTS, live, keys="SELECT payload_sid FROM moved"):
+            file = live[path]
+            rewritten = self._rewrite_contents(file, days)
+            change.drop.append(file)
+            change.add.extend(rewritten)
+        db.unregister("moved")
+        self._nothing_vanished(CONTENTS, change)
+
+    def _rewrite_contents(self, file: LiveFile, days: Mapping[str, date | None]) -> list[LiveFile]:
+        """The rows of one contents file, split between its own day and the days its payloads moved to."""
+        table = pq.read_table(
+            self.archive.root / file.path, partitioning=None, page_checksum_verification=True
+        )
+        home = _day(file)
+        target = [days.get(sid, home) for sid in table["payload_sid"].to_pylist()]
+        whole = table.append_column(CONTENTS.partition, pa.array(target, pa.date32()))
+        return [
+            self.archive.seal(CONTENTS, day, part.to_batches(max_chunksize=256))
+            for day, part in by_day(CONTENTS, whole).items()
+        ]
+
+    def _content_conflicts(self, db: duckdb.DuckDBPyConnection, contents: pa.Table) -> pa.Table:
+        """Quarantine rows for contents that differ from what is landed under the same payload SID."""
+        rows = db.execute(
+            f"SELECT s.sid, s.add_on_result_sid, s.account_sid FROM {ADD_ON_PAYLOADS.name}_seen s "
+            f"JOIN {ADD_ON_PAYLOADS.name}_old o USING (sid) WHERE s.content_sha256 <> o.content_sha256"
+        ).fetchall()
+        if not rows:
+            return QUARANTINE.empty()
+        bytes_of = dict(zip(contents["payload_sid"].to_pylist(), contents["content"].to_pylist(), strict=True))
+        return quarantine_rows(
+            [
+                QuarantineRow("content", sid, parent, account, "The content differs from the one landed before.", raw)
+                for sid, parent, account in rows
+                if (raw := bytes_of.get(sid)) is not None
+            ],
+            now=self.now,
+        )
+
+    # -- shared ---------------------------------------------------------------------------------------
+
+    def _files_holding(
+        self, db: duckdb.DuckDBPyConnection, table: Table, live: Files, *, keys: str
+    ) -> list[str]:
+        """Paths of the live files that hold any of `keys`, wherever the row lives now."""
+        relation = self.archive.relation(table, live, filename=True)
+        found = db.execute(
+            f"SELECT DISTINCT filename FROM {relation} r WHERE r.{table.key} IN ({keys})"
+        ).fetchall()
+        return sorted(self._relative(row[0]) for row in found)
+
+    def _relative(self, path: str) -> str:
+        return path[len(str(self.archive.root)) + 1 :]
+
+    def _nothing_vanished(self, table: Table, change: _Change) -> None:
+        before, after = (sum(file.rows for file in files) for files in (change.drop, change.add))
+        if after != before + change.added:
+            raise RepairWarehouse(
+                f"Landing into {table.name} would turn {before} + {change.added} rows into {after}; nothing was landed."
+            )
+
+    def _load_row(self, changes: Mapping[str, _Change], content_bytes: int) -> pa.Table:
+        touched = {name: change.added + change.changed for name, change in changes.items()}
+        row = {
+            "load_id": self.load_id,
+            "run_id": self.run_id,
+            "loaded_at": self.now,
+            "content_bytes": content_bytes,
+            **{name: touched[name] for name in touched if name in LOADS.names},
+        }
+        return pa.Table.from_pylist([row], schema=LOADS.schema)
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantineRow:
+    """One piece of input that could not be landed as it should."""
+
+    kind: str
+    sid: str | None
+    parent_sid: str | None
+    account_sid: str | None
+    reason: str
+    raw: bytes | None
+
+
+def quarantine_rows(rows: Sequence[QuarantineRow], *, now: datetime) -> pa.Table:
+    """Rows of the `quarantine` table; equal input gets an equal id, so it is kept once."""
+    return pa.Table.from_pylist(
+        [
+            {
+                "quarantine_id": _fingerprint(row),
+                "kind": row.kind,
+                "sid": row.sid,
+                "parent_sid": row.parent_sid,
+                "account_sid": row.account_sid,
+                "reason": row.reason,
+                "raw": row.raw,
+                "quarantined_at": now,
+            }
+            for row in rows
+        ],
+        schema=QUARANTINE.schema,
+    )
+
+
+def _fingerprint(row: QuarantineRow) -> str:
+    digest = hashlib.sha256()
+    for part in (row.kind, row.sid, row.parent_sid, row.account_sid, row.reason, row.raw):
+        data = part if isinstance(part, bytes) else (part or "").encode("utf-8", "surrogatepass")
+        digest.update(len(data).to_bytes(8, "big") + data)
+    return digest.hexdigest()
+
+
+def _merge_sql(table: Table, column: Column, load_id: str) -> str:
+    """SQL for one column's value after merging the seen row `s` into the landed row `o` (null when new)."""
+    name = column.name
+    if name == table.key:
+        return f"s.{name}"
+    match column.merge:
+        case "latest":
+            later = f"o.{table.key} IS NULL OR s.observed_at >= o.observed_at"
+            return f"CASE WHEN {later} THEN coalesce(s.{name}, o.{name}) ELSE coalesce(o.{name}, s.{name}) END"
+        case "first":
+            return f"coalesce(o.{name}, s.{name})"
+        case "most":
+            return f"greatest(o.{name}, s.{name})"
+        case "load":
+            return f"'{load_id}'"
+        case "day":
+            source = next(c for c in table.columns if c.name == column.day_of)
+            return f"CAST(({_merge_sql(table, source, load_id)}) AT TIME ZONE 'UTC' AS DATE)"
+
+
+def _day(file: LiveFile) -> date | None:
+    """The partition day of a live file."""
+    value = file.folder.partition("=")[2]
+    return None if value.startswith("__") else date.fromisoformat(value)
+
+
