@@ -62,7 +62,13 @@ class Archive:
         return file
 
     def commit(
-        self, before: Commit, *, drop: Collection[LiveFile], add: Collection[LiveFile], at: datetime, run_id: str
+        self,
+        before: Commit,
+        *,
+        drop: Collection[LiveFile],
+        add: Collection[LiveFile],
+        at: datetime,
+        run_id: str,
     ) -> Commit:
         """Make a new state durable: `before` without `drop`, with `add`.
 
@@ -96,7 +102,7 @@ class Archive:
         hive = "hive_partitioning = false"
         if table.partition is not None:
             hive = f"hive_partitioning = true, hive_types = {{'{table.partition}': DATE}}"
-        columns = ", ".join(f"{c.name}::JSON AS {c.name}" if c.json else c.name for c in table.columns)
+        columns = ", ".join(f"TRY_CAST({c.name} AS JSON) AS {c.name}" if c.json else c.name for c in table.columns)
         return (
             f"(SELECT {columns}{', filename' if filename else ''} "
             f"FROM read_parquet([{listed}], union_by_name = true, filename = true, {hive}))"
@@ -197,4 +203,3 @@ def _write_parquet(stream: object, table: Table, batches: Iterable[pa.RecordBatc
         if group or not rows:
             writer.write_table(pa.Table.from_batches(group, schema=None if group else schema).cast(schema))
     return rows
-

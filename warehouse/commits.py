@@ -63,7 +63,7 @@ def commit_path(root: Path, number: int) -> Path:
 def numbers(root: Path) -> list[int]:
     """The commits there are, ascending."""
     try:
-        names = os.listdir(root / FOLDER)
+        names = [path.name for path in (root / FOLDER).iterdir()]
     except (FileNotFoundError, NotADirectoryError):
         return []
     return sorted(int(name[:12]) for name in names if len(name) == 17 and name.endswith(".json") and name[0] != ".")

@@ -12,8 +12,8 @@ import os
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import BufferedRandom
 from pathlib import Path
-from typing import BinaryIO
 
 from warehouse.errors import FixWarehouse
 
@@ -70,7 +70,7 @@ def sync_folder(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def unnamed(folder: Path, access: Access) -> Iterator[tuple[BinaryIO, Path]]:
+def unnamed(folder: Path, access: Access) -> Iterator[tuple[BufferedRandom, Path]]:
     """A new dot-named file in `folder`, synced when the block ends; the caller renames or links it.
 
     The file is removed if the block fails, and if it still has its dot-name afterwards.
@@ -85,7 +85,7 @@ def unnamed(folder: Path, access: Access) -> Iterator[tuple[BinaryIO, Path]]:
         path.unlink(missing_ok=True)
 
 
-def sync_and_hash(stream: BinaryIO) -> str:
+def sync_and_hash(stream: BufferedRandom) -> str:
     """Flush and sync `stream`, then return the SHA-256 (hex) of what the file now holds, read back from it."""
     stream.flush()
     os.fsync(stream.fileno())

@@ -241,9 +241,7 @@ class _Landing:
 
     def _rewrite_contents(self, file: LiveFile, days: Mapping[str, date | None]) -> list[LiveFile]:
         """The rows of one contents file, split between its own day and the days its payloads moved to."""
-        table = pq.read_table(
-            self.archive.root / file.path, partitioning=None, page_checksum_verification=True
-        )
+        table = pq.read_table(self.archive.root / file.path, partitioning=None, page_checksum_verification=True)
         home = _day(file)
         target = [days.get(sid, home) for sid in table["payload_sid"].to_pylist()]
         whole = table.append_column(CONTENTS.partition, pa.array(target, pa.date32()))
@@ -272,14 +270,10 @@ class _Landing:
 
     # -- shared ---------------------------------------------------------------------------------------
 
-    def _files_holding(
-        self, db: duckdb.DuckDBPyConnection, table: Table, live: Files, *, keys: str
-    ) -> list[str]:
+    def _files_holding(self, db: duckdb.DuckDBPyConnection, table: Table, live: Files, *, keys: str) -> list[str]:
         """Paths of the live files that hold any of `keys`, wherever the row lives now."""
         relation = self.archive.relation(table, live, filename=True)
-        found = db.execute(
-            f"SELECT DISTINCT filename FROM {relation} r WHERE r.{table.key} IN ({keys})"
-        ).fetchall()
+        found = db.execute(f"SELECT DISTINCT filename FROM {relation} r WHERE r.{table.key} IN ({keys})").fetchall()
         return sorted(self._relative(row[0]) for row in found)
 
     def _relative(self, path: str) -> str:
@@ -368,5 +362,3 @@ def _day(file: LiveFile) -> date | None:
     """The partition day of a live file."""
     value = file.folder.partition("=")[2]
     return None if value.startswith("__") else date.fromisoformat(value)
-
-

@@ -78,9 +78,7 @@ def publish(archive: Archive, destination: Destination, *, now: datetime, afresh
             return after
         temporary = archive.root / f".{uuid.uuid4().hex}.duckdb.tmp"
         try:
-            if destination == "parquet":
-                _build(archive, head, temporary, destination, now=now)
-            elif afresh or not _refresh(archive, before, head, temporary, now=now):
+            if destination == "parquet" or afresh or not _refresh(archive, before, head, temporary, now=now):
                 _build(archive, head, temporary, destination, now=now)
             _swap(archive, temporary, target)
         except (duckdb.IOException, FileNotFoundError, pa.ArrowInvalid) as error:
@@ -129,7 +127,7 @@ def _swap(archive: Archive, temporary: Path, target: Path) -> None:
 
 @contextlib.contextmanager
 def _database(path: Path, destination: Destination) -> Iterator[duckdb.DuckDBPyConnection]:
-    config = {
+    config: dict[str, str | bool | int | float | list[str]] = {
         "storage_compatibility_version": STORAGE_VERSION[destination],
         "memory_limit": DUCKDB_MEMORY,
         "threads": "1",
@@ -141,9 +139,7 @@ def _database(path: Path, destination: Destination) -> Iterator[duckdb.DuckDBPyC
         yield db
 
 
-def _build(
-    archive: Archive, head: Commit, path: Path, destination: Destination, *, now: datetime
-) -> None:
+def _build(archive: Archive, head: Commit, path: Path, destination: Destination, *, now: datetime) -> None:
     """The whole file from nothing."""
     with _database(path, destination) as db:
         db.execute(
@@ -191,17 +187,14 @@ def _refresh(archive: Archive, before: Published | None, head: Commit, path: Pat
     return True
 
 
-def _refresh_table(
-    archive: Archive, db: duckdb.DuckDBPyConnection, table: Table, base: Commit, head: Commit
-) -> None:
+def _refresh_table(archive: Archive, db: duckdb.DuckDBPyConnection, table: Table, base: Commit, head: Commit) -> None:
     """Replace the rows that differ between two commits."""
     old, new = base.tables[table.name], head.tables[table.name]
     added, removed = new.keys() - old.keys(), old.keys() - new.keys()
     if not added and not removed:
         return
     version = "completed_date" if table is CONTENTS else "load_id" if "load_id" in table.names else table.key
-    wanted = [c for c in dict.fromkeys([table.key, version])]
-    names = ", ".join(wanted)
+    names = ", ".join(dict.fromkeys([table.key, version]))
     for name, files in (("added", added), ("removed", removed)):
         db.execute(f"CREATE TEMP TABLE {name} AS SELECT {names} FROM {archive.relation(table, files)}")
     db.execute(
@@ -245,9 +238,7 @@ def _finish(db: duckdb.DuckDBPyConnection, head: Commit, destination: Destinatio
         parts = parts or [f"{empty} NULL::BOOLEAN AS is_text WHERE false"]
         db.execute(views.contents_view("(" + " UNION ALL ".join(parts) + ")"))
     db.execute("DELETE FROM _commit")
-    db.execute(
-        "INSERT INTO _commit VALUES (?, ?, ?, ?, ?)", [head.number, head.at, now, destination, LAYOUT]
-    )
+    db.execute("INSERT INTO _commit VALUES (?, ?, ?, ?, ?)", [head.number, head.at, now, destination, LAYOUT])
     for statement in (views.TRANSCRIPTS, views.RETENTION, *views.comments(destination)):
         db.execute(statement)
     db.execute("CHECKPOINT")
@@ -261,9 +252,7 @@ def _parts(db: duckdb.DuckDBPyConnection) -> list[str]:
     return sorted(row[0] for row in rows)
 
 
-def _read_contents(
-    archive: Archive, files: Iterable[str], *, only: pa.Array | None = None
-) -> Iterator[pa.Table]:
+def _read_contents(archive: Archive, files: Iterable[str], *, only: pa.Array | None = None) -> Iterator[pa.Table]:
     """Rows of contents files in slices of a few MB, with their partition day."""
     for path in sorted(files):
         day = path.split("/")[1].partition("=")[2]

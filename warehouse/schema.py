@@ -56,9 +56,7 @@ class Table:
     @property
     def schema(self) -> pa.Schema:
         """Arrow schema of a batch of rows, partition column included, descriptions as field metadata."""
-        return pa.schema(
-            [pa.field(c.name, c.type, metadata={"description": c.description}) for c in self.columns]
-        )
+        return pa.schema([pa.field(c.name, c.type, metadata={"description": c.description}) for c in self.columns])
 
     @property
     def file_schema(self) -> pa.Schema:
@@ -170,7 +168,11 @@ ADD_ON_RESULTS = Table(
         Column("sid", pa.string(), "Add-on result SID (XR...)."),
         Column("account_sid", pa.string(), "Account that owns the result (AC...)."),
         Column("reference_sid", pa.string(), "Recording the add-on ran on (RE...); joins `recordings.sid`."),
-        Column("status", pa.string(), "Twilio's status, e.g. completed, failed, in-progress; unknown words as sent."),
+        Column(
+            "status",
+            pa.string(),
+            "Twilio's status, e.g. completed, failed, in-progress; unknown words as sent.",
+        ),
         Column("add_on_sid", pa.string(), "Add-on (XB...)."),
         Column("add_on_configuration_sid", pa.string(), "Installed add-on (XE...)."),
         Column("date_created", UTC_TIME, "When Twilio created the result (UTC)."),
@@ -183,12 +185,25 @@ ADD_ON_RESULTS = Table(
             merge="day",
             day_of="date_completed",
         ),
-        Column("payload_count", pa.int64(), "Most payloads Twilio has listed for it; null until listed.", merge="most"),
         Column(
-            "exported_at", UTC_TIME, "When this row and all its contents had been landed; null before.", merge="first"
+            "payload_count",
+            pa.int64(),
+            "Most payloads Twilio has listed for it; null until listed.",
+            merge="most",
+        ),
+        Column(
+            "exported_at",
+            UTC_TIME,
+            "When this row and all its contents had been landed; null before.",
+            merge="first",
         ),
         Column("expires_at", UTC_TIME, "Deadline: when Twilio deletes it, 30 days after the earliest known date."),
-        Column("deleted_at", UTC_TIME, "When this project deleted it at Twilio, on request; else null.", merge="first"),
+        Column(
+            "deleted_at",
+            UTC_TIME,
+            "When this project deleted it at Twilio, on request; else null.",
+            merge="first",
+        ),
         _OBSERVED_AT,
         _FIRST_SEEN_AT,
         _LOAD_ID,
@@ -276,7 +291,11 @@ QUARANTINE = Table(
     append_only=True,
     description="Input that could not be landed as it should, with its raw bytes and the reason.",
     columns=(
-        Column("quarantine_id", pa.string(), "SHA-256 over kind, SID, reason and raw bytes: the same input is kept once."),
+        Column(
+            "quarantine_id",
+            pa.string(),
+            "SHA-256 over kind, SID, reason and raw bytes: the same input is kept once.",
+        ),
         Column("kind", pa.string(), "What it is: recording, add_on_result, payload or content."),
         Column("sid", pa.string(), "Its SID if it has a usable one."),
         Column("parent_sid", pa.string(), "The recording, result or payload it was found under."),

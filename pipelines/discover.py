@@ -1,0 +1,258 @@
+"""Discover: which recordings must be listed (again), earliest deadline first.
+
+Twilio has no account-wide list of add-on results, so the way in is the list of recordings. What is landed
+decides which of them still owe something: never listed, results unfinished or contents missing, or listed
+before they were settled. The decisions are pure; `discover` adds the network and the warehouse read.
+"""
+
+import asyncio
+import itertools
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+
+from pipelines.dates import RECORDING_LOOK_BACK, utc_day
+from pipelines.normalize import Extracted, ExtractedRecording
+from pipelines.records import Malformed, Recording, parse_recording
+from pipelines.twilio.client import TwilioClient
+from warehouse.land import QuarantineRow
+from warehouse.landed import LandedRecording
+
+AHEAD = 6
+"""Days listed in parallel ahead of the one being worked on."""
+
+PAGES_AHEAD = 20
+"""Pages of one day held at once to be ordered; of a larger day each 20 pages are ordered among themselves."""
+
+_FOREVER_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What an export is asked for: the partitions `first` to `last`, or everything that can still be had.
+
+    `full` lists settled recordings again too. `settle` is how long after its creation a recording may still
+    gain results.
+    """
+
+    first: date | None = None
+    last: date | None = None
+    full: bool = False
+    settle: timedelta = timedelta(hours=48)
+
+    def includes(self, day: date | None) -> bool:
+        """Whether contents of results completed on `day` are asked for; a result without a day always is."""
+        if day is None:
+            return True
+        return (self.first is None or day >= self.first) and (self.last is None or day <= self.last)
+
+
+def listing_days(scope: Scope, *, now: datetime) -> list[date]:
+    """UTC days whose recordings may have results in scope, oldest first: that is, earliest deadline first.
+
+    A result completes at or after its recording's creation, so a range reaches back by the look-back. Tomorrow
+    is included when today is, against a clock that is behind Twilio's.
+    """
+    tomorrow = now.astimezone(UTC).date() + timedelta(days=1)
+    first = (scope.first or now.astimezone(UTC).date()) - RECORDING_LOOK_BACK
+    last = min(scope.last, tomorrow) if scope.last else tomorrow
+    return [first + timedelta(days=n) for n in range((last - first).days + 1)]
+
+
+def must_list(recording: Recording, landed: LandedRecording | None, *, scope: Scope) -> bool:
+    """Whether a recording's results must be listed (again)."""
+    if scope.full or landed is None or landed.listed_at is None or landed.open_results:
+        return True
+    settled_at = (recording.date_created or _FOREVER_AGO) + scope.settle
+    return landed.listed_at < settled_at
+
+
+def next_listed_at(recording: Recording, landed: LandedRecording | None, *, scope: Scope, now: datetime) -> datetime:
+    """The `listed_at` to land: it moves only when it says something new, so that re-running changes nothing.
+
+    New is: the first listing, a listing on a later UTC day (a day's completeness depends on it), or the first
+    one after the recording has settled.
+    """
+    before = None if landed is None else landed.listed_at
+    if before is None or utc_day(before) != utc_day(now):
+        return now
+    settled_at = (recording.date_created or _FOREVER_AGO) + scope.settle
+    return now if before < settled_at <= now else before
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """One recording to extract, with what is landed of it."""
+
+    client: TwilioClient
+    recording: Recording
+    landed: LandedRecording | None
+
+
+@dataclass(slots=True)
+class Discovery:
+    """What one discovery has seen so far."""
+
+    recordings: int = 0
+    settled: int = 0
+    outside: int = 0
+    seen: set[str] = field(default_factory=set)
+
+
+Lookup = Callable[[Sequence[str], date | None], Mapping[str, LandedRecording]]
+"""Landed recordings by SID, given the SIDs and the earliest UTC day one of them was created."""
+
+
+async def discover(
+    clients: Sequence[TwilioClient],
+    lookup: Lookup,
+    *,
+    scope: Scope,
+    clock: Callable[[], datetime],
+    found: Discovery,
+) -> AsyncGenerator[Assignment | Extracted, None]:
+    """Yield every recording that must be listed, oldest day first, and rows for what is not to be listed.
+
+    Those rows are quarantined items and settled recordings whose status has changed. Days are listed ahead in
+    parallel, accounts take turns within a day.
+    """
+    days = listing_days(scope, now=clock())
+    async for client, items in _listings(clients, days):
+        chunk = await asyncio.to_thread(
+            _assign, client, items, lookup, scope=scope, clock=clock, days=days, found=found
+        )
+        for value in chunk:
+            yield value
+
+
+async def _listings(
+    clients: Sequence[TwilioClient], days: Sequence[date]
+) -> AsyncIterator[tuple[TwilioClient, list[bytes]]]:
+    """The items of every listing, in pieces small enough to hold.
+
+    The oldest day is listed first and alone: a server that ignores the date filter shows it there, and is then
+    listed once instead of once for each day.
+    """
+    filtering = []
+    for client in clients:
+        honours_filter = True
+        async for pages in _pieces(client.recordings(days[0], days[0])):
+            honours_filter = honours_filter and not _reaches_outside(pages[0], days[0])
+            yield client, [item for page in pages for item in page]
+        if honours_filter:
+            filtering.append(client)
+    ahead: deque[tuple[TwilioClient, _Queue, asyncio.Task[None]]] = deque()
+    try:
+        for day, client in itertools.product(days[1:], filtering):
+            queue: _Queue = asyncio.Queue(PAGES_AHEAD)
+            ahead.append((client, queue, asyncio.create_task(_pump(client.recordings(day, day), queue))))
+            if len(ahead) >= AHEAD:
+                async for piece in _finish(ahead):
+                    yield piece
+        while ahead:
+            async for piece in _finish(ahead):
+                yield piece
+    finally:
+        for _, _, task in ahead:
+            task.cancel()
+        await asyncio.gather(*(task for _, _, task in ahead), return_exceptions=True)
+
+
+async def _finish(
+    ahead: "deque[tuple[TwilioClient, _Queue, asyncio.Task[None]]]",
+) -> AsyncIterator[tuple[TwilioClient, list[bytes]]]:
+    """The items of the oldest listing under way, which is then done."""
+    client, queue, _ = ahead[0]
+    async for piece in _pieces(_drain(queue)):
+        yield client, [item for page in piece for item in page]
+    ahead.popleft()
+
+
+async def _pump(pages: AsyncIterator[tuple[bytes, ...]], queue: "_Queue") -> None:
+    """Move pages into a bounded queue; the end, or the error that ended them, goes last."""
+    try:
+        async for page in pages:
+            await queue.put(page)
+    except Exception as error:  # handed to the reader of the queue, who raises it
+        await queue.put(error)
+    else:
+        await queue.put(None)
+
+
+async def _drain(queue: "_Queue") -> AsyncIterator[tuple[bytes, ...]]:
+    while (page := await queue.get()) is not None:
+        if isinstance(page, Exception):
+            raise page
+        yield page
+
+
+_Queue = asyncio.Queue[tuple[bytes, ...] | Exception | None]
+
+
+async def _pieces(pages: AsyncIterator[tuple[bytes, ...]]) -> AsyncIterator[list[tuple[bytes, ...]]]:
+    piece: list[tuple[bytes, ...]] = []
+    async for page in pages:
+        piece.append(page)
+        if len(piece) >= PAGES_AHEAD:
+            yield piece
+            piece = []
+    if piece:
+        yield piece
+
+
+def _reaches_outside(page: tuple[bytes, ...], day: date) -> bool:
+    """Whether a page holds a recording created more than a day away from the one day asked for."""
+    for raw in page:
+        try:
+            created = utc_day(parse_recording(raw).date_created)
+        except Malformed:
+            continue
+        if created is not None and abs((created - day).days) > 1:
+            return True
+    return False
+
+
+def _assign(
+    client: TwilioClient,
+    items: Sequence[bytes],
+    lookup: Lookup,
+    *,
+    scope: Scope,
+    clock: Callable[[], datetime],
+    days: Sequence[date],
+    found: Discovery,
+) -> list[Assignment | Extracted]:
+    """Read, filter, deduplicate and order one piece of a listing."""
+    out: list[Assignment | Extracted] = []
+    recordings = []
+    for raw in items:
+        try:
+            recording = parse_recording(raw)
+        except Malformed as reason:
+            out.append(QuarantineRow("recording", None, None, client.account_sid, f"The recording {reason}.", raw))
+            continue
+        if recording.sid in found.seen:
+            continue
+        found.seen.add(recording.sid)
+        created = utc_day(recording.date_created)
+        if scope.first is not None and created is not None and not days[0] <= created <= days[-1]:
+            found.outside += 1
+            continue
+        found.recordings += 1
+        if recording.problems:
+            sentence = "; ".join(recording.problems)
+            out.append(QuarantineRow("recording", recording.sid, None, client.account_sid, f"{sentence}.", raw))
+        recordings.append(recording)
+    recordings.sort(key=lambda r: (r.date_created or _FOREVER_AGO, r.sid))
+    known = [day for r in recordings if (day := utc_day(r.date_created))]
+    landed = lookup([r.sid for r in recordings], min(known) if len(known) == len(recordings) and known else None)
+    for recording in recordings:
+        before = landed.get(recording.sid)
+        if must_list(recording, before, scope=scope):
+            out.append(Assignment(client, recording, before))
+            continue
+        found.settled += 1
+        if before is not None and before.status != recording.status:
+            out.append(ExtractedRecording(recording, client.account_sid, None, None, clock()))
+    return out

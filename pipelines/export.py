@@ -1,0 +1,322 @@
+"""The whole export, its stages in order: discover, extract, normalise, land, publish.
+
+One streaming pass. Discovery feeds a bounded queue, workers take one recording each through all its levels, and
+one lander collects what they hand on and lands it in batches bounded by bytes, rows and time. What is landed when
+an export stops, for whatever reason, stays and is published; the next export goes on from there.
+"""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+
+from pipelines.discover import Assignment, Discovery, Scope, discover
+from pipelines.errors import IncompleteExport, VerificationMismatch, WarehouseError
+from pipelines.extract import Extraction, extract
+from pipelines.normalize import Extracted, ExtractedPayload, normalize
+from pipelines.twilio.client import Traffic, TwilioClient
+from pipelines.verify import verify_since
+from warehouse.archive import Archive
+from warehouse.land import Load, land
+from warehouse.landed import LandedRecording, landed_recordings
+from warehouse.publish import Destination, publish
+
+BATCH_BYTES = 16 << 20
+"""Contents landed together: one row group of the archive."""
+
+BATCH_ROWS = 5_000
+
+BATCH_SECONDS = 10.0
+"""Longest that something extracted waits to be landed, so that a kill loses little."""
+
+BUDGET_BYTES = 64 << 20
+"""Bytes of contents in memory that are not landed yet."""
+
+PUBLISH_SECONDS = 300.0
+"""How often analysts see progress during a long export."""
+
+Clock = Callable[[], datetime]
+
+
+@dataclass(slots=True)
+class Progress:
+    """What an export has done so far; grows while it runs."""
+
+    discovery: Discovery = field(default_factory=Discovery)
+    extraction: Extraction = field(default_factory=Extraction)
+    landed: dict[str, int] = field(default_factory=dict)
+    """Rows landed new, by table."""
+    changed: dict[str, int] = field(default_factory=dict)
+    loads: int = 0
+    commit: int = 0
+
+    def add(self, load: Load) -> None:
+        """Count one load."""
+        self.commit = load.commit
+        self.loads += load.load_id is not None
+        for total, counts in ((self.landed, load.added), (self.changed, load.changed)):
+            for name, rows in counts.items():
+                total[name] = total.get(name, 0) + rows
+
+
+@dataclass(frozen=True, slots=True)
+class ExportReport:
+    """What an export did. `verdict` raises when something asked for is not landed."""
+
+    scope: Scope
+    progress: Progress
+    traffic: Traffic
+    seconds: float
+
+    def verdict(self) -> None:
+        """Raise IncompleteExport, with the first reason, unless everything asked for is landed."""
+        found = self.progress.extraction
+        missing = found.pending + found.lost
+        if not missing and not found.quarantined:
+            return
+        parts = [
+            f"{count} {what}"
+            for count, what in (
+                (found.pending, "could not be had from Twilio now"),
+                (found.lost, "listed by Twilio but gone"),
+                (found.quarantined, "unreadable and put into quarantine"),
+            )
+            if count
+        ]
+        advice = "run again" if found.pending else "see the quarantine table"
+        raise IncompleteExport(
+            f"Not everything could be exported: {', '.join(parts)}; {advice}. First: {found.reasons[0]}",
+            again=bool(found.pending),
+        )
+
+
+async def export(
+    clients: Sequence[TwilioClient],
+    archive: Archive,
+    *,
+    destination: Destination,
+    scope: Scope,
+    run_id: str,
+    clock: Clock,
+    workers: int = 200,
+    progress: Progress | None = None,
+) -> ExportReport:
+    """Export what `scope` asks for from every account in `clients`, publish it, and verify what was landed.
+
+    Args:
+        clients: one for each account.
+        archive: where it is landed.
+        destination: what is published: native tables or views.
+        scope: partitions and rules.
+        run_id: kept in `loads`.
+        clock: the time now (UTC).
+        workers: recordings worked on at once; about twice the limit on concurrent requests keeps it filled.
+        progress: counters to fill while running, for whoever shows them.
+
+    Raises:
+        SourceError: Twilio gives nothing more now; what was landed stays and is published.
+        FixConfiguration: the credentials are refused.
+        WarehouseError: the archive cannot be written or read.
+        VerificationMismatch: what was landed does not read back as received.
+    """
+    progress = progress if progress is not None else Progress()
+    started = asyncio.get_running_loop().time()
+    head = archive.head()
+    progress.commit = head.number
+
+    def lookup(sids: Sequence[str], since: date | None) -> Mapping[str, LandedRecording]:
+        return landed_recordings(archive, head, sids, since=since)
+
+    budget = Budget(BUDGET_BYTES)
+    lander = _Lander(archive, destination, budget, run_id=run_id, clock=clock, progress=progress)
+    found = discover(clients, lookup, scope=scope, clock=clock, found=progress.discovery)
+    extracting = asyncio.create_task(
+        _extract_all(found, lander, budget, scope=scope, clock=clock, workers=workers, progress=progress)
+    )
+    landing = asyncio.create_task(lander.run())
+    try:
+        await asyncio.wait({extracting, landing}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        extracting.cancel()
+        await asyncio.wait({extracting})
+        if not landing.done():
+            # what has been handed on is whole and in order, so it is landed even when extraction has failed
+            await lander.end()
+            await asyncio.wait({landing})
+        if not isinstance(_error_of(landing), WarehouseError):
+            await asyncio.to_thread(publish, archive, destination, now=clock())
+    for task in (landing, extracting):
+        if (error := _error_of(task)) is not None:
+            raise error
+    mismatches = await asyncio.to_thread(verify_since, archive, head)
+    if mismatches:
+        raise VerificationMismatch(f"What was landed does not read back as received: {mismatches[0].sentence}")
+    return ExportReport(scope, progress, _traffic(clients), asyncio.get_running_loop().time() - started)
+
+
+async def _extract_all(
+    found: AsyncGenerator[Assignment | Extracted, None],
+    lander: "_Lander",
+    budget: "Budget",
+    *,
+    scope: Scope,
+    clock: Clock,
+    workers: int,
+    progress: Progress,
+) -> None:
+    """Give every discovered recording to the next free worker."""
+    assignments: asyncio.Queue[Assignment | None] = asyncio.Queue(workers)
+
+    async def work() -> None:
+        while (assignment := await assignments.get()) is not None:
+            await extract(assignment, lander.put, scope=scope, clock=clock, budget=budget, tally=progress.extraction)
+        await assignments.put(None)  # the next worker stops too
+
+    async with asyncio.TaskGroup() as group, contextlib.aclosing(found):
+        for _ in range(workers):
+            group.create_task(work())
+        async for value in found:
+            await (assignments.put(value) if isinstance(value, Assignment) else lander.put(value))
+        await assignments.put(None)
+
+
+class _Lander:
+    """Collects what extraction hands on and lands it in batches, in the order it came."""
+
+    def __init__(
+        self,
+        archive: Archive,
+        destination: Destination,
+        budget: "Budget",
+        *,
+        run_id: str,
+        clock: Clock,
+        progress: Progress,
+    ) -> None:
+        self._archive, self._destination, self._budget = archive, destination, budget
+        self._run_id, self._clock, self._progress = run_id, clock, progress
+        self._queue: asyncio.Queue[Extracted | None] = asyncio.Queue(BATCH_ROWS)
+        self._ended = False
+
+    async def put(self, value: Extracted) -> None:
+        """Hand on one value; waits while landing is behind."""
+        await self._queue.put(value)
+
+    async def end(self) -> None:
+        """Say that nothing more comes."""
+        await self._queue.put(None)
+
+    async def run(self) -> None:
+        """Land until `end`."""
+        loop = asyncio.get_running_loop()
+        published_at = loop.time()
+        while not self._ended:
+            batch = await self._collect(loop)
+            if not batch:
+                continue
+            now = self._clock()
+            load = await asyncio.to_thread(self._land, batch, now)
+            self._progress.add(load)
+            for value in batch:
+                if isinstance(value, ExtractedPayload) and value.content is not None:
+                    self._budget.release(value.content.reserved)
+            if loop.time() - published_at > PUBLISH_SECONDS:
+                await asyncio.to_thread(publish, self._archive, self._destination, now=now)
+                published_at = loop.time()
+
+    def _land(self, batch: Sequence[Extracted], now: datetime) -> Load:
+        return land(self._archive, normalize(batch, now=now), run_id=self._run_id, now=now)
+
+    async def _collect(self, loop: asyncio.AbstractEventLoop) -> list[Extracted]:
+        """The next batch: full by bytes or rows, or old enough, or wanted because fetching waits for memory."""
+        batch: list[Extracted] = []
+        size = 0
+        until = None
+        while size < BATCH_BYTES and len(batch) < BATCH_ROWS:
+            try:
+                async with asyncio.timeout_at(until):
+                    value = await self._queue.get()
+            except TimeoutError:
+                break
+            if value is None:
+                self._ended = True
+                break
+            batch.append(value)
+            if isinstance(value, ExtractedPayload) and value.content is not None:
+                size += len(value.content.data)
+            if until is None:
+                until = loop.time() + BATCH_SECONDS
+            if self._budget.wanted and self._queue.empty():
+                break
+        return batch
+
+
+class Budget:
+    """Bytes of contents that may be in memory at once; first come, first served.
+
+    A size above the whole budget is let through when nothing else is held.
+    """
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._held = 0
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    @property
+    def wanted(self) -> bool:
+        """Whether somebody waits for bytes to be released."""
+        return bool(self._waiting)
+
+    async def acquire(self, size: int) -> None:
+        """Wait until `size` more bytes may be held; holds nothing when cancelled."""
+        if not self._waiting and self._fits(size):
+            self._held += size
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((size, turn))
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.release(size)
+            else:
+                self._waiting.remove((size, turn))
+                self._wake()
+            raise
+
+    def release(self, size: int) -> None:
+        """Give `size` bytes back."""
+        self._held -= size
+        self._wake()
+
+    def _fits(self, size: int) -> bool:
+        return self._held == 0 or self._held + size <= self._total
+
+    def _wake(self) -> None:
+        while self._waiting and self._fits(self._waiting[0][0]):
+            size, turn = self._waiting.popleft()
+            self._held += size
+            turn.set_result(None)
+
+
+def _error_of(task: asyncio.Task[None]) -> BaseException | None:
+    """What a finished task failed with; the first cause of a group of parallel failures."""
+    if task.cancelled():
+        return None
+    error = task.exception()
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def _traffic(clients: Sequence[TwilioClient]) -> Traffic:
+    counts = [client.traffic for client in clients]
+    return Traffic(
+        requests=sum(c.requests for c in counts),
+        refused=sum(c.refused for c in counts),
+        retried=sum(c.retried for c in counts),
+        bytes_received=sum(c.bytes_received for c in counts),
+        contents=sum(c.contents for c in counts),
+    )

@@ -1,0 +1,262 @@
+"""Extract: one recording, from the list of its add-on results to the last content.
+
+Results of a recording are worked on side by side, everything is handed on as soon as it is there, and in an
+order in which every prefix may be landed: a content before the result that is whole with it, results before the
+recording that is listed with them. What is landed already is not fetched again. A result or payload that
+cannot be had is reported with its reason and does not stop the others.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from pipelines.dates import utc_day
+from pipelines.discover import Assignment, Scope, next_listed_at
+from pipelines.errors import SourceRefused, SourceUnavailable, SourceUntrusted
+from pipelines.normalize import (
+    Extracted,
+    ExtractedContent,
+    ExtractedPayload,
+    ExtractedRecording,
+    ExtractedResult,
+)
+from pipelines.records import AddOnResult, Malformed, Payload, parse_add_on_result, parse_payload
+from pipelines.twilio.client import ByteBudget, TwilioClient
+from warehouse.land import QuarantineRow
+from warehouse.landed import LandedResult
+from warehouse.schema import KNOWN_STATUSES, UNFINISHED_STATUSES
+
+Emit = Callable[[Extracted], Awaitable[None]]
+Clock = Callable[[], datetime]
+
+CONTENT_FAILURES_IN_A_ROW = 20
+"""Contents that may fail one after another for want of an answer before storage counts as unavailable."""
+
+SAMPLES = 20
+"""Reasons kept for the report; all of them are in `quarantine`."""
+
+
+@dataclass(slots=True)
+class Extraction:
+    """What one export has extracted so far, and what it could not have."""
+
+    recordings: int = 0
+    results: int = 0
+    payloads: int = 0
+    contents: int = 0
+    content_bytes: int = 0
+    unfinished: int = 0
+    deferred: int = 0
+    """Results outside the days asked for: their contents are left to another export."""
+    pending: int = 0
+    """Contents and lists that could not be had now and may be had later."""
+    lost: int = 0
+    """Contents that Twilio lists but no longer has."""
+    quarantined: int = 0
+    reasons: list[str] = field(default_factory=list)
+    unknown_statuses: Counter[str] = field(default_factory=Counter)
+    failures_in_a_row: int = 0
+
+    def note(self, reason: str) -> None:
+        """Keep one of the first reasons why something is not landed."""
+        if len(self.reasons) < SAMPLES:
+            self.reasons.append(reason)
+
+
+async def extract(
+    assignment: Assignment, emit: Emit, *, scope: Scope, clock: Clock, budget: ByteBudget, tally: Extraction
+) -> None:
+    """Extract one recording's results and hand them on through `emit`.
+
+    Raises:
+        SourceUnavailable, FixConfiguration: nothing more can be had from Twilio now; what was handed on is good.
+    """
+    await _Extract(assignment, emit, scope=scope, clock=clock, budget=budget, tally=tally).run()
+
+
+class _Extract:
+    def __init__(
+        self,
+        assignment: Assignment,
+        emit: Emit,
+        *,
+        scope: Scope,
+        clock: Clock,
+        budget: ByteBudget,
+        tally: Extraction,
+    ) -> None:
+        self.client: TwilioClient = assignment.client
+        self.recording = assignment.recording
+        self.before = assignment.landed
+        self.emit, self.scope, self.clock, self.budget, self.tally = emit, scope, clock, budget, tally
+        self.open = 0
+
+    async def run(self) -> None:
+        observed_at = self.clock()
+        listed = True
+        seen: set[str] = set()
+        try:
+            async for page in self.client.add_on_results(self.recording.sid):
+                results = [r for raw in page if (r := await self._read_result(raw)) and r.sid not in seen]
+                seen.update(r.sid for r in results)
+                # side by side, a page at a time: at most 1,000 results of one recording are under way
+                async with asyncio.TaskGroup() as group:
+                    for result in results:
+                        group.create_task(self._result(result))
+        except ExceptionGroup as failures:
+            raise _first(failures) from failures
+        except (SourceRefused, SourceUntrusted) as error:
+            # a deleted recording may take its results with it; for any other, a refusal is worth a report
+            gone = isinstance(error, SourceRefused) and error.status == 404 and self.recording.soft_deleted
+            listed = gone
+            if not gone:
+                self._pending(f"recording {self.recording.sid}: {error}")
+        at = next_listed_at(self.recording, self.before, scope=self.scope, now=observed_at) if listed else None
+        self.tally.recordings += 1
+        open_results = self.open if listed else None
+        await self.emit(ExtractedRecording(self.recording, self.client.account_sid, at, open_results, observed_at))
+
+    async def _read_result(self, raw: bytes) -> AddOnResult | None:
+        try:
+            result = parse_add_on_result(raw)
+        except Malformed as reason:
+            self.open += 1
+            await self._quarantine("add_on_result", None, self.recording.sid, f"The add-on result {reason}.", raw)
+            return None
+        if result.problems:
+            await self._quarantine("add_on_result", result.sid, self.recording.sid, _sentence(result.problems), raw)
+        return result
+
+    async def _result(self, result: AddOnResult) -> None:
+        """One add-on result with its payloads and contents."""
+        self.tally.results += 1
+        landed = None if self.before is None else self.before.results.get(result.sid)
+        observed_at = self.clock()
+        if result.status not in KNOWN_STATUSES and result.status is not None:
+            self.tally.unknown_statuses[result.status] += 1
+            self.open += result.date_completed is None  # it may be a state that still changes: come back
+        if _unfinished(result):
+            self.tally.unfinished += 1
+            await self._hand_on(result, None, whole=False, observed_at=observed_at)
+            return
+        if not self.scope.includes(utc_day(result.date_completed)):
+            whole = landed is not None and landed.whole
+            self.tally.deferred += not whole
+            await self._hand_on(result, None, whole=whole, observed_at=observed_at)
+            return
+        if landed is not None and landed.whole and _unchanged(result, landed) and not self.scope.full:
+            return
+        payloads = await self._payloads(result)
+        if payloads is None:
+            await self._hand_on(result, None, whole=False, observed_at=observed_at)
+            return
+        async with asyncio.TaskGroup() as group:
+            fetched = [group.create_task(self._payload(result, p, landed, observed_at)) for p in payloads]
+        whole = all(task.result() for task in fetched)
+        await self._hand_on(result, len(payloads), whole=whole, observed_at=observed_at)
+
+    async def _hand_on(self, result: AddOnResult, payloads: int | None, *, whole: bool, observed_at: datetime) -> None:
+        self.open += not whole
+        await self.emit(
+            ExtractedResult(result, self.recording.sid, self.client.account_sid, payloads, whole, observed_at)
+        )
+
+    async def _payloads(self, result: AddOnResult) -> list[Payload] | None:
+        """The payloads of a result, each once; None when they could not be listed."""
+        found: dict[str, Payload] = {}
+        unreadable = False
+        try:
+            async for page in self.client.payloads(self.recording.sid, result.sid):
+                for raw in page:
+                    try:
+                        payload = parse_payload(raw)
+                    except Malformed as reason:
+                        unreadable = True
+                        await self._quarantine("payload", None, result.sid, f"The payload {reason}.", raw)
+                        continue
+                    if payload.problems and payload.sid not in found:
+                        await self._quarantine("payload", payload.sid, result.sid, _sentence(payload.problems), raw)
+                    found.setdefault(payload.sid, payload)
+        except (SourceRefused, SourceUntrusted) as error:
+            if isinstance(error, SourceRefused) and error.status == 404 and result.status == "deleted":
+                return []
+            self._pending(f"add-on result {result.sid}: {error}")
+            return None
+        self.tally.payloads += len(found)
+        return None if unreadable and not found else list(found.values())
+
+    async def _payload(
+        self, result: AddOnResult, payload: Payload, landed: LandedResult | None, observed_at: datetime
+    ) -> bool:
+        """One payload and its content; False when the content could not be had."""
+        content = None
+        known = landed is not None and landed.contents.get(payload.sid, False)
+        if not known:
+            content = await self._content(result, payload)
+        await self.emit(
+            ExtractedPayload(payload, result, self.recording.sid, self.client.account_sid, content, observed_at)
+        )
+        return known or content is not None
+
+    async def _content(self, result: AddOnResult, payload: Payload) -> ExtractedContent | None:
+        try:
+            content = await self.client.content(self.recording.sid, result.sid, payload.sid, budget=self.budget)
+        except (SourceRefused, SourceUntrusted, SourceUnavailable) as error:
+            await self._content_failed(payload, result, error)
+            return None
+        self.tally.failures_in_a_row = 0
+        self.tally.contents += 1
+        self.tally.content_bytes += len(content.data)
+        return ExtractedContent(content.data, content.sha256, self.clock(), content.reserved)
+
+    async def _content_failed(
+        self,
+        payload: Payload,
+        result: AddOnResult,
+        error: SourceRefused | SourceUntrusted | SourceUnavailable,
+    ) -> None:
+        if isinstance(error, SourceUnavailable):
+            self.tally.failures_in_a_row += 1
+            if self.tally.failures_in_a_row >= CONTENT_FAILURES_IN_A_ROW:
+                raise error
+        if isinstance(error, SourceRefused) and error.status in (404, 410):
+            self.tally.lost += 1
+            reason = f"Twilio lists the payload but answers {error.status} for its content."
+            await self._quarantine("content", payload.sid, result.sid, reason, None)
+        else:
+            self._pending(f"content {payload.sid}: {error}")
+
+    def _pending(self, reason: str) -> None:
+        """Not landed now; `retention` shows it as pending and the next export tries again."""
+        self.tally.pending += 1
+        self.tally.note(reason)
+
+    async def _quarantine(self, kind: str, sid: str | None, parent: str, reason: str, raw: bytes | None) -> None:
+        self.tally.quarantined += raw is not None
+        self.tally.note(f"{kind} {sid or 'under ' + parent}: {reason}")
+        await self.emit(QuarantineRow(kind, sid, parent, self.client.account_sid, reason, raw))
+
+
+def _unfinished(result: AddOnResult) -> bool:
+    """Whether the result will change by itself. A status nobody knows counts as final once it has a date."""
+    if result.status in UNFINISHED_STATUSES or result.status is None:
+        return result.date_completed is None
+    return False
+
+
+def _unchanged(result: AddOnResult, landed: LandedResult) -> bool:
+    return (result.status, result.date_updated) == (landed.status, landed.date_updated)
+
+
+def _sentence(problems: tuple[str, ...]) -> str:
+    return "; ".join(problems) + "."
+
+
+def _first(failures: ExceptionGroup[Exception]) -> Exception:
+    """The first real error of a group of parallel ones."""
+    error: Exception = failures
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error

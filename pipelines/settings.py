@@ -1,0 +1,159 @@
+"""Configuration: read from the environment (and a `.env` file, if present) in one place.
+
+Promises: a missing or impossible value is one FixConfiguration sentence that says what to set; secrets are in
+no repr, message or log. Nothing is read at import.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Literal, cast
+
+from dotenv import dotenv_values
+
+from pipelines import sids
+from pipelines.errors import FixConfiguration
+from pipelines.sids import AccountSid
+
+DEFAULT_BASE_URL = "https://api.twilio.com"
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """What authenticates requests for one account: Auth Token or API key."""
+
+    username: str
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class TwilioSettings:
+    """How to reach Twilio."""
+
+    account_sid: AccountSid
+    login: Login
+    base_url: str
+    max_concurrency: int
+    subaccounts: Literal["none", "all"] | tuple[AccountSid, ...]
+    subaccount_logins: Mapping[AccountSid, Login] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class WarehouseSettings:
+    """Where exported data goes."""
+
+    root: Path
+    destination: Literal["duckdb", "parquet"]
+    shared_read: Literal["none", "group", "all"]
+
+
+def environment(folder: Path | None = None) -> Mapping[str, str]:
+    """The process's environment over the `.env` file of `folder` (default: the current one)."""
+    file = (folder or Path.cwd()) / ".env"
+    values = dotenv_values(file) if file.is_file() else {}
+    return {**{k: v for k, v in values.items() if v is not None}, **os.environ}
+
+
+def twilio_settings(env: Mapping[str, str]) -> TwilioSettings:
+    """Read the Twilio settings.
+
+    Raises:
+        FixConfiguration: no credentials, or a value that cannot be used.
+    """
+    account_text = env.get("TWILIO_ACCOUNT_SID", "").strip()
+    login = _login(env, "")
+    if not account_text or login is None:
+        raise FixConfiguration(
+            "No Twilio credentials: set TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN "
+            "(or TWILIO_API_KEY and TWILIO_API_SECRET), or try `addon-export demo`, which needs no account."
+        )
+    account = _account(account_text, "TWILIO_ACCOUNT_SID")
+    if login.username == "":
+        login = Login(account, login.password)
+    subaccounts = _subaccounts(env.get("TWILIO_SUBACCOUNTS", "none").strip())
+    named = subaccounts if isinstance(subaccounts, tuple) else ()
+    own: dict[AccountSid, Login] = {}
+    for name in env:
+        sid = name.removeprefix("TWILIO_AUTH_TOKEN_").removeprefix("TWILIO_API_KEY_")
+        if sid != name and sid.startswith("AC"):
+            key = _account(sid, name)
+            if (given := _login(env, f"_{sid}")) is not None:
+                own[key] = Login(given.username or key, given.password)
+    return TwilioSettings(
+        account_sid=account,
+        login=login,
+        base_url=env.get("TWILIO_BASE_URL", "").strip() or DEFAULT_BASE_URL,
+        max_concurrency=_number(env, "TWILIO_MAX_CONCURRENCY", default=100, least=1, most=1000),
+        subaccounts=named or subaccounts,
+        subaccount_logins=own,
+    )
+
+
+def warehouse_settings(env: Mapping[str, str]) -> WarehouseSettings:
+    """Read where exported data goes.
+
+    Raises:
+        FixConfiguration: a value that cannot be used.
+    """
+    root = env.get("EXPORT_ROOT", "").strip() or "./data"
+    if "://" in root:
+        raise FixConfiguration(
+            f"EXPORT_ROOT {root.partition('://')[0]}://... is an object store, which this version cannot write to; "
+            "set it to a folder."
+        )
+    destination = _choice(env, "EXPORT_DESTINATION", ("duckdb", "parquet"))
+    shared = _choice(env, "EXPORT_SHARED_READ", ("none", "group", "all"))
+    return WarehouseSettings(
+        Path(root).expanduser(),
+        cast("Literal['duckdb', 'parquet']", destination),
+        cast("Literal['none', 'group', 'all']", shared),
+    )
+
+
+def settle_time(env: Mapping[str, str]) -> timedelta:
+    """How long after its creation a recording may still gain results: it is listed again until then."""
+    return timedelta(hours=_number(env, "EXPORT_SETTLE_HOURS", default=48, least=0, most=24 * 40))
+
+
+def _login(env: Mapping[str, str], suffix: str) -> Login | None:
+    """The API key, else the Auth Token (with an empty user name: the account's SID is it)."""
+    key, secret = env.get(f"TWILIO_API_KEY{suffix}", ""), env.get(f"TWILIO_API_SECRET{suffix}", "")
+    if key and secret:
+        return Login(key, secret)
+    if key or secret:
+        raise FixConfiguration(f"Set both TWILIO_API_KEY{suffix} and TWILIO_API_SECRET{suffix}, or neither.")
+    token = env.get(f"TWILIO_AUTH_TOKEN{suffix}", "")
+    return Login("", token) if token else None
+
+
+def _account(text: str, name: str) -> AccountSid:
+    try:
+        return sids.account_sid(text)
+    except ValueError:
+        raise FixConfiguration(f"{name} is not an Account SID: it must be AC and 32 hexadecimal digits.") from None
+
+
+def _subaccounts(text: str) -> Literal["none", "all"] | tuple[AccountSid, ...]:
+    if text in ("", "none"):
+        return "none"
+    if text == "all":
+        return "all"
+    return tuple(_account(part.strip(), "TWILIO_SUBACCOUNTS") for part in text.split(",") if part.strip())
+
+
+def _choice(env: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str:
+    value = env.get(name, "").strip() or choices[0]
+    if value not in choices:
+        raise FixConfiguration(f"{name} is {value!r}; it must be one of {', '.join(choices)}.")
+    return value
+
+
+def _number(env: Mapping[str, str], name: str, *, default: int, least: int, most: int) -> int:
+    text = env.get(name, "").strip()
+    if not text:
+        return default
+    if not (text.isascii() and text.isdigit() and least <= int(text) <= most):
+        raise FixConfiguration(f"{name} is {text!r}; it must be a whole number from {least} to {most}.")
+    return int(text)

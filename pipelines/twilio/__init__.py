@@ -1,0 +1,1 @@
+"""The Twilio client: everything that speaks HTTP with Twilio or with the storage its contents lie on."""

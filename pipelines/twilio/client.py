@@ -1,0 +1,297 @@
+"""Reads the add-on results of one Twilio account, and deletes single ones when told to.
+
+Promises: items are handed on as the bytes received; a content is whole and its SHA-256 is that of the
+wire; the credentials go to the API host only; a signed URL is used at once and is never stored, logged or
+put into an error; a DELETE is sent once (again only after a 429, which Twilio does not process). Anything
+that passes is asked again within a time budget, anything else raises one of the `SourceError`s or
+`FixConfiguration`. Must not interpret records, choose what to read, or follow anything but the next page
+and one signed URL.
+"""
+
+import asyncio
+import functools
+import random as chance
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import date
+from types import TracebackType
+from typing import Self
+
+import httpx
+
+from pipelines.errors import ExportError, FixConfiguration, SourceRefused, SourceUntrusted
+from pipelines.sids import AccountSid, AddOnResultSid, PayloadSid, RecordingSid
+from pipelines.twilio.attempt import Ask, ByteBudget, Line
+from pipelines.twilio.base_url import checked_base_url
+from pipelines.twilio.failure import Cause, cause_of_status, error_for
+from pipelines.twilio.host import GaveUp, Host, Traffic
+from pipelines.twilio.limiter import Gate, Window
+from pipelines.twilio.paging import Listing, read_page, read_redirect, read_subaccount
+from pipelines.twilio.resources import Resources, api_headers, storage_headers
+from pipelines.twilio.storage_url import SignedUrl, address_allowed, signed_url
+from pipelines.twilio.transport import open_transport, tls_context
+from pipelines.twilio.values import Content, Credential, DeleteOutcome, DeleteReply, Subaccount, Tuning
+from pipelines.twilio.wire import Reply
+
+__all__ = [
+    "ByteBudget",
+    "Content",
+    "Credential",
+    "DeleteOutcome",
+    "DeleteReply",
+    "Subaccount",
+    "Traffic",
+    "Tuning",
+    "TwilioClient",
+    "connect",
+]
+
+_OK = frozenset({200})
+_NO_CONTENT = frozenset({204})
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_BAD_PAGE_TOKEN = 21481
+_FRESH_URLS = 3  # how often Data is asked for one content: a signed URL may expire before it is used
+_START = 8  # concurrent API requests at first
+_MOST_DOWNLOADS = 32
+_DEFAULTS = Tuning()
+
+
+class TwilioClient:
+    """One account's recordings, add-on results, payloads and contents; an async context manager.
+
+    All methods raise SourceUnavailable, SourceRefused or SourceUntrusted as `pipelines.errors` says, and
+    FixConfiguration when Twilio refuses the credentials; after that nothing more is sent.
+
+    Attributes:
+        account_sid: the account whose resources are read.
+        traffic: counters, growing while the client works.
+    """
+
+    def __init__(
+        self,
+        account_sid: AccountSid,
+        credential: Credential,
+        *,
+        base_url: str,
+        api: httpx.AsyncBaseTransport,
+        storage: httpx.AsyncBaseTransport,
+        max_concurrency: int = 100,
+        tuning: Tuning = _DEFAULTS,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        random: Callable[[], float] = chance.random,
+    ) -> None:
+        self.account_sid = account_sid
+        self.traffic = Traffic()
+        self._resources = Resources(account_sid)
+        self._base_url, self._loopback = checked_base_url(base_url)
+        self._tuning = tuning
+        self._transports = (api, storage)
+        self._api = Host(
+            Line(api, api_headers(credential), cause_of_status, discreet=False),
+            Gate(Window(start=_START, ceiling=max_concurrency)),
+            traffic=self.traffic,
+            budget=tuning.budget,
+            unanswered_budget=tuning.unanswered_budget,
+            sleep=sleep,
+            random=random,
+        )
+        downloads = min(_MOST_DOWNLOADS, max_concurrency)
+        self._storage = Host(
+            Line(storage, storage_headers(), _cause_of_storage_status, discreet=True),
+            Gate(Window(start=downloads, ceiling=downloads)),
+            traffic=self.traffic,
+            budget=tuning.budget,
+            unanswered_budget=tuning.unanswered_budget,
+            sleep=sleep,
+            random=random,
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for transport in self._transports:
+            await transport.aclose()
+
+    def recordings(self, first_day: date, last_day: date) -> AsyncIterator[tuple[bytes, ...]]:
+        """List the recordings created on the UTC days from `first_day` to `last_day`, deleted ones included.
+
+        Yields pages; each item is one recording's JSON as received. The source's idea of the bounds is
+        vague and rows may come twice (new ones arrive while paging; a list begins again once when Twilio
+        forgets its page token): the caller filters by date and keeps one per SID.
+        """
+        return self._pages(self._resources.recordings(first_day, last_day))
+
+    def add_on_results(self, recording: RecordingSid) -> AsyncIterator[tuple[bytes, ...]]:
+        """List the add-on results of a recording; pages and duplicates as in `recordings`."""
+        return self._pages(self._resources.add_on_results(recording))
+
+    def payloads(self, recording: RecordingSid, result: AddOnResultSid) -> AsyncIterator[tuple[bytes, ...]]:
+        """List the payloads of an add-on result; pages and duplicates as in `recordings`."""
+        return self._pages(self._resources.payloads(recording, result))
+
+    async def content(
+        self,
+        recording: RecordingSid,
+        result: AddOnResultSid,
+        payload: PayloadSid,
+        *,
+        budget: ByteBudget | None = None,
+    ) -> Content:
+        """Fetch the bytes of a payload.
+
+        With a `budget`, the announced size (0 if storage announces none) is acquired before the body is
+        read, outside all deadlines, and released again when the attempt fails. On success it stays
+        acquired and is returned as `Content.reserved`: the caller releases it when done with the bytes.
+        While waiting for the budget a place for downloads is held, so do not hold other contents and wait
+        for more of them.
+        """
+        subject = f"content of payload {payload}"
+        data_url = self._base_url + self._resources.data(recording, result, payload)
+        gave_up: GaveUp | None = None
+        for _ in range(_FRESH_URLS):
+            target = await self._signed_url(data_url, subject)
+            outcome = await self._storage.ask(self._content_ask(target, budget))
+            if isinstance(outcome, Reply):
+                self.traffic.contents += 1
+                content_type = outcome.headers.get("content-type")
+                return Content(outcome.body, outcome.sha256, content_type, outcome.reserved)
+            gave_up = outcome
+            if gave_up.failure.cause is not Cause.EXPIRED:
+                break
+        assert gave_up is not None
+        raise self._error(gave_up, subject)
+
+    async def add_on_result(self, recording: RecordingSid, result: AddOnResultSid) -> bytes | None:
+        """Fetch one add-on result's JSON as received, None when Twilio has none (404, asked twice)."""
+        url = self._base_url + self._resources.add_on_result(recording, result)
+        try:
+            reply = await self._get(url, subject=f"add-on result {result}")
+        except SourceRefused as refusal:
+            if refusal.status == 404:
+                return None
+            raise
+        return reply.body
+
+    async def delete_add_on_result(self, recording: RecordingSid, result: AddOnResultSid) -> DeleteReply:
+        """Delete an add-on result and its payloads at Twilio, for good.
+
+        Sent once; again only after a 429, which Twilio does not process. Only a direct 204 is `DELETED`.
+        Whatever leaves doubt is `UNKNOWN`, to be settled with `add_on_result`.
+
+        Raises:
+            FixConfiguration: the credentials may not delete; nothing was deleted.
+        """
+        url = self._base_url + self._resources.add_on_result(recording, result)
+        ask = Ask(url, self._tuning.api_deadline, self._tuning.page_cap, method="DELETE", accept=_NO_CONTENT)
+        outcome = await self._api.ask(ask)
+        if isinstance(outcome, Reply):
+            return DeleteReply(DeleteOutcome.DELETED, outcome.status)
+        failure = outcome.failure
+        if failure.cause in {Cause.UNAUTHORIZED, Cause.FORBIDDEN}:
+            raise self._error(outcome, f"add-on result {result}")
+        if failure.cause is Cause.NOT_FOUND:
+            return DeleteReply(DeleteOutcome.ABSENT, failure.status, failure.code, failure.request_id)
+        return DeleteReply(
+            DeleteOutcome.UNKNOWN, failure.status, failure.code, failure.request_id, failure.cause.value
+        )
+
+    async def accounts(self) -> AsyncIterator[Subaccount]:
+        """List the accounts the credential can see, its own included; their auth tokens are never decoded."""
+        listing = self._resources.accounts()
+        async for items in self._pages(listing):
+            for item in items:
+                yield read_subaccount(item, listing.subject)
+
+    async def _pages(self, listing: Listing) -> AsyncIterator[tuple[bytes, ...]]:
+        uri = listing.first_uri
+        seen: set[str] = set()
+        begun_again = False
+        for _ in range(self._tuning.most_pages):
+            if uri in seen:
+                raise SourceUntrusted(f"{listing.subject}: a page names an earlier one as the next")
+            seen.add(uri)
+            try:
+                reply = await self._get(self._base_url + uri, subject=listing.subject)
+            except SourceRefused as refusal:
+                if refusal.code != _BAD_PAGE_TOKEN or begun_again:
+                    raise
+                uri, seen, begun_again = listing.first_uri, set(), True
+                continue
+            page = read_page(reply.body, listing)
+            yield page.items
+            if page.next_uri is None:
+                return
+            uri = page.next_uri
+        raise SourceUntrusted(f"{listing.subject}: no end after {self._tuning.most_pages} pages")
+
+    async def _get(self, url: str, *, subject: str, accept: frozenset[int] = _OK) -> Reply:
+        ask = Ask(url, self._tuning.api_deadline, self._tuning.page_cap, accept=accept)
+        outcome = await self._api.ask(ask)
+        if isinstance(outcome, GaveUp):
+            raise self._error(outcome, subject)
+        return outcome
+
+    async def _signed_url(self, data_url: str, subject: str) -> SignedUrl:
+        reply = await self._get(data_url, subject=subject, accept=_REDIRECTS | _OK)
+        target = reply.headers.get("location") if reply.status in _REDIRECTS else None
+        if target is None:
+            target = read_redirect(reply.body, subject)
+        return signed_url(target, loopback=self._loopback, subject=subject)
+
+    def _content_ask(self, target: SignedUrl, budget: ByteBudget | None) -> Ask:
+        return Ask(
+            target.text,
+            self._tuning.content_deadline,
+            self._tuning.content_cap,
+            slowest=self._tuning.slowest,
+            hashed=True,
+            budget=budget,
+        )
+
+    def _error(self, gave_up: GaveUp, subject: str) -> ExportError:
+        failure = gave_up.failure
+        if failure.cause not in {Cause.UNAUTHORIZED, Cause.FORBIDDEN}:
+            return error_for(failure, subject, attempts=gave_up.attempts, seconds=gave_up.seconds)
+        self._api.stop(failure)
+        facts = f"HTTP {failure.status}, Twilio code {failure.code}, request {failure.request_id}"
+        return FixConfiguration(f"Twilio refused the credentials for account {self.account_sid} ({facts})")
+
+
+def connect(
+    account_sid: AccountSid,
+    credential: Credential,
+    *,
+    base_url: str = "https://api.twilio.com",
+    max_concurrency: int = 100,
+    tuning: Tuning = _DEFAULTS,
+) -> TwilioClient:
+    """Make a client that uses the network. `max_concurrency` is the ceiling; the actual number adapts.
+
+    Raises:
+        FixConfiguration: the base URL is neither https nor on this machine.
+    """
+    base_url, loopback = checked_base_url(base_url)
+    context = tls_context()
+    return TwilioClient(
+        account_sid,
+        credential,
+        base_url=base_url,
+        api=open_transport(connections=max_concurrency, context=context),
+        storage=open_transport(
+            connections=max_concurrency,
+            context=context,
+            allowed=functools.partial(address_allowed, loopback=loopback),
+        ),
+        max_concurrency=max_concurrency,
+        tuning=tuning,
+    )
+
+
+def _cause_of_storage_status(status: int) -> Cause:
+    if status in {400, 401, 403}:
+        return Cause.EXPIRED
+    if 200 <= status < 300 or status == 304:
+        return Cause.REFUSED  # part of a content, or none
+    return cause_of_status(status)

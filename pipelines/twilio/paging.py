@@ -1,0 +1,110 @@
+"""Bodies of the API: what a page holds, and whether the next page may be asked for.
+
+Pure. `next_page_uri` comes from outside, so it is followed only when its path is, character for
+character, the path of the list that is being read; that one comparison excludes another host, account or
+resource, `//`, dot segments and percent-encoding tricks. Items are handed on as the bytes that arrived;
+of an account, which carries its auth token, only SID and status are ever decoded.
+"""
+
+import re
+from dataclasses import dataclass
+from urllib.parse import urlencode
+
+import msgspec
+
+from pipelines.errors import SourceUntrusted
+from pipelines.sids import account_sid
+from pipelines.twilio.values import Subaccount
+
+PAGE_SIZE = 1000  # the most Twilio gives
+
+_QUERY = re.compile(r"[A-Za-z0-9\-._~!$&'()*+,;=:@/?%\[\]]+", re.ASCII)
+_BROKEN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """One list of the API: `path` of the resource, `key` of its array in the page, `subject` for messages."""
+
+    path: str
+    key: str
+    subject: str
+    filters: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def first_uri(self) -> str:
+        """Path and query of the first page."""
+        return f"{self.path}?{urlencode([*self.filters, ('PageSize', str(PAGE_SIZE))])}"
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The items of one page as the JSON text received, and the URI of the next page, None at the end."""
+
+    items: tuple[bytes, ...]
+    next_uri: str | None
+
+
+def read_page(body: bytes, listing: Listing) -> Page:
+    """Split the body of a page into items.
+
+    Raises:
+        SourceUntrusted: the body is not a JSON object with the list's array, or its next page is elsewhere.
+    """
+    try:
+        envelope = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+        items = msgspec.json.decode(envelope[listing.key], type=list[msgspec.Raw])
+        following = msgspec.json.decode(envelope.get("next_page_uri", b"null"), type=str | None)
+    except KeyError:
+        raise SourceUntrusted(f"{listing.subject}: the page has no `{listing.key}`") from None
+    except _BROKEN:
+        raise SourceUntrusted(f"{listing.subject}: the page is not the JSON that is documented") from None
+    # Twilio's own library, too, stops on an empty text.
+    next_uri = next_page(following, listing) if following else None
+    return Page(tuple(bytes(item) for item in items), next_uri)
+
+
+def next_page(uri: str, listing: Listing) -> str:
+    """Return `uri` if it is a further page of the same list.
+
+    Raises:
+        SourceUntrusted: it is anything else.
+    """
+    path, _, query = uri.partition("?")
+    if path != listing.path or _QUERY.fullmatch(query) is None:
+        raise SourceUntrusted(f"{listing.subject}: the next page is not a page of the same list")
+    return uri
+
+
+def read_subaccount(item: bytes, subject: str) -> Subaccount:
+    """Read SID and status of an account and nothing else of it.
+
+    Raises:
+        SourceUntrusted: it has no valid SID.
+    """
+    try:
+        row = msgspec.json.decode(item, type=_Account)
+        return Subaccount(account_sid(row.sid), row.status)
+    except (*_BROKEN, ValueError):
+        raise SourceUntrusted(f"{subject}: an account without a valid SID") from None
+
+
+def read_redirect(body: bytes, subject: str) -> str:
+    """Read where the body of a redirect leads.
+
+    Raises:
+        SourceUntrusted: it does not say.
+    """
+    try:
+        return msgspec.json.decode(body, type=_Redirect).redirect_to
+    except _BROKEN:
+        raise SourceUntrusted(f"{subject}: Twilio names no place to fetch it from") from None
+
+
+class _Account(msgspec.Struct):
+    sid: str
+    status: str | None = None
+
+
+class _Redirect(msgspec.Struct):
+    redirect_to: str

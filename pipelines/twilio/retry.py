@@ -1,0 +1,49 @@
+"""Whether to ask again, and after how long.
+
+Pure. Failures that pass (network, 429, 5xx, a reply cut short) are asked again until the time budget is
+spent; failures that are sometimes stray (404, 401, an encoded reply) once; everything else never. The
+wait is full jitter over an exponentially growing span, so that many clients that failed together do not
+return together.
+"""
+
+from collections.abc import Callable, Sequence
+
+from pipelines.twilio.failure import Cause, Failure
+
+FIRST_SPAN = 0.1  # seconds
+LONGEST_SPAN = 10.0  # seconds
+LONGEST_RETRY_AFTER = 60.0  # seconds
+
+_PASSING = {Cause.NETWORK, Cause.DEADLINE, Cause.TRUNCATED, Cause.UNFRAMED, Cause.THROTTLED, Cause.SERVER}
+_SOMETIMES_STRAY = {Cause.NOT_FOUND, Cause.UNAUTHORIZED, Cause.ENCODED}
+
+
+def wait_before_next(
+    failures: Sequence[Failure],
+    *,
+    repeatable: bool,
+    spent: float,
+    budget: float,
+    random: Callable[[], float],
+) -> float | None:
+    """Seconds to wait before asking again, None to give up.
+
+    Args:
+        failures: what the attempts for this request ended with, the newest last.
+        repeatable: sending the request again does no harm if it was processed; otherwise it is sent again
+            only after a 429, which was not processed.
+        spent: seconds used so far by attempts and waits.
+        budget: seconds that may be used in all; a wait that does not fit is not begun.
+        random: evenly distributed over 0 to 1.
+    """
+    newest = failures[-1]
+    if not repeatable and newest.cause is not Cause.THROTTLED:
+        return None
+    if newest.cause in _SOMETIMES_STRAY:
+        if any(earlier.cause is newest.cause for earlier in failures[:-1]):
+            return None
+    elif newest.cause not in _PASSING:
+        return None
+    span = min(LONGEST_SPAN, FIRST_SPAN * 2.0 ** min(len(failures) - 1, 30))
+    wait = min(LONGEST_RETRY_AFTER, newest.retry_after) + random() * span
+    return wait if spent + wait < budget else None

@@ -1,0 +1,170 @@
+"""The one place where connections are made: httpx's transport interface over aiohttp's connection pool.
+
+httpx's own pool is quadratic in the number of connections (HTTP.md); aiohttp's is not. What it does
+beyond carrying bytes is switched off here: it sends the URL exactly as given (a signature covers each
+byte), follows nothing, decodes nothing, keeps no cookies, reads no proxy settings, repeats nothing by
+itself (aiohttp would send a DELETE twice when the connection breaks), and checks every resolved address
+when asked to. Errors are httpx's and name what happened, never the URL.
+"""
+
+import functools
+import socket
+import ssl
+from collections.abc import AsyncIterator, Callable
+
+import aiohttp
+import aiohttp.abc
+import httpx
+from multidict import CIMultiDict
+from yarl import URL
+
+# Deadlines cover whole requests and are kept by the caller, so aiohttp needs no timers of its own.
+_NO_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=None)
+# A signed URL with a session token fills a Location header with thousands of bytes.
+_LONGEST_HEADER = 32 * 1024  # bytes
+_READ_AHEAD = 256 * 1024  # bytes
+
+
+class AddressRefused(httpx.TransportError):
+    """The host's name resolves to an address that must not be connected to."""
+
+
+class CheckedResolver(aiohttp.abc.AbstractResolver):
+    """Resolves names through `inner` and refuses a name if any of its addresses is not allowed.
+
+    The addresses returned are the ones aiohttp connects to, so a name cannot change between check and use.
+    """
+
+    def __init__(
+        self, allowed: Callable[[str], bool], inner: aiohttp.abc.AbstractResolver | None = None
+    ) -> None:
+        self._allowed = allowed
+        self._inner = inner if inner is not None else aiohttp.ThreadedResolver()
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[aiohttp.abc.ResolveResult]:
+        """Return the addresses of `host`; AddressRefused when one of them is not allowed."""
+        found = await self._inner.resolve(host, port, family)
+        if not all(self._allowed(result["host"]) for result in found):
+            raise AddressRefused("the host resolves to an address that is not public")
+        return found
+
+    async def close(self) -> None:
+        """Close the inner resolver."""
+        await self._inner.close()
+
+
+class ExactTransport(httpx.AsyncBaseTransport):
+    """Sends httpx requests through an aiohttp session that is opened with the first request."""
+
+    def __init__(self, open_session: Callable[[], aiohttp.ClientSession]) -> None:
+        self._open_session = open_session
+        self._session: aiohttp.ClientSession | None = None
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send the request and return the head of its reply; the body is read from the reply's stream."""
+        if self._session is None:
+            self._session = self._open_session()
+        problem: httpx.TransportError
+        try:
+            reply = await self._session.request(
+                request.method,
+                URL(str(request.url), encoded=True),
+                headers=CIMultiDict(request.headers.multi_items()),
+                allow_redirects=False,
+            )
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            problem = _translated(error)
+        else:
+            return httpx.Response(
+                reply.status, headers=list(reply.raw_headers), stream=_Body(reply), request=request
+            )
+        raise problem  # outside `except`, so that aiohttp's error, which may show the URL, is not attached
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        if self._session is not None:
+            await self._session.close()
+
+
+class _Body(httpx.AsyncByteStream):
+    def __init__(self, reply: aiohttp.ClientResponse) -> None:
+        self._reply = reply
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        problem: httpx.TransportError
+        content = self._reply.content
+        try:
+            while chunk := await content.readany():
+                yield chunk
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            problem = _translated(error)
+        else:
+            return
+        raise problem
+
+    async def aclose(self) -> None:
+        self._reply.release()  # back to the pool when the body was read to its end, closed otherwise
+
+
+def open_transport(
+    *, connections: int, context: ssl.SSLContext, allowed: Callable[[str], bool] | None = None
+) -> ExactTransport:
+    """Make a transport with at most `connections` connections.
+
+    Args:
+        connections: at least the number of requests that may be in flight.
+        context: TLS settings; shared between transports because making one takes 50 ms.
+        allowed: tells whether a resolved IP address may be connected to; None allows all. Addresses written
+            into the URL itself are not resolved: they have to be checked beforehand.
+    """
+
+    def open_session() -> aiohttp.ClientSession:
+        connector = aiohttp.TCPConnector(
+            limit=connections, ssl=context, resolver=None if allowed is None else CheckedResolver(allowed)
+        )
+        return aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            timeout=_NO_TIMEOUT,
+            trust_env=False,
+            max_field_size=_LONGEST_HEADER,
+            read_bufsize=_READ_AHEAD,
+            middlewares=(_never_repeat,),
+        )
+
+    return ExactTransport(open_session)
+
+
+@functools.cache
+def tls_context() -> ssl.SSLContext:
+    """Return the TLS settings of this process: certificates verified, the environment not consulted."""
+    return httpx.create_ssl_context(trust_env=False)
+
+
+async def _never_repeat(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    # aiohttp repeats GET and DELETE once when it sees one of these errors, even if the first was processed.
+    problem: httpx.TransportError
+    try:
+        return await handler(request)
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        problem = _translated(error)
+    raise problem
+
+
+def _translated(error: Exception) -> httpx.TransportError:
+    """Name an aiohttp error as httpx would; the text holds its kind and the system's reason, never a URL."""
+    name = type(error).__name__
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return httpx.ConnectError(f"{name}: {getattr(error.certificate_error, 'verify_message', '')}")
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else ""
+    text = f"{name}: {reason}" if reason else name
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return httpx.ConnectError(text)
+    if isinstance(error, aiohttp.ClientPayloadError | OSError):
+        return httpx.ReadError(text)
+    return httpx.RemoteProtocolError(text)

@@ -1,0 +1,69 @@
+"""What goes into the Twilio client and what comes out of it. Secrets and contents stay out of every repr."""
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from pipelines.sids import AccountSid
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """User name and password at Twilio: account SID and auth token, or API key SID and its secret."""
+
+    username: str
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """The exact bytes of a payload and their SHA-256 (hex), taken while they came off the wire.
+
+    `content_type` is storage's word for it, None when it gave none. `reserved` bytes are still held in the
+    byte budget given to `TwilioClient.content`; the caller releases them when it lets go of `data`.
+    """
+
+    data: bytes = field(repr=False)
+    sha256: str
+    content_type: str | None
+    reserved: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Subaccount:
+    """An account that the credential can see; `status` is active, suspended or closed, None if not said."""
+
+    sid: AccountSid
+    status: str | None
+
+
+class DeleteOutcome(Enum):
+    """What is known after one DELETE."""
+
+    DELETED = "deleted"  # a direct 204
+    ABSENT = "absent"  # 404: it was not there
+    UNKNOWN = "unknown"  # anything else: it may or may not be gone, ask with a GET
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteReply:
+    """The outcome of one DELETE with what the reply said; `reason` is empty unless the outcome is unknown."""
+
+    outcome: DeleteOutcome
+    status: int | None
+    code: int | None = None
+    request_id: str | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """The client's limits: times in seconds, sizes in bytes."""
+
+    budget: float = 120.0  # attempts and waits of one request
+    unanswered_budget: float = 15.0  # the same while a host has never answered
+    api_deadline: float = 30.0  # one API attempt
+    content_deadline: float = 60.0  # one content attempt, to which its size adds size / slowest
+    slowest: float = 64 * 1024  # bytes a second
+    page_cap: int = 64 * 1024 * 1024
+    content_cap: int = 256 * 1024 * 1024
+    most_pages: int = 10_000

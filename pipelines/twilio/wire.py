@@ -1,0 +1,112 @@
+"""The rules for one reply's body: unencoded, of the length announced, complete, and not too large.
+
+A body cut short must never pass for a whole one: transcripts are deleted at the source on the strength of
+what was read here. So an encoding is refused (httpx and others accept half a gzip stream without a word),
+the length must match, and a body whose end is marked only by the closed connection is flagged as not
+`framed`: the caller believes it after a second, identical fetch.
+"""
+
+import io
+from collections.abc import AsyncIterable, Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import httpx
+
+from pipelines.twilio.failure import Cause
+
+
+class WireFault(Exception):  # noqa: N818  # internal signal, turned into a Failure by the Host
+    """The reply breaks a rule of this module."""
+
+    def __init__(self, cause: Cause, detail: str = "") -> None:
+        super().__init__(detail)
+        self.cause = cause
+        self.detail = detail
+
+
+class Digest(Protocol):
+    """The part of a hashlib object used here."""
+
+    def update(self, data: bytes, /) -> None:
+        """Add bytes."""
+
+    def hexdigest(self) -> str:
+        """Return the hash of all bytes added."""
+
+
+@dataclass(frozen=True, slots=True)
+class Framing:
+    """How a reply marks its end: by `length` in bytes, by chunks, or not at all."""
+
+    length: int | None
+    chunked: bool
+
+    @property
+    def framed(self) -> bool:
+        """Whether a body cut short can be told from a whole one."""
+        return self.chunked or self.length is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A complete reply; `sha256` (hex) if asked for; `reserved` bytes are still held in the byte budget."""
+
+    status: int
+    headers: httpx.Headers
+    body: bytes = field(repr=False)
+    framed: bool = True
+    sha256: str = ""
+    reserved: int = 0
+
+
+def framing(headers: httpx.Headers, *, cap: int) -> Framing:
+    """Read how the body of a reply is framed.
+
+    Raises:
+        WireFault: it is encoded, framed in a contradictory way, or longer than `cap` bytes.
+    """
+    encoding = headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in {"identity", ""}:
+        raise WireFault(Cause.ENCODED)
+    transfer, announced = headers.get("transfer-encoding"), headers.get("content-length")
+    if transfer is not None:
+        if transfer.strip().lower() != "chunked" or announced is not None:
+            raise WireFault(Cause.BROKEN, "contradictory framing")
+        return Framing(length=None, chunked=True)
+    if announced is None:
+        return Framing(length=None, chunked=False)
+    if not (announced.isascii() and announced.isdigit() and len(announced) < 19):
+        raise WireFault(Cause.BROKEN, "its length is not a number")
+    if int(announced) > cap:
+        raise WireFault(Cause.BROKEN, f"more than {cap} bytes")
+    return Framing(length=int(announced), chunked=False)
+
+
+async def receive(
+    chunks: AsyncIterable[bytes],
+    frame: Framing,
+    *,
+    cap: int,
+    digest: Digest | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> bytes:
+    """Read a body to its end; `digest` gets each chunk as it comes, `progress` the bytes received so far.
+
+    Raises:
+        WireFault: it is longer than `cap` bytes, or not of the length announced.
+    """
+    body = io.BytesIO()
+    received = 0
+    async for chunk in chunks:
+        received += len(chunk)
+        if received > cap:
+            raise WireFault(Cause.BROKEN, f"more than {cap} bytes")
+        if digest is not None:
+            digest.update(chunk)
+        body.write(chunk)
+        if progress is not None:
+            progress(received)
+    if frame.length is not None and received != frame.length:
+        raise WireFault(Cause.TRUNCATED, f"{received} of {frame.length} bytes")
+    return body.getvalue()

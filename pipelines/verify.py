@@ -1,0 +1,176 @@
+"""Verify: read back what is stored and compare it with what was received.
+
+The comparison reads every byte from disk: sealed files against the hash in their commit, contents against the
+SHA-256 taken from the wire, tables against each other, and `addons.duckdb` against the archive.
+"""
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import date
+from hashlib import sha256
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from warehouse.archive import NULL_DAY, Archive, memory_database
+from warehouse.commits import Commit, LiveFile
+from warehouse.files import sha256_of
+from warehouse.publish import NAME, published
+from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, CONTENTS, TABLES, Table
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """One difference between what is stored and what was received."""
+
+    kind: str
+    subject: str
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What was read back and what differs."""
+
+    commit: int
+    files: int
+    bytes: int
+    contents: int
+    mismatches: tuple[Mismatch, ...]
+
+
+def verify(archive: Archive, *, first: date | None = None, last: date | None = None) -> Verification:
+    """Check the archive and `addons.duckdb`, or only the partitions from `first` to `last`.
+
+    Partitions are UTC days of `completed_date`; tables without that partition are checked whole.
+    """
+    head = archive.head()
+    files = [f for table in head.tables.values() for f in table.values() if _in_range(f, first, last)]
+    mismatches = [*_damaged_files(archive, files)]
+    damaged = {m.subject for m in mismatches}
+    sound = {f.path for f in files} - damaged
+    contents = [f for f in files if f.path in sound and f.path.startswith(f"{CONTENTS.name}/")]
+    mismatches += _wrong_contents(archive, head, contents)
+    if not damaged:
+        mismatches += _broken_references(archive, head)
+        mismatches += _published_differences(archive, head)
+    return Verification(
+        head.number, len(files), sum(f.bytes for f in files), sum(f.rows for f in contents), tuple(mismatches)
+    )
+
+
+def verify_since(archive: Archive, before: Commit) -> tuple[Mismatch, ...]:
+    """Check only the live files that were added after `before`."""
+    head = archive.head()
+    files = [
+        file for name, table in head.tables.items() for path, file in table.items() if path not in before.tables[name]
+    ]
+    mismatches = [*_damaged_files(archive, files)]
+    if not mismatches:
+        mismatches += _wrong_contents(archive, head, [f for f in files if f.path.startswith(f"{CONTENTS.name}/")])
+    return tuple(mismatches)
+
+
+def _in_range(file: LiveFile, first: date | None, last: date | None) -> bool:
+    name, _, value = file.folder.partition("=")
+    if name != "completed_date" or value == NULL_DAY:
+        return True
+    return (first is None or value >= first.isoformat()) and (last is None or value <= last.isoformat())
+
+
+def _damaged_files(archive: Archive, files: Iterable[LiveFile]) -> Iterator[Mismatch]:
+    for file in files:
+        path = archive.root / file.path
+        try:
+            if path.stat().st_size != file.bytes:
+                yield Mismatch("file", file.path, f"{file.path} has {path.stat().st_size} bytes, not {file.bytes}.")
+            elif sha256_of(path) != file.sha256:
+                yield Mismatch("file", file.path, f"{file.path} does not have the SHA-256 its commit names.")
+        except OSError as error:
+            yield Mismatch("file", file.path, f"{file.path} cannot be read: {error.strerror}.")
+
+
+def _wrong_contents(archive: Archive, head: Commit, files: Iterable[LiveFile]) -> Iterator[Mismatch]:
+    """Contents whose bytes do not hash to what came off the wire, or that no payload row names."""
+    for file in files:
+        folder = file.folder
+        payloads = [path for path, f in head.tables[ADD_ON_PAYLOADS.name].items() if f.folder == folder]
+        with memory_database() as db:
+            relation = archive.relation(ADD_ON_PAYLOADS, payloads)
+            rows = db.execute(
+                f"SELECT sid, content_sha256, content_length FROM {relation} WHERE content_sha256 IS NOT NULL"
+            ).fetchall()
+        expected = {sid: (digest, length) for sid, digest, length in rows}
+        with contextlib.closing(pq.ParquetFile(archive.root / file.path, page_checksum_verification=True)) as reader:
+            for batch in reader.iter_batches(batch_size=64, columns=["payload_sid", "content"]):
+                yield from _wrong_rows(batch, expected)
+
+
+def _wrong_rows(batch: pa.RecordBatch, expected: dict[str, tuple[str, int]]) -> Iterator[Mismatch]:
+    for sid, content in zip(batch["payload_sid"].to_pylist(), batch["content"], strict=True):
+        data = content.as_buffer()
+        found = (sha256(data).hexdigest(), data.size)
+        if sid not in expected:
+            yield Mismatch("content", sid, f"The content of payload {sid} has no payload row in its partition.")
+        elif found != expected[sid]:
+            yield Mismatch("content", sid, f"The content of payload {sid} does not have the SHA-256 it came with.")
+
+
+def _broken_references(archive: Archive, head: Commit) -> Iterator[Mismatch]:
+    """Duplicate keys, rows whose parent is missing, and payloads said to be landed whose content is not."""
+
+    def relation(table: Table) -> str:
+        return archive.relation(table, head.tables[table.name])
+
+    queries = {
+        **{
+            f"{table.name} holds {{}} more than once.": f"SELECT {table.key} FROM {relation(table)} "
+            f"GROUP BY {table.key} HAVING count(*) > 1"
+            for table in TABLES.values()
+        },
+        "Payload {} belongs to a result that is not landed.": f"SELECT sid FROM {relation(ADD_ON_PAYLOADS)} p "
+        f"WHERE add_on_result_sid NOT IN (SELECT sid FROM {relation(ADD_ON_RESULTS)})",
+        "Result {} is exported but its payloads are not all landed.": f"SELECT r.sid FROM {relation(ADD_ON_RESULTS)} r "
+        f"WHERE r.exported_at IS NOT NULL AND r.payload_count > (SELECT count(*) FROM {relation(ADD_ON_PAYLOADS)} p "
+        "WHERE p.add_on_result_sid = r.sid)",
+        "The content of payload {} is said to be landed but is not there.": "SELECT sid FROM "
+        f"{relation(ADD_ON_PAYLOADS)} WHERE content_sha256 IS NOT NULL AND sid NOT IN "
+        f"(SELECT payload_sid FROM {relation(CONTENTS)})",
+    }
+    with memory_database() as db:
+        for sentence, query in queries.items():
+            for (subject,) in db.execute(query).fetchall():
+                yield Mismatch("reference", str(subject), sentence.format(subject))
+
+
+def _published_differences(archive: Archive, head: Commit) -> Iterator[Mismatch]:
+    """Whether `addons.duckdb` shows the newest commit, row for row and byte for byte."""
+    shown = published(archive)
+    if shown is None:
+        yield Mismatch("published", NAME, f"{NAME} cannot be opened; run `addon-export rebuild`.")
+        return
+    if shown.commit != head.number:
+        yield Mismatch(
+            "published",
+            NAME,
+            f"{NAME} shows commit {shown.commit}, not {head.number}; run `addon-export rebuild`.",
+        )
+        return
+    try:
+        with contextlib.closing(duckdb.connect(str(archive.root / NAME), read_only=True)) as db:
+            db.execute("SET memory_limit = '256MB'; SET threads = 1")
+            for name in TABLES:
+                rows = db.execute(f"SELECT count(*) FROM {name}").fetchall()[0][0]
+                if rows != head.rows(name):
+                    yield Mismatch("published", name, f"{NAME} has {rows} rows of {name}, not {head.rows(name)}.")
+            wrong = db.execute(
+                "SELECT payload_sid FROM contents c JOIN add_on_payloads p ON p.sid = c.payload_sid "
+                "WHERE sha256(c.content) IS DISTINCT FROM p.content_sha256"
+            ).fetchall()
+    except duckdb.Error as error:
+        yield Mismatch("published", NAME, f"{NAME} cannot be read: {type(error).__name__}; run `addon-export rebuild`.")
+        return
+    for (sid,) in wrong:
+        yield Mismatch("published", sid, f"{NAME} holds other bytes for the content of payload {sid}.")

@@ -1,0 +1,1 @@
+"""The sandbox: the local stand-in for Twilio's API."""

@@ -1,0 +1,1 @@
+"""Tests of the Twilio client: pure rules, virtual time, and real sockets that misbehave."""
