@@ -51,6 +51,18 @@ class Progress:
     changed: dict[str, int] = field(default_factory=dict)
     loads: int = 0
     commit: int = 0
+    clients: list[Traffic] = field(default_factory=list)
+    """Traffic of each account's client."""
+
+    def traffic(self) -> Traffic:
+        """Requests of this export, over all accounts."""
+        return Traffic(
+            requests=sum(c.requests for c in self.clients),
+            refused=sum(c.refused for c in self.clients),
+            retried=sum(c.retried for c in self.clients),
+            bytes_received=sum(c.bytes_received for c in self.clients),
+            contents=sum(c.contents for c in self.clients),
+        )
 
     def add(self, load: Load) -> None:
         """Count one load."""
@@ -67,7 +79,6 @@ class ExportReport:
 
     scope: Scope
     progress: Progress
-    traffic: Traffic
     seconds: float
 
     def verdict(self) -> None:
@@ -125,6 +136,7 @@ async def export(
     started = asyncio.get_running_loop().time()
     head = archive.head()
     progress.commit = head.number
+    progress.clients = [client.traffic for client in clients]
 
     def lookup(sids: Sequence[str], since: date | None) -> Mapping[str, LandedRecording]:
         return landed_recordings(archive, head, sids, since=since)
@@ -153,7 +165,7 @@ async def export(
     mismatches = await asyncio.to_thread(verify_since, archive, head)
     if mismatches:
         raise VerificationMismatch(f"What was landed does not read back as received: {mismatches[0].sentence}")
-    return ExportReport(scope, progress, _traffic(clients), asyncio.get_running_loop().time() - started)
+    return ExportReport(scope, progress, asyncio.get_running_loop().time() - started)
 
 
 async def _extract_all(
@@ -309,14 +321,3 @@ def _error_of(task: asyncio.Task[None]) -> BaseException | None:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
-
-
-def _traffic(clients: Sequence[TwilioClient]) -> Traffic:
-    counts = [client.traffic for client in clients]
-    return Traffic(
-        requests=sum(c.requests for c in counts),
-        refused=sum(c.refused for c in counts),
-        retried=sum(c.retried for c in counts),
-        bytes_received=sum(c.bytes_received for c in counts),
-        contents=sum(c.contents for c in counts),
-    )

@@ -43,7 +43,7 @@ class Reply:
     headers: tuple[tuple[str, str], ...] = ()
 
 
-class Refusal(Exception):  # noqa: N818  # it is an answer, not a fault
+class Refusal(Exception):  # it is an answer, not a fault
     """The request is answered with an error body."""
 
     def __init__(self, status: int, code: int, message: str) -> None:

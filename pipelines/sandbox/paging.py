@@ -22,7 +22,7 @@ _FILTERS = (
 )
 
 
-class BadQuery(ValueError):  # noqa: N818  # it is an answer, not a fault
+class BadQuery(ValueError):  # it is an answer, not a fault
     """A query Twilio answers with 400.
 
     Attributes:

@@ -146,9 +146,7 @@ class Attempt:
         ask = self._ask
         digest = hashlib.sha256() if ask.hashed else None
         unknown = ask.slowest is not None and frame.length is None
-        body = await receive(
-            stream, frame, cap=ask.cap, digest=digest, progress=self._extend if unknown else None
-        )
+        body = await receive(stream, frame, cap=ask.cap, digest=digest, progress=self._extend if unknown else None)
         return Reply(
             response.status_code,
             response.headers,

@@ -25,9 +25,7 @@ def checked_base_url(base_url: str) -> tuple[str, bool]:
         host, port = None, None
     if _BASE_URL.fullmatch(base_url) is None or host is None or port == 0:
         # not repeated in the message: a user name and password may have been put into it
-        raise FixConfiguration(
-            "TWILIO_BASE_URL must be a scheme, host and port, such as https://api.twilio.com"
-        )
+        raise FixConfiguration("TWILIO_BASE_URL must be a scheme, host and port, such as https://api.twilio.com")
     loopback = is_loopback_host(host)
     if parts.scheme != "https" and not loopback:
         raise FixConfiguration(f"TWILIO_BASE_URL must be https, because credentials are sent to {host}")

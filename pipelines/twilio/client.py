@@ -193,9 +193,7 @@ class TwilioClient:
             raise self._error(outcome, f"add-on result {result}")
         if failure.cause is Cause.NOT_FOUND:
             return DeleteReply(DeleteOutcome.ABSENT, failure.status, failure.code, failure.request_id)
-        return DeleteReply(
-            DeleteOutcome.UNKNOWN, failure.status, failure.code, failure.request_id, failure.cause.value
-        )
+        return DeleteReply(DeleteOutcome.UNKNOWN, failure.status, failure.code, failure.request_id, failure.cause.value)
 
     async def accounts(self) -> AsyncIterator[Subaccount]:
         """List the accounts the credential can see, its own included; their auth tokens are never decoded."""

@@ -72,12 +72,8 @@ def error_for(failure: Failure, subject: str, *, attempts: int, seconds: float) 
     elif failure.cause in _UNTRUSTED:
         kind = SourceUntrusted
     reason = f"{failure.cause.value} ({failure.detail})" if failure.detail else failure.cause.value
-    tried = (
-        f", after {attempts} attempts in {seconds:.1f} s" if attempts > 1 or kind is SourceUnavailable else ""
-    )
-    error = kind(
-        f"{subject}: {reason}{tried}", status=failure.status, code=failure.code, request_id=failure.request_id
-    )
+    tried = f", after {attempts} attempts in {seconds:.1f} s" if attempts > 1 or kind is SourceUnavailable else ""
+    error = kind(f"{subject}: {reason}{tried}", status=failure.status, code=failure.code, request_id=failure.request_id)
     error.__cause__ = failure.error
     return error
 

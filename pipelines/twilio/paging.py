@@ -14,6 +14,7 @@ import msgspec
 
 from pipelines.errors import SourceUntrusted
 from pipelines.sids import account_sid
+from pipelines.twilio.splitting import split_array, split_object
 from pipelines.twilio.values import Subaccount
 
 PAGE_SIZE = 1000  # the most Twilio gives
@@ -52,16 +53,14 @@ def read_page(body: bytes, listing: Listing) -> Page:
         SourceUntrusted: the body is not a JSON object with the list's array, or its next page is elsewhere.
     """
     try:
-        envelope = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-        items = msgspec.json.decode(envelope[listing.key], type=list[msgspec.Raw])
-        following = msgspec.json.decode(envelope.get("next_page_uri", b"null"), type=str | None)
+        following, items = _read_envelope(body, listing.key)
     except KeyError:
         raise SourceUntrusted(f"{listing.subject}: the page has no `{listing.key}`") from None
-    except _BROKEN:
+    except (*_BROKEN, ValueError):
         raise SourceUntrusted(f"{listing.subject}: the page is not the JSON that is documented") from None
     # Twilio's own library, too, stops on an empty text.
     next_uri = next_page(following, listing) if following else None
-    return Page(tuple(bytes(item) for item in items), next_uri)
+    return Page(items, next_uri)
 
 
 def next_page(uri: str, listing: Listing) -> str:
@@ -99,6 +98,18 @@ def read_redirect(body: bytes, subject: str) -> str:
         return msgspec.json.decode(body, type=_Redirect).redirect_to
     except _BROKEN:
         raise SourceUntrusted(f"{subject}: Twilio names no place to fetch it from") from None
+
+
+def _read_envelope(body: bytes, key: str) -> tuple[str | None, tuple[bytes, ...]]:
+    try:
+        envelope = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+        items = msgspec.json.decode(envelope[key], type=list[msgspec.Raw])
+        following = envelope.get("next_page_uri", msgspec.Raw(b"null"))
+    except _BROKEN:  # by one value of one row, perhaps
+        members = split_object(body)
+        rows = split_array(members[key.encode("ascii")])
+        return msgspec.json.decode(members.get(b"next_page_uri", b"null"), type=str | None), tuple(rows)
+    return msgspec.json.decode(following, type=str | None), tuple(bytes(item) for item in items)
 
 
 class _Account(msgspec.Struct):

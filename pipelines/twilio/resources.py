@@ -63,9 +63,7 @@ def api_headers(credential: Credential) -> httpx.Headers:
     """Return the headers for the API host, and for no other: they carry the credential."""
     pair = f"{credential.username}:{credential.password}".encode()
     basic = b64encode(pair).decode("ascii")
-    return httpx.Headers(
-        {**_plain_headers(), "Accept": "application/json", "Authorization": f"Basic {basic}"}
-    )
+    return httpx.Headers({**_plain_headers(), "Accept": "application/json", "Authorization": f"Basic {basic}"})
 
 
 def storage_headers() -> httpx.Headers:

@@ -35,9 +35,7 @@ class CheckedResolver(aiohttp.abc.AbstractResolver):
     The addresses returned are the ones aiohttp connects to, so a name cannot change between check and use.
     """
 
-    def __init__(
-        self, allowed: Callable[[str], bool], inner: aiohttp.abc.AbstractResolver | None = None
-    ) -> None:
+    def __init__(self, allowed: Callable[[str], bool], inner: aiohttp.abc.AbstractResolver | None = None) -> None:
         self._allowed = allowed
         self._inner = inner if inner is not None else aiohttp.ThreadedResolver()
 
@@ -77,9 +75,7 @@ class ExactTransport(httpx.AsyncBaseTransport):
         except (aiohttp.ClientError, OSError, ValueError) as error:
             problem = _translated(error)
         else:
-            return httpx.Response(
-                reply.status, headers=list(reply.raw_headers), stream=_Body(reply), request=request
-            )
+            return httpx.Response(reply.status, headers=list(reply.raw_headers), stream=_Body(reply), request=request)
         raise problem  # outside `except`, so that aiohttp's error, which may show the URL, is not attached
 
     async def aclose(self) -> None:
@@ -144,9 +140,7 @@ def tls_context() -> ssl.SSLContext:
     return httpx.create_ssl_context(trust_env=False)
 
 
-async def _never_repeat(
-    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
-) -> aiohttp.ClientResponse:
+async def _never_repeat(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
     # aiohttp repeats GET and DELETE once when it sees one of these errors, even if the first was processed.
     problem: httpx.TransportError
     try:

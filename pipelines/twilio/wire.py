@@ -16,7 +16,7 @@ import httpx
 from pipelines.twilio.failure import Cause
 
 
-class WireFault(Exception):  # noqa: N818  # internal signal, turned into a Failure by the Host
+class WireFault(Exception):
     """The reply breaks a rule of this module."""
 
     def __init__(self, cause: Cause, detail: str = "") -> None:

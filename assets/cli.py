@@ -1,0 +1,248 @@
+"""The command line `addon-export`: stdout is data, stderr is talk and progress, exit codes are a promise.
+
+    0 all asked for is landed and verified      4 what is stored differs, or input is in quarantine
+    1 unexpected                                5 Twilio did not give everything; run again
+    2 configuration or credentials              6 the warehouse cannot be written or read
+    3 refused by a guard                        130 interrupted
+
+Commands import what they need when they run, so that `--help` and `status` do not wait for Dagster.
+"""
+
+import argparse
+import json
+import logging
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from datetime import UTC, date, datetime
+from enum import IntEnum
+from types import FrameType
+from typing import NoReturn
+
+from pipelines.errors import (
+    ExportError,
+    FixConfiguration,
+    IncompleteExport,
+    SourceError,
+    VerificationMismatch,
+    WarehouseError,
+)
+
+
+class ExitCode(IntEnum):
+    """What the process says when it ends."""
+
+    OK = 0
+    UNEXPECTED = 1
+    CONFIGURATION = 2
+    REFUSED = 3
+    MISMATCH = 4
+    RUN_AGAIN = 5
+    WAREHOUSE = 6
+    INTERRUPTED = 130
+
+
+def exit_code(error: BaseException) -> ExitCode:
+    """The exit code an error means."""
+    match error:
+        case FixConfiguration():
+            return ExitCode.CONFIGURATION
+        case IncompleteExport(again=True) | SourceError():
+            return ExitCode.RUN_AGAIN
+        case IncompleteExport() | VerificationMismatch():
+            return ExitCode.MISMATCH
+        case WarehouseError():
+            return ExitCode.WAREHOUSE
+        case KeyboardInterrupt():
+            return ExitCode.INTERRUPTED
+        case _:
+            return ExitCode.UNEXPECTED
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run one command and exit."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    signal.signal(signal.SIGTERM, _interrupt)  # a plain SIGTERM unwinds like Ctrl-C
+    run: Callable[[argparse.Namespace], int] = options.run
+    try:
+        sys.exit(run(options))
+    except ExportError as error:
+        say(str(error))
+        sys.exit(exit_code(error))
+    except KeyboardInterrupt:
+        say("Interrupted; what was landed stays, and the next export goes on from there.")
+        sys.exit(ExitCode.INTERRUPTED)
+    except BrokenPipeError:
+        sys.exit(ExitCode.OK)  # the reader of our output has seen enough
+    except Exception:  # the outermost edge: report and exit 1
+        traceback.print_exc()
+        say("This is a defect of addon-export; nothing that was landed is harmed.")
+        sys.exit(ExitCode.UNEXPECTED)
+
+
+def say(sentence: str) -> None:
+    """Talk to the person: one line on stderr."""
+    print(sentence, file=sys.stderr, flush=True)  # noqa: T201  # the command line is where printing belongs
+
+
+def show(text: str) -> None:
+    """Data for whoever reads stdout."""
+    print(text, flush=True)  # noqa: T201  # as above
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="addon-export",
+        description="Export Twilio recording add-on results before Twilio deletes them after 30 days.",
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    def command(name: str, text: str, run: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=text, description=text)
+        added.set_defaults(run=run)
+        return added
+
+    def days(added: argparse.ArgumentParser) -> None:
+        added.add_argument("--from", dest="first", type=_date, metavar="DATE", help="first UTC day, YYYY-MM-DD")
+        added.add_argument("--to", dest="last", type=_date, metavar="DATE", help="last UTC day, included")
+
+    export = command("export", "export what can still be had and is not landed, or the days asked for", _export)
+    days(export)
+    export.add_argument("--full", action="store_true", help="list settled recordings again too")
+    verify = command("verify", "read everything back and compare it with what was received", _verify)
+    days(verify)
+    verify.add_argument("--json", action="store_true", help="print the result as JSON")
+    status = command("status", "what is landed, pending, unfinished, lost; the next deadline", _status)
+    status.add_argument("--json", action="store_true", help="print the status as JSON")
+    command("rebuild", "build addons.duckdb afresh from the archive", _rebuild)
+    sandbox = command("sandbox", "run a local stand-in for Twilio's API with made-up data", _sandbox)
+    sandbox.add_argument("--port", type=int, default=8010, help="port of the API (default 8010)")
+    sandbox.add_argument("--recordings", type=int, default=200, help="how many recordings to make up (default 200)")
+    command("demo", "sandbox, export, verify and a few SQL answers; needs no account", _demo)
+    return parser
+
+
+def _date(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a date like 2026-11-20") from None
+
+
+def _checked_range(options: argparse.Namespace) -> tuple[date | None, date | None]:
+    first, last = options.first, options.last
+    if first is not None and last is not None and first > last:
+        raise FixConfiguration(f"--from {first} is after --to {last}; swap them.")
+    return first, last
+
+
+def _export(options: argparse.Namespace) -> int:
+    from assets.run import run_export
+
+    first, last = _checked_range(options)
+    progress = run_export(first, last, full=options.full, say=say)
+    found, landed = progress.extraction, progress.landed
+    show(
+        json.dumps(
+            {
+                "recordings_listed": found.recordings,
+                "recordings_settled": progress.discovery.settled,
+                "results_seen": found.results,
+                "results_landed": landed.get("add_on_results", 0),
+                "results_changed": progress.changed.get("add_on_results", 0),
+                "results_unfinished": found.unfinished,
+                "results_other_days": found.deferred,
+                "payloads_landed": landed.get("add_on_payloads", 0),
+                "contents_landed": landed.get("contents", 0),
+                "content_bytes": found.content_bytes,
+                "unknown_statuses": dict(found.unknown_statuses),
+                "requests": progress.traffic().requests,
+                "commit": progress.commit,
+            }
+        )
+    )
+    return ExitCode.OK
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from assets.resources import Warehouse
+    from pipelines.verify import verify
+
+    first, last = _checked_range(options)
+    found = verify(Warehouse().archive(), first=first, last=last)
+    if options.json:
+        show(
+            json.dumps(
+                {
+                    "commit": found.commit,
+                    "files": found.files,
+                    "bytes": found.bytes,
+                    "contents": found.contents,
+                    "mismatches": [
+                        {"kind": m.kind, "subject": m.subject, "sentence": m.sentence} for m in found.mismatches
+                    ],
+                }
+            )
+        )
+    else:
+        for mismatch in found.mismatches:
+            show(mismatch.sentence)
+        show(
+            f"{found.files} files ({found.bytes:,} bytes) and {found.contents} contents read back: "
+            f"{len(found.mismatches) or 'no'} mismatches."
+        )
+    return ExitCode.MISMATCH if found.mismatches else ExitCode.OK
+
+
+def _status(options: argparse.Namespace) -> int:
+    from assets.resources import Warehouse
+    from pipelines.status import status
+
+    found = status(Warehouse().archive(), now=datetime.now(UTC))
+    if options.json:
+        show(json.dumps(found.as_json()))
+        return ExitCode.OK
+    show(f"results     {', '.join(f'{count} {state}' for state, count in found.results.items())}")
+    show(f"contents    {found.contents} landed, {found.content_bytes:,} bytes")
+    show(f"recordings  {found.recordings} known, {found.recordings_to_list} to be listed again")
+    show(f"quarantine  {found.quarantined} rows")
+    show(f"commit      {found.commit}, published {found.published_commit}")
+    if found.next_deadline is None:
+        show("deadline    none: nothing is waiting to be exported")
+    else:
+        show(f"deadline    {found.next_deadline:%Y-%m-%d %H:%M} UTC, {found.slack_hours} hours left")
+    return ExitCode.OK
+
+
+def _rebuild(options: argparse.Namespace) -> int:
+    from assets.resources import Warehouse
+    from warehouse.publish import NAME, publish
+
+    warehouse = Warehouse()
+    shown = publish(warehouse.archive(), warehouse.destination, now=datetime.now(UTC), afresh=True)
+    say(f"{NAME} is built afresh from commit {shown.commit}.")
+    return ExitCode.OK
+
+
+def _sandbox(options: argparse.Namespace) -> int:
+    from pipelines.sandbox.run import serve
+
+    serve(port=options.port, recordings=options.recordings)
+    return ExitCode.OK
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from assets.demo import demo
+
+    demo(say=say, show=show)
+    return ExitCode.OK
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,24 @@
+"""The Dagster code location: everything the UI, the daemon and `dagster` commands see."""
+
+import dagster as dg
+
+from assets.add_ons import export_add_ons, export_job, hourly_export
+from assets.resources import Twilio, Warehouse, fresh_progress
+from pipelines.export import Progress
+
+
+def build_definitions(progress: Progress | None = None) -> dg.Definitions:
+    """The definitions; with `progress`, the run's counters are kept in it for whoever shows them."""
+    counters = dg.ResourceDefinition(fresh_progress)
+    if progress is not None:
+        counters = dg.ResourceDefinition.hardcoded_resource(progress)
+    return dg.Definitions(
+        assets=[export_add_ons],
+        jobs=[export_job],
+        schedules=[hourly_export],
+        resources={"twilio": Twilio(), "warehouse": Warehouse(), "progress": counters},
+        executor=dg.in_process_executor,
+    )
+
+
+defs = build_definitions()

@@ -1,0 +1,76 @@
+"""What the assets need from outside: Twilio clients, the archive, and the counters of a run.
+
+The resources hold no secrets: credentials are read from the environment when a run needs them, so they are in no
+run config, repr, snapshot or event.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import dagster as dg
+
+from pipelines.export import Progress
+from pipelines.settings import Login, TwilioSettings, environment, twilio_settings, warehouse_settings
+from pipelines.sids import AccountSid
+from pipelines.twilio.client import Credential, TwilioClient, connect
+from warehouse.archive import Archive, open_archive
+from warehouse.publish import Destination
+
+
+class Twilio(dg.ConfigurableResource[None]):
+    """Clients for the account in TWILIO_ACCOUNT_SID and the subaccounts that TWILIO_SUBACCOUNTS names."""
+
+    @asynccontextmanager
+    async def clients(self) -> AsyncIterator[list[TwilioClient]]:
+        """Open one client for each account.
+
+        Raises:
+            FixConfiguration: credentials are missing or refused.
+        """
+        async with AsyncExitStack() as stack:
+            yield await _open_clients(twilio_settings(environment()), stack)
+
+    @property
+    def workers(self) -> int:
+        """Recordings worked on at once: twice the ceiling keeps the limit filled while contents download."""
+        return 2 * twilio_settings(environment()).max_concurrency
+
+
+async def _open_clients(settings: TwilioSettings, stack: AsyncExitStack) -> list[TwilioClient]:
+    def client(sid: AccountSid, login: Login) -> TwilioClient:
+        credential = Credential(login.username, login.password)
+        return connect(sid, credential, base_url=settings.base_url, max_concurrency=settings.max_concurrency)
+
+    main = await stack.enter_async_context(client(settings.account_sid, settings.login))
+    wanted = settings.subaccounts
+    if wanted == "all":
+        wanted = tuple([account.sid async for account in main.accounts() if account.status in (None, "active")])
+    clients = [main]
+    for sid in () if wanted == "none" else wanted:
+        if sid != settings.account_sid:
+            login = settings.subaccount_logins.get(sid, settings.login)
+            clients.append(await stack.enter_async_context(client(sid, login)))
+    return clients
+
+
+class Warehouse(dg.ConfigurableResource[None]):
+    """The archive in EXPORT_ROOT and what is published from it."""
+
+    def archive(self) -> Archive:
+        """Open the archive.
+
+        Raises:
+            FixConfiguration, FixWarehouse: the root cannot be used.
+        """
+        settings = warehouse_settings(environment())
+        return open_archive(settings.root, shared_read=settings.shared_read)
+
+    @property
+    def destination(self) -> Destination:
+        """Native tables or views."""
+        return warehouse_settings(environment()).destination
+
+
+def fresh_progress(_: dg.InitResourceContext) -> Progress:
+    """New counters for each run."""
+    return Progress()

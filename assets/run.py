@@ -1,0 +1,129 @@
+"""One export as a Dagster run in this process, with progress on a terminal.
+
+The run is recorded in DAGSTER_HOME, so the UI that `make dev` starts shows it. The first error of our own tree
+that made the run fail is raised again, so that the command line can say it in one sentence.
+"""
+
+import logging
+import os
+import shutil
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+from pipelines.errors import ExportError
+from pipelines.export import Progress
+from pipelines.settings import environment, twilio_settings, warehouse_settings
+from warehouse.archive import open_archive
+
+DEFAULT_HOME = ".dagster_home"
+"""DAGSTER_HOME when none is set: in the current folder, as the default EXPORT_ROOT is."""
+
+
+def dagster_home() -> Path:
+    """The folder Dagster keeps its history in; made with telemetry off if it is new."""
+    home = Path(os.environ.get("DAGSTER_HOME") or DEFAULT_HOME).absolute()
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not (home / "dagster.yaml").exists():
+        shipped = Path(__file__).parent.parent / "dagster.yaml"
+        if shipped.exists():
+            shutil.copyfile(shipped, home / "dagster.yaml")
+        else:  # installed as a wheel, which has no file beside its packages
+            (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+    os.environ["DAGSTER_HOME"] = str(home)
+    return home
+
+
+def run_export(first: date | None, last: date | None, *, full: bool, say: Callable[[str], None]) -> Progress:
+    """Run the export job for the partitions from `first` to `last`; without dates, for everything.
+
+    Raises:
+        ExportError: what made the run fail; what was landed before stays.
+    """
+    settings = twilio_settings(environment())  # before anything is started, so that a missing one is said at once
+    target = warehouse_settings(environment())
+    open_archive(target.root, shared_read=target.shared_read)
+    today = datetime.now(UTC).date()
+    everything = first is None and last is None
+    if everything:
+        first, last = today - timedelta(days=1), today
+    last = last or today
+    first = first or min(last, today - timedelta(days=30))
+    if last > today:
+        say(f"--to {last} is in the future; exporting up to today, {today}.")
+        last = max(first, today)
+    os.environ["EXPORT_START_DATE"] = min(
+        first, date.fromisoformat(os.environ.get("EXPORT_START_DATE") or f"{first}")
+    ).isoformat()
+    dagster_home()
+    import dagster as dg
+
+    from assets.add_ons import ExportConfig, partition_tags
+    from assets.definitions import build_definitions
+
+    logging.getLogger("dagster").setLevel(logging.CRITICAL)
+    progress = Progress()
+    job = build_definitions(progress).resolve_job_def("export")
+    config = dg.RunConfig(
+        ops={"export_add_ons": ExportConfig(everything=everything, full=full)},
+        loggers={"console": {"config": {"log_level": "CRITICAL"}}},
+    )
+    say(f"Exporting account {settings.account_sid} to {target.root} ({target.destination}).")
+    with dg.DagsterInstance.get() as instance, _shown(progress):
+        try:
+            job.execute_in_process(
+                instance=instance, run_config=config, tags={**partition_tags(first, last), "addon_export": "cli"}
+            )
+        except dg.Failure as failure:
+            if isinstance(failure.__cause__, ExportError):
+                raise failure.__cause__ from failure
+            raise
+    return progress
+
+
+@contextmanager
+def _shown(progress: Progress) -> Iterator[None]:
+    """A line of progress on a terminal, nothing elsewhere."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
+
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[numbers]}"),
+        TimeElapsedColumn(),
+    )
+    stop = threading.Event()
+    with Bar(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("recordings", total=None, numbers="")
+
+        def follow() -> None:
+            while not stop.wait(0.2):
+                refresh()
+
+        def refresh() -> None:
+            done = progress.extraction.recordings + progress.discovery.settled
+            megabytes = progress.extraction.content_bytes / 1e6
+            numbers = (
+                f"{progress.extraction.results} results, {progress.extraction.contents} contents, {megabytes:.1f} MB, "
+                f"{progress.traffic().requests} requests"
+            )
+            bar.update(task, total=progress.discovery.recordings or None, completed=done, numbers=numbers)
+
+        thread = threading.Thread(target=follow, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+            refresh()
