@@ -28,6 +28,7 @@ from pipelines.errors import (
     VerificationMismatch,
     WarehouseError,
 )
+from pipelines.settings import environment, twilio_settings
 
 
 class ExitCode(IntEnum):
@@ -67,6 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     signal.signal(signal.SIGTERM, _interrupt)  # a plain SIGTERM unwinds like Ctrl-C
     run: Callable[[argparse.Namespace], int] = options.run
     try:
+        if options.needs_account:
+            twilio_settings(environment())
         sys.exit(run(options))
     except ExportError as error:
         say(str(error))
@@ -105,7 +108,7 @@ def _parser() -> argparse.ArgumentParser:
 
     def command(name: str, text: str, run: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=text, description=text)
-        added.set_defaults(run=run)
+        added.set_defaults(run=run, needs_account=name not in ("demo", "sandbox"))
         return added
 
     def days(added: argparse.ArgumentParser) -> None:

@@ -101,7 +101,7 @@ def make_talk(random: Random) -> Talk:
 
 
 def _as_json(value: object) -> bytes:
-    return json.dumps(value, ensure_ascii=False, indent=1).encode()
+    return json.dumps(value, ensure_ascii=False).encode()
 
 
 def _watson(random: Random, talk: Talk, result_sid: str) -> tuple[Content, ...]:

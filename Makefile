@@ -1,0 +1,59 @@
+# Two commands do everything on a fresh machine with python3.11+, make and git: `make demo` and `make test`.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export DAGSTER_HOME ?= $(CURDIR)/.dagster_home
+
+.PHONY: help setup demo test dev lint types layering check lock clean
+
+help: ## what there is
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+
+$(VENV)/.runtime: requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; try make PYTHON=python3.12"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing the locked dependencies into $(VENV)/ (a minute or two the first time)..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime requirements-dev.txt
+	@echo "Installing what tests and checks need..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@touch $@
+
+setup: $(VENV)/.runtime ## install into .venv/ and stop
+	@echo "Ready: $(BIN)/addon-export --help"
+
+demo: $(VENV)/.runtime ## the main job on a local stand-in for Twilio; needs no account
+	@$(BIN)/addon-export demo
+
+test: $(VENV)/.dev ## the test suite
+	@$(BIN)/python -m pytest -q
+
+dev: $(VENV)/.runtime ## Dagster's UI on http://localhost:3000
+	@$(BIN)/python -c 'from assets.run import dagster_home; dagster_home()'
+	@$(BIN)/dagster dev -w workspace.yaml
+
+lint: $(VENV)/.dev ## ruff
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+types: $(VENV)/.dev ## mypy, strict
+	@$(BIN)/mypy
+
+layering: $(VENV)/.dev ## import-linter
+	@$(BIN)/lint-imports --no-cache
+
+check: lint types layering test ## everything CI runs
+
+lock: $(VENV)/.dev ## bring the lock files up to date
+	@$(BIN)/python -m pip install --quiet pip-tools
+	@$(BIN)/pip-compile --quiet --upgrade $(LOCK) -o requirements.txt pyproject.toml
+	@$(BIN)/pip-compile --quiet --upgrade $(LOCK) --extra dev -c requirements.txt -o requirements-dev.txt pyproject.toml
+
+LOCK := --strip-extras --generate-hashes --allow-unsafe --no-annotate --no-header \
+	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links
+
+clean: ## remove what make made
+	@rm -rf $(VENV) .dagster_home demo-data .mypy_cache .ruff_cache .pytest_cache
