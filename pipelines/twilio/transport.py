@@ -8,6 +8,7 @@ when asked to. Errors are httpx's and name what happened, never the URL.
 """
 
 import functools
+import os
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
@@ -155,7 +156,9 @@ def _translated(error: Exception) -> httpx.TransportError:
     name = type(error).__name__
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return httpx.ConnectError(f"{name}: {getattr(error.certificate_error, 'verify_message', '')}")
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else ""
+    reason = ""
+    if isinstance(error, OSError):  # asyncio replaces the system's words by the address; get them back
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or ""
     text = f"{name}: {reason}" if reason else name
     if isinstance(error, aiohttp.ClientConnectorError):
         return httpx.ConnectError(text)

@@ -27,6 +27,7 @@ class RawServer:
     heads: list[bytes] = field(default_factory=list)
     connections: int = 0
     port: int = 0
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     @property
     def url(self) -> str:
@@ -36,7 +37,10 @@ class RawServer:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection."""
         self.connections += 1
-        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+        task = asyncio.current_task()
+        assert task is not None
+        self.tasks.add(task)
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
                 self.heads.append(head)
@@ -63,6 +67,9 @@ async def serving(answer: Callable[[bytes], bytes]) -> AsyncIterator[RawServer]:
         yield server
     finally:
         listener.close()
+        for task in server.tasks:
+            task.cancel()
+        await asyncio.gather(*server.tasks, return_exceptions=True)
         await listener.wait_closed()
 
 

@@ -28,14 +28,14 @@ CHUNKED = (
 UNFRAMED = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n"
 
 
-def redirecting(port: Callable[[], int], storage: Callable[[bytes], bytes], path: str = "/signed") -> Any:
+def redirecting(
+    port: Callable[[], int], storage: Callable[[bytes], bytes], path: str = "/signed", host: str = "127.0.0.1"
+) -> Any:
     """Answers Data with a redirect to `path` on this server, anything else as `storage` does."""
 
     def answer(head: bytes) -> bytes:
         if b"/Data.json " in head.split(b"\r\n", 1)[0]:
-            return reply(
-                b"{}", f"Location: http://127.0.0.1:{port()}{path}?{SIGNATURE}", status="307 Temporary Redirect"
-            )
+            return reply(b"{}", f"Location: http://{host}:{port()}{path}?{SIGNATURE}", status="307 Temporary Redirect")
         return storage(head)
 
     return answer
@@ -157,7 +157,9 @@ def test_the_signed_url_is_sent_byte_for_byte_and_without_credentials() -> None:
 
     async def fetching() -> list[bytes]:
         ports: list[int] = []
-        async with serving(redirecting(lambda: ports[0], lambda _: reply(BODY, "Set-Cookie: a=b"), path)) as server:
+        storage = in_turn(reply(BODY, "Set-Cookie: a=b"))
+        # a name, because aiohttp takes no cookies from hosts that are addresses
+        async with serving(redirecting(lambda: ports[0], storage, path, "localhost")) as server:
             ports.append(server.port)
             async with on_sockets(server.url) as twilio:
                 await twilio.content(RE, XR, XH)
@@ -168,7 +170,7 @@ def test_the_signed_url_is_sent_byte_for_byte_and_without_credentials() -> None:
     assert storage.split(b"\r\n")[0] == f"GET {path}?{SIGNATURE} HTTP/1.1".encode()
     assert storage == again, "no cookie came back"
     assert b"authorization" not in storage.lower()
-    assert b"Authorization: Basic " in api
+    assert b"\r\nauthorization: basic " in api.lower()
     assert b"accept-encoding: identity\r\n" in storage.lower()
     assert b"user-agent: addon-export/" in storage.lower()
     for head in (api, storage):

@@ -1,0 +1,1 @@
+"""Tests of the Dagster assets and the command line."""

@@ -1,0 +1,345 @@
+"""The main job end to end: what the sandbox shows is what an analyst finds, whatever happens on the way."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, timedelta
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from pipelines.discover import Scope
+from pipelines.errors import FixConfiguration, IncompleteExport, SourceError, SourceUntrusted
+from pipelines.sandbox.exchange import Reply, Request
+from pipelines.sandbox.made_up import made_up_world
+from pipelines.sandbox.run import Sandbox
+from pipelines.sandbox.world import World
+from pipelines.verify import verify
+from tests.pipelines.conftest import NOW, Exporter
+from warehouse.publish import Destination
+
+RESULTS = "SELECT sid, reference_sid, status, date_created, date_completed, completed_date FROM add_on_results"
+CONTENTS = "SELECT p.sid, p.add_on_result_sid, c.content, p.content_sha256, p.content_length, c.completed_date " + (
+    "FROM add_on_payloads p LEFT JOIN contents c ON c.payload_sid = p.sid"
+)
+
+
+def _true_results(sandbox: Sandbox) -> set[tuple[Any, ...]]:
+    return {
+        (
+            t.result.sid,
+            t.recording.sid,
+            t.state.status,
+            t.result.steps[0].at,
+            t.state.date_completed,
+            t.state.date_completed.astimezone(UTC).date() if t.state.date_completed else None,
+        )
+        for t in sandbox.world.truth(sandbox.now, account_sid=sandbox.account_sid)
+    }
+
+
+def _true_contents(sandbox: Sandbox) -> set[tuple[Any, ...]]:
+    return {
+        (
+            p.sid,
+            t.result.sid,
+            p.content,
+            hashlib.sha256(p.content).hexdigest(),
+            len(p.content),
+            t.state.date_completed.astimezone(UTC).date() if t.state.date_completed else None,
+        )
+        for t in sandbox.world.truth(sandbox.now, account_sid=sandbox.account_sid)
+        for p in t.payloads
+    }
+
+
+def _completed(world: World, sandbox: Sandbox, content: bytes = b'{"transcription": "hello"}', *, days: int = 3) -> Any:
+    """A recording of `days` ago with one completed result and one content; returns the result and the payload."""
+    recording = world.add_recording(sandbox.account_sid, NOW - timedelta(days=days))
+    result = world.add_result(recording)
+    return result, world.add_payload(result, content)
+
+
+@pytest.mark.parametrize("destination", ["duckdb", "parquet"])
+def test_everything_the_source_shows_is_in_the_destination_once(
+    destination: Destination, new_exporter: Callable[[Sandbox, Destination], Exporter]
+) -> None:
+    """Rows, dates to the second, partitions and content bytes, with 429s on the way and 1,010 results of one recording."""
+    with Sandbox(made_up_world(now=NOW, recordings=40, many_results=1010), now=NOW) as sandbox:
+        sandbox.settings.cap, sandbox.settings.latency = 6, 0.004
+        exporter = new_exporter(sandbox, destination)
+        report = exporter()
+        report.verdict()
+        assert report.progress.traffic().refused > 0
+        results, contents = exporter.rows(RESULTS), exporter.rows(CONTENTS)
+        assert len(results) == len(set(results))
+        assert set(results) == _true_results(sandbox)
+        assert len(contents) == len(set(contents))
+        assert set(contents) == _true_contents(sandbox)
+        assert verify(exporter.archive).mismatches == ()
+
+
+def test_the_parquet_folders_are_the_utc_days(sandbox: Sandbox, world: World, exporter: Exporter) -> None:
+    """A file holds rows of its folder's day only, and the archive needs no database to be read."""
+    for days in (1, 2, 3):
+        _completed(world, sandbox, days=days)
+    exporter()
+    for path, file in exporter.archive.head().tables["add_on_results"].items():
+        dates = pq.read_table(exporter.archive.root / path, partitioning=None)["date_completed"].to_pylist()
+        assert {f"completed_date={at:%Y-%m-%d}" for at in dates} == {file.folder}
+
+
+def test_a_second_run_fetches_no_content_and_adds_no_row(
+    new_exporter: Callable[[Sandbox, Destination], Exporter],
+) -> None:
+    """Not even a commit: nothing changed."""
+    with Sandbox(made_up_world(now=NOW, recordings=60), now=NOW) as sandbox:
+        exporter = new_exporter(sandbox, "duckdb")
+        exporter()
+        before = exporter.archive.head()
+        sandbox.journal.clear()
+        exporter().verdict()
+        assert sandbox.journal.count("Content") == 0
+        assert sandbox.journal.count("FetchRecordingAddOnResultPayloadData") == 0
+        assert exporter.archive.head() == before
+        listed = sandbox.journal.count("ListRecordingAddOnResult")
+        sandbox.journal.clear()
+        exporter(Scope(full=True)).verdict()
+        assert sandbox.journal.count("ListRecordingAddOnResult") > listed
+        assert sandbox.journal.count("Content") == 0
+        assert exporter.archive.head() == before
+
+
+def test_a_result_moves_to_its_day_when_it_finishes(sandbox: Sandbox, world: World, exporter: Exporter) -> None:
+    """Unfinished results are landed in the null partition and visited until they are final."""
+    recording = world.add_recording(sandbox.account_sid, NOW - timedelta(hours=1))
+    result = world.add_result(recording, takes=timedelta(hours=30))
+    payload = world.add_payload(result, b"late transcript", content_type="text/plain")
+    exporter().verdict()
+    assert exporter.rows("SELECT completed_date, exported_at FROM add_on_results") == [(None, None)]
+    assert exporter.rows("SELECT state FROM retention") == [("unfinished",)]
+    sandbox.advance(timedelta(days=3))
+    exporter().verdict()
+    day = result.steps[-1].at.astimezone(UTC).date()
+    assert exporter.rows("SELECT sid, completed_date, exported_at IS NOT NULL FROM add_on_results") == [
+        (result.sid, day, True)
+    ]
+    assert exporter.rows("SELECT payload_sid, completed_date, content_text FROM contents") == [
+        (payload.sid, day, "late transcript")
+    ]
+
+
+def test_what_vanishes_at_the_source_stays_landed(sandbox: Sandbox, world: World, exporter: Exporter) -> None:
+    """Expired, deleted or lost rows, and a source that suddenly shows nothing, take nothing away."""
+    (lost, _), (deleted, _), (kept, _) = (_completed(world, sandbox, b"content %d" % n) for n in range(3))
+    exporter().verdict()
+    before = set(exporter.rows(RESULTS)), set(exporter.rows(CONTENTS))
+    world.lose(lost.sid)
+    world.delete(deleted, sandbox.now)
+    world.lose(kept.reference_sid)
+    sandbox.advance(timedelta(hours=1))
+    exporter(Scope(full=True)).verdict()
+    sandbox.advance(timedelta(days=60))
+    exporter(Scope(full=True)).verdict()
+    assert (set(exporter.rows(RESULTS)), set(exporter.rows(CONTENTS))) == before
+
+
+def test_a_payload_that_comes_late_is_found_by_the_full_sweep(
+    sandbox: Sandbox, world: World, exporter: Exporter
+) -> None:
+    """Its result was whole before; the sweep lists it again and fetches only what is new."""
+    result, _ = _completed(world, sandbox, b"first", days=8)
+    exporter().verdict()
+    late = world.add_payload(result, b"second", date_created=NOW - timedelta(hours=1))
+    sandbox.journal.clear()
+    exporter(Scope(full=True)).verdict()
+    assert sandbox.journal.count("Content") == 1
+    assert set(exporter.rows("SELECT payload_sid, content FROM contents")) >= {(late.sid, b"second")}
+    assert exporter.rows("SELECT payload_count FROM add_on_results") == [(2,)]
+
+
+def test_a_range_exports_the_contents_of_its_days_only(sandbox: Sandbox, world: World, exporter: Exporter) -> None:
+    """Rows of other days seen on the way are landed as pending, and the next export without dates fetches their contents."""
+    (_, early), (_, middle), (_, late) = (_completed(world, sandbox, b"c%d" % n, days=n) for n in (9, 6, 3))
+    day = (NOW - timedelta(days=6)).date()
+    exporter(Scope(day, day)).verdict()
+    assert exporter.rows("SELECT payload_sid FROM contents") == [(middle.sid,)]
+    assert sorted(exporter.rows("SELECT state FROM retention")) == [("exported",), ("pending",)]
+    exporter().verdict()
+    assert {sid for (sid,) in exporter.rows("SELECT payload_sid FROM contents")} == {early.sid, middle.sid, late.sid}
+
+
+def test_an_export_that_breaks_off_keeps_what_it_landed_and_goes_on_from_there(
+    sandbox: Sandbox, world: World, exporter: Exporter
+) -> None:
+    """When Twilio stops answering, the landed contents are published and never fetched again."""
+    for days in range(1, 26):
+        _completed(world, sandbox, b"content %d" % days, days=days)
+    fetched: set[str] = set()
+
+    def break_off(request: Request) -> Reply | None:
+        if request.operation == "Content":
+            fetched.add(request.path)
+        return Reply(503, b"{}") if len(fetched) >= 10 and request.origin == "api" else None
+
+    sandbox.settings.intercept = break_off
+    with pytest.raises(SourceError, match="HTTP 503"):
+        exporter(workers=2)
+    landed = {sid for (sid,) in exporter.rows("SELECT payload_sid FROM contents")}
+    assert 5 <= len(landed) < 25
+    assert verify(exporter.archive).mismatches == ()
+    sandbox.settings.intercept = None
+    sandbox.journal.clear()
+    exporter().verdict()
+    assert sandbox.journal.count("Content") == 25 - len(landed)
+    assert set(exporter.rows(CONTENTS)) == _true_contents(sandbox)
+
+
+_Fault = Callable[[Request], Reply | None]
+
+
+def _content_missing(request: Request) -> Reply | None:
+    broken = request.operation == "FetchRecordingAddOnResultPayloadData"
+    return Reply(404, b'{"code": 20404, "status": 404}') if broken else None
+
+
+def _redirect_to_a_private_address(request: Request) -> Reply | None:
+    broken = request.operation == "FetchRecordingAddOnResultPayloadData"
+    return Reply(307, b'{"redirect_to": "http://169.254.169.254/latest/meta-data"}') if broken else None
+
+
+def _list_of_results_leads_elsewhere(request: Request) -> Reply | None:
+    broken = request.operation == "ListRecordingAddOnResult"
+    return Reply(200, b'{"add_on_results": [], "next_page_uri": "https://evil.example/2010-04-01"}') if broken else None
+
+
+def _list_of_payloads_without_its_key(request: Request) -> Reply | None:
+    broken = request.operation == "ListRecordingAddOnResultPayload"
+    return Reply(200, b'{"message": "an error document"}') if broken else None
+
+
+@pytest.mark.parametrize(
+    ("fault", "again"),
+    [
+        (_content_missing, False),
+        (_redirect_to_a_private_address, True),
+        (_list_of_results_leads_elsewhere, True),
+        (_list_of_payloads_without_its_key, True),
+    ],
+)
+def test_one_bad_thing_does_not_stop_the_good_ones(
+    fault: _Fault, again: bool, sandbox: Sandbox, world: World, exporter: Exporter
+) -> None:
+    """The rest is landed, the run says that it is incomplete, and the next run mends what can be mended."""
+    results = [_completed(world, sandbox, b"content %d" % number)[0] for number in range(5)]
+    bad = results[2].reference_sid
+    sandbox.settings.intercept = lambda request: fault(request) if bad in request.path else None
+    with pytest.raises(IncompleteExport) as incomplete:
+        exporter().verdict()
+    assert incomplete.value.again is again
+    assert len(exporter.rows("SELECT * FROM contents")) == 4
+    assert verify(exporter.archive).mismatches == ()
+    sandbox.settings.intercept = None
+    exporter().verdict()
+    assert set(exporter.rows(CONTENTS)) == _true_contents(sandbox)
+
+
+def test_unreadable_input_is_quarantined_with_its_bytes_and_reason(
+    sandbox: Sandbox, world: World, exporter: Exporter
+) -> None:
+    """A row without a SID, and a date that is none; the row with the bad date is landed all the same."""
+    recording = world.add_recording(sandbox.account_sid, NOW - timedelta(days=3))
+    good = world.add_result(recording, overrides={"date_updated": "31 Feb 2026"})
+    world.add_payload(good, b"kept")
+    world.add_result(recording, overrides={"sid": None})
+    with pytest.raises(IncompleteExport) as incomplete:
+        exporter().verdict()
+    assert not incomplete.value.again
+    rows = exporter.rows("SELECT kind, sid, parent_sid, reason, raw FROM quarantine ORDER BY sid NULLS FIRST")
+    assert [row[:3] for row in rows] == [
+        ("add_on_result", None, recording.sid),
+        ("add_on_result", good.sid, recording.sid),
+    ]
+    assert "no SID" in rows[0][3]
+    assert "date_updated" in rows[1][3]
+    assert b"31 Feb 2026" in rows[1][4]
+    assert exporter.rows("SELECT payload_sid IS NOT NULL, content FROM contents") == [(True, b"kept")]
+    with pytest.raises(IncompleteExport):
+        exporter().verdict()
+    assert len(exporter.rows("SELECT * FROM quarantine")) == 2
+
+
+def test_a_status_nobody_knows_is_landed_as_text_and_reported(
+    sandbox: Sandbox, world: World, exporter: Exporter
+) -> None:
+    """New words of Twilio's do not stop an export, and an open one is visited again."""
+    recording = world.add_recording(sandbox.account_sid, NOW - timedelta(days=5))
+    result = world.add_result(recording, outcome=None, overrides={"status": "pondering"})
+    report = exporter()
+    report.verdict()
+    assert report.progress.extraction.unknown_statuses == {"pondering": 1}
+    assert exporter.rows("SELECT status FROM add_on_results") == [("pondering",)]
+    assert exporter.rows("SELECT open_results FROM recordings") == [(1,)]
+    world.put(replace(result, overrides={}))
+    exporter().verdict()
+    assert exporter.rows("SELECT status FROM add_on_results") == [(result.at(NOW).status,)]
+
+
+def test_a_deleted_recordings_results_are_exported(sandbox: Sandbox, world: World, exporter: Exporter) -> None:
+    """Twilio lists a deleted recording for 40 days; its results may still be there, or answer 404."""
+    results = [_completed(world, sandbox, b"orphan %d" % n)[0] for n in range(2)]
+    for result in results:
+        world.delete(world.recordings[result.reference_sid], NOW - timedelta(hours=1))
+    gone = results[1].reference_sid
+    sandbox.settings.intercept = lambda request: (
+        Reply(404, b'{"code": 20404}')
+        if request.operation == "ListRecordingAddOnResult" and gone in request.sids
+        else None
+    )
+    exporter().verdict()
+    assert exporter.rows("SELECT content FROM contents") == [(b"orphan 0",)]
+    assert exporter.rows("SELECT count(*) FROM recordings WHERE soft_deleted") == [(2,)]
+
+
+def test_a_list_of_recordings_that_leads_elsewhere_ends_the_run(
+    sandbox: Sandbox, world: World, exporter: Exporter
+) -> None:
+    """Without the list there is nothing to go on; what was landed before is untouched."""
+    _completed(world, sandbox)
+    exporter().verdict()
+    before = exporter.archive.head()
+    sandbox.settings.intercept = lambda request: (
+        Reply(200, b'{"recordings": [], "next_page_uri": "//evil.example/2010-04-01"}')
+        if request.operation == "ListRecording"
+        else None
+    )
+    with pytest.raises(SourceUntrusted):
+        exporter()
+    assert exporter.archive.head() == before
+
+
+def test_credentials_that_stop_working_end_the_run_at_once(sandbox: Sandbox, world: World, exporter: Exporter) -> None:
+    """Every worker stops; what was landed stays."""
+    for days in range(1, 11):
+        _completed(world, sandbox, days=days)
+    asked = 0
+
+    def revoke(request: Request) -> Reply | None:
+        nonlocal asked
+        asked += request.operation == "ListRecordingAddOnResult"
+        return Reply(401, b'{"code": 20003, "status": 401}') if asked > 3 and request.origin == "api" else None
+
+    sandbox.settings.intercept = revoke
+    with pytest.raises(FixConfiguration):
+        exporter(workers=1)
+    assert asked < 10
+    assert verify(exporter.archive).mismatches == ()
+
+
+def test_contents_are_fetched_without_credentials(sandbox: Sandbox, world: World, exporter: Exporter) -> None:
+    """Signed storage is another host; it sees no Authorization header, the API always does."""
+    _completed(world, sandbox)
+    exporter().verdict()
+    by_origin = {(entry.origin, entry.authorized) for entry in sandbox.journal.entries}
+    assert by_origin == {("api", True), ("storage", False)}
