@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from typing import Any
 
-from warehouse.archive import Archive, memory_database
+from warehouse.archive import Archive
 from warehouse.publish import published
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, QUARANTINE, RECORDINGS, UNFINISHED_STATUSES
 
@@ -62,7 +62,7 @@ def status(archive: Archive, *, now: datetime) -> Status:
         for table in (ADD_ON_RESULTS, ADD_ON_PAYLOADS, RECORDINGS, QUARANTINE)
     )
     unfinished = ", ".join(f"'{word}'" for word in UNFINISHED_STATUSES)
-    with memory_database() as db:
+    with archive.database() as db:
         states = db.execute(
             f"""
             WITH state AS (

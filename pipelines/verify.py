@@ -5,7 +5,7 @@ SHA-256 taken from the wire, tables against each other, and `addons.duckdb` agai
 """
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from hashlib import sha256
@@ -14,7 +14,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from warehouse.archive import NULL_DAY, Archive, memory_database
+from warehouse.archive import NULL_DAY, Archive
 from warehouse.commits import Commit, LiveFile
 from warehouse.files import sha256_of
 from warehouse.publish import NAME, published
@@ -52,7 +52,7 @@ def verify(archive: Archive, *, first: date | None = None, last: date | None = N
     damaged = {m.subject for m in mismatches}
     sound = {f.path for f in files} - damaged
     contents = [f for f in files if f.path in sound and f.path.startswith(f"{CONTENTS.name}/")]
-    mismatches += _wrong_contents(archive, head, contents)
+    mismatches += _wrong_contents(archive, head, contents, damaged=damaged)
     if not damaged:
         mismatches += _broken_references(archive, head)
         mismatches += _published_differences(archive, head)
@@ -69,7 +69,8 @@ def verify_since(archive: Archive, before: Commit) -> tuple[Mismatch, ...]:
     ]
     mismatches = [*_damaged_files(archive, files)]
     if not mismatches:
-        mismatches += _wrong_contents(archive, head, [f for f in files if f.path.startswith(f"{CONTENTS.name}/")])
+        contents = [f for f in files if f.path.startswith(f"{CONTENTS.name}/")]
+        mismatches += _wrong_contents(archive, head, contents, damaged=set())
     return tuple(mismatches)
 
 
@@ -92,28 +93,36 @@ def _damaged_files(archive: Archive, files: Iterable[LiveFile]) -> Iterator[Mism
             yield Mismatch("file", file.path, f"{file.path} cannot be read: {error.strerror}.")
 
 
-def _wrong_contents(archive: Archive, head: Commit, files: Iterable[LiveFile]) -> Iterator[Mismatch]:
-    """Contents whose bytes do not hash to what came off the wire, or that no payload row names."""
+def _wrong_contents(
+    archive: Archive, head: Commit, files: Iterable[LiveFile], *, damaged: Collection[str]
+) -> Iterator[Mismatch]:
+    """Contents whose bytes do not hash to what came off the wire, or that no payload row names.
+
+    Where the payload rows themselves are damaged, only the contents that have a sound one can be compared.
+    """
     for file in files:
-        folder = file.folder
-        payloads = [path for path, f in head.tables[ADD_ON_PAYLOADS.name].items() if f.folder == folder]
-        with memory_database() as db:
-            relation = archive.relation(ADD_ON_PAYLOADS, payloads)
+        payloads = [path for path, f in head.tables[ADD_ON_PAYLOADS.name].items() if f.folder == file.folder]
+        sound = [path for path in payloads if path not in damaged]
+        with archive.database() as db:
             rows = db.execute(
-                f"SELECT sid, content_sha256, content_length FROM {relation} WHERE content_sha256 IS NOT NULL"
+                f"SELECT sid, content_sha256, content_length FROM {archive.relation(ADD_ON_PAYLOADS, sound)} "
+                "WHERE content_sha256 IS NOT NULL"
             ).fetchall()
         expected = {sid: (digest, length) for sid, digest, length in rows}
         with contextlib.closing(pq.ParquetFile(archive.root / file.path, page_checksum_verification=True)) as reader:
             for batch in reader.iter_batches(batch_size=64, columns=["payload_sid", "content"]):
-                yield from _wrong_rows(batch, expected)
+                yield from _wrong_rows(batch, expected, complete=len(sound) == len(payloads))
 
 
-def _wrong_rows(batch: pa.RecordBatch, expected: dict[str, tuple[str, int]]) -> Iterator[Mismatch]:
+def _wrong_rows(
+    batch: pa.RecordBatch, expected: Mapping[str, tuple[str, int]], *, complete: bool
+) -> Iterator[Mismatch]:
     for sid, content in zip(batch["payload_sid"].to_pylist(), batch["content"], strict=True):
         data = content.as_buffer()
         found = (sha256(data).hexdigest(), data.size)
         if sid not in expected:
-            yield Mismatch("content", sid, f"The content of payload {sid} has no payload row in its partition.")
+            if complete:
+                yield Mismatch("content", sid, f"The content of payload {sid} has no payload row in its partition.")
         elif found != expected[sid]:
             yield Mismatch("content", sid, f"The content of payload {sid} does not have the SHA-256 it came with.")
 
@@ -139,7 +148,7 @@ def _broken_references(archive: Archive, head: Commit) -> Iterator[Mismatch]:
         f"{relation(ADD_ON_PAYLOADS)} WHERE content_sha256 IS NOT NULL AND sid NOT IN "
         f"(SELECT payload_sid FROM {relation(CONTENTS)})",
     }
-    with memory_database() as db:
+    with archive.database() as db:
         for sentence, query in queries.items():
             for (subject,) in db.execute(query).fetchall():
                 yield Mismatch("reference", str(subject), sentence.format(subject))

@@ -5,12 +5,15 @@ Sealed files are immutable. What is live is said by the newest commit only, so e
 """
 
 import contextlib
+import errno
 import os
+import shutil
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
+from typing import Literal
 
 import duckdb
 import pyarrow as pa
@@ -18,9 +21,9 @@ import pyarrow.parquet as pq
 
 from warehouse import commits
 from warehouse.commits import Commit, LiveFile
-from warehouse.errors import FixWarehouse
+from warehouse.errors import FixWarehouse, RepairWarehouse
 from warehouse.files import ACCESS, Access, make_folder, storage_errors, sync_and_hash, sync_folder, unnamed
-from warehouse.schema import TABLES, Table, sql_type
+from warehouse.schema import TABLES, Column, Table, sql_type
 
 NULL_DAY = "__HIVE_DEFAULT_PARTITION__"
 """Hive's name for the null partition: rows whose day is not known yet."""
@@ -92,21 +95,46 @@ class Archive:
                 raise
         return after
 
-    def relation(self, table: Table, files: Iterable[str], *, filename: bool = False) -> str:
-        """SQL that reads `files` (paths relative to the root) with all columns of `table`, in order."""
+    def relation(
+        self, table: Table, files: Iterable[str], *, filename: bool = False, json: Literal["text", "typed"] = "text"
+    ) -> str:
+        """SQL that reads `files` (paths relative to the root) with all columns of `table`, in order.
+
+        JSON columns come as the text that was landed; "typed" makes them JSON for analysts, null where DuckDB
+        does not accept the text (half a surrogate pair, for one).
+        """
         paths = sorted(files)
         if not paths:
-            nulls = ", ".join(f"CAST(NULL AS {sql_type(c)}) AS {c.name}" for c in table.columns)
+            nulls = ", ".join(f"CAST(NULL AS {_type(c, json)}) AS {c.name}" for c in table.columns)
             return f"(SELECT {nulls}{', NULL::VARCHAR AS filename' if filename else ''} WHERE false)"
         listed = ", ".join(quote(str(self.root / path)) for path in paths)
         hive = "hive_partitioning = false"
         if table.partition is not None:
             hive = f"hive_partitioning = true, hive_types = {{'{table.partition}': DATE}}"
-        columns = ", ".join(f"TRY_CAST({c.name} AS JSON) AS {c.name}" if c.json else c.name for c in table.columns)
+        cast = json == "typed"
+        columns = ", ".join(
+            f"TRY_CAST({c.name} AS JSON) AS {c.name}" if c.json and cast else c.name for c in table.columns
+        )
         return (
             f"(SELECT {columns}{', filename' if filename else ''} "
             f"FROM read_parquet([{listed}], union_by_name = true, filename = true, {hive}))"
         )
+
+    @contextlib.contextmanager
+    def database(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A private DuckDB in memory: UTC, one thread, bounded memory, spilling under the root if it must."""
+        spill = self.root / f".{uuid.uuid4().hex}.spill"
+        config: dict[str, str | bool | int | float | list[str]] = {
+            "memory_limit": DUCKDB_MEMORY,
+            "threads": "1",
+            "temp_directory": str(spill),
+        }
+        try:
+            with contextlib.closing(duckdb.connect(config=config)) as connection:
+                connection.execute("SET TimeZone = 'UTC'")
+                yield connection
+        finally:
+            shutil.rmtree(spill, ignore_errors=True)
 
     def collect(self, *, now: datetime, grace: timedelta, keep: int = 50) -> int:
         """Remove files that no commit younger than `grace` names, and commits older than that.
@@ -117,7 +145,10 @@ class Archive:
             Number of files removed.
         """
         numbers = commits.numbers(self.root)
-        kept = [n for n in numbers[:-keep] if commits.load(self.root, n).at > now - grace] + numbers[-keep:]
+        young = [n for n in numbers if commits.load(self.root, n).at > now - grace]
+        # a reader may have opened what was newest when the grace time began
+        opened = [n for n in numbers if not young or n < young[0]][-1:]
+        kept = sorted({*opened, *young, *numbers[-keep:]})
         live = {path for n in kept for files in commits.load(self.root, n).tables.values() for path in files}
         removed = 0
         with storage_errors(self.root):
@@ -139,8 +170,9 @@ def open_archive(root: Path, *, shared_read: str = "none") -> Archive:
         FixWarehouse: the folder cannot be made or written.
     """
     root = Path(os.path.abspath(root))  # noqa: PTH100  # resolve() would follow links out of the chosen folder
-    if set("*?[]") & set(str(root)):
-        raise FixWarehouse(f"EXPORT_ROOT {root} holds a wildcard character (* ? [ ]); choose another folder.")
+    if set("*?[]=") & set(str(root)):
+        # DuckDB expands wildcards, and takes `name=value` folders for partitions, anywhere in a path
+        raise FixWarehouse(f"EXPORT_ROOT {root} holds one of * ? [ ] = in its path; choose another folder.")
     archive = Archive(root, ACCESS[shared_read])
     with storage_errors(root):
         make_folder(root / commits.FOLDER, archive.access)
@@ -150,14 +182,24 @@ def open_archive(root: Path, *, shared_read: str = "none") -> Archive:
 
 
 @contextlib.contextmanager
-def memory_database(**config: str) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A private DuckDB in memory, in UTC, with a bounded memory and one thread."""
-    connection = duckdb.connect(config={"memory_limit": DUCKDB_MEMORY, "threads": "1", **config})
+def reading_errors(root: Path) -> Iterator[None]:
+    """Turn what DuckDB and Arrow raise about damaged or missing files into RepairWarehouse."""
     try:
-        connection.execute("SET TimeZone = 'UTC'")
-        yield connection
-    finally:
-        connection.close()
+        yield
+    except (duckdb.BinderException, duckdb.CatalogException, duckdb.ParserException):
+        raise  # our own SQL is wrong, not a file
+    except (duckdb.Error, pa.ArrowException, UnicodeDecodeError, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
+            raise
+        if "No space left" in str(error):
+            raise FixWarehouse(f"No space left under {root}; free some and run again.") from error
+        raise RepairWarehouse(
+            f"A live file under {root} cannot be read; run `addon-export verify` to see which."
+        ) from error
+
+
+def _type(column: Column, json: Literal["text", "typed"]) -> str:
+    return "VARCHAR" if column.json and json == "text" else sql_type(column)
 
 
 def quote(text: str) -> str:

@@ -4,8 +4,10 @@ A commit file is created only if its number is free (`link` of a finished file),
 landing at once safe: the loser reads the winner's commit, merges again and takes the next number.
 """
 
+import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,6 +18,8 @@ from warehouse.files import Access, sync_folder, unnamed
 from warehouse.schema import TABLES
 
 FOLDER = "_commits"
+
+_NAME = re.compile(r"(\d{12})\.json", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,7 @@ def numbers(root: Path) -> list[int]:
         names = [path.name for path in (root / FOLDER).iterdir()]
     except (FileNotFoundError, NotADirectoryError):
         return []
-    return sorted(int(name[:12]) for name in names if len(name) == 17 and name.endswith(".json") and name[0] != ".")
+    return sorted(int(found[1]) for name in names if (found := _NAME.fullmatch(name)))
 
 
 def head(root: Path) -> Commit:
@@ -84,13 +88,23 @@ def load(root: Path, number: int) -> Commit:
     path = commit_path(root, number)
     try:
         body = json.loads(path.read_bytes())
+        if body.pop("sha256") != _fingerprint(body) or body["commit"] != number:
+            raise ValueError("does not hold what was committed")
         tables = {
             name: {p: LiveFile(p, f["rows"], f["bytes"], f["sha256"]) for p, f in body["tables"].get(name, {}).items()}
             for name in {**EMPTY.tables, **body["tables"]}
         }
         return Commit(body["commit"], datetime.fromisoformat(body["at"]), body["run_id"], tables)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RepairWarehouse(f"Commit file {path} is damaged; restore it from a backup.") from error
+
+
+def _fingerprint(body: Mapping[str, object]) -> str:
+    return hashlib.sha256(_dump(body)).hexdigest()
+
+
+def _dump(body: Mapping[str, object]) -> bytes:
+    return json.dumps(body, separators=(",", ":")).encode()
 
 
 def save(root: Path, commit: Commit, access: Access) -> None:
@@ -110,7 +124,7 @@ def save(root: Path, commit: Commit, access: Access) -> None:
     }
     path = commit_path(root, commit.number)
     with unnamed(path.parent, access) as (stream, name):
-        stream.write(json.dumps(body, separators=(",", ":")).encode())
+        stream.write(_dump({**body, "sha256": _fingerprint(body)}))
         stream.flush()
         os.fsync(stream.fileno())
         try:

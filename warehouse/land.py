@@ -17,16 +17,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from warehouse.archive import Archive, by_day, memory_database
+from warehouse.archive import Archive, by_day
 from warehouse.commits import Commit, Files, LiveFile
 from warehouse.errors import CommitRace, RepairWarehouse
 from warehouse.schema import (
     ADD_ON_PAYLOADS,
     ADD_ON_RESULTS,
     CONTENTS,
+    DELETIONS,
     LOADS,
     QUARANTINE,
     RECORDINGS,
+    TABLES,
     Column,
     Table,
 )
@@ -87,24 +89,30 @@ class _Landing:
         self.archive, self.head, self.load_id, self.run_id, self.now = archive, head, load_id, run_id, now
 
     def land(self, batch: Batch) -> Load:
-        quarantine = [batch[QUARANTINE.name]] if QUARANTINE.name in batch else []
+        if unknown := batch.keys() - TABLES.keys():
+            raise ValueError(f"no such table: {', '.join(sorted(unknown))}")
         contents = batch.get(CONTENTS.name, CONTENTS.empty())
         changes: dict[str, _Change] = {}
-        with memory_database() as db:
+        with self.archive.database() as db:
             changes[RECORDINGS.name] = self._merge(db, RECORDINGS, batch.get(RECORDINGS.name, RECORDINGS.empty()))
             changes[ADD_ON_RESULTS.name] = self._merge(
                 db, ADD_ON_RESULTS, batch.get(ADD_ON_RESULTS.name, ADD_ON_RESULTS.empty())
             )
             payloads = self._payloads_of_moved_results(db, batch.get(ADD_ON_PAYLOADS.name, ADD_ON_PAYLOADS.empty()))
-            changes[ADD_ON_PAYLOADS.name] = self._merge(db, ADD_ON_PAYLOADS, payloads)
-            quarantine.append(self._content_conflicts(db, contents))
+            changes[ADD_ON_PAYLOADS.name] = self._merge(db, ADD_ON_PAYLOADS, self._on_their_results_day(db, payloads))
+            contents, conflicts = self._settle_contents(db, contents)
             changes[CONTENTS.name] = self._append(db, CONTENTS, contents)
             self._move_contents(db, changes[CONTENTS.name])
             content_bytes = self._content_bytes
-            changes[QUARANTINE.name] = self._append(db, QUARANTINE, pa.concat_tables(quarantine))
+            given = batch.get(QUARANTINE.name, QUARANTINE.empty())
+            changes[QUARANTINE.name] = self._append(db, QUARANTINE, pa.concat_tables([given, conflicts]))
+            for table in (LOADS, DELETIONS):
+                changes[table.name] = self._append(db, table, batch.get(table.name, table.empty()))
             if not any(change.add for change in changes.values()):
                 return Load(None, self.head.number)
-            changes[LOADS.name] = self._append(db, LOADS, self._load_row(changes, content_bytes))
+            row = self._append(db, LOADS, self._load_row(changes, content_bytes))
+            changes[LOADS.name].add += row.add
+            changes[LOADS.name].added += row.added
         commit = self.archive.commit(
             self.head,
             drop=[file for change in changes.values() for file in change.drop],
@@ -127,10 +135,8 @@ class _Landing:
         live, key, part = self.head.tables[table.name], table.key, table.partition
         merged, old = f"{table.name}_merged", f"{table.name}_old"
         db.register("source", source)
-        db.execute(
-            f"CREATE TEMP TABLE {table.name}_seen AS SELECT * FROM source "
-            f"QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY observed_at DESC) = 1"
-        )
+        folded = ", ".join(f"{_fold_sql(table, column)} AS {column.name}" for column in table.columns)
+        db.execute(f"CREATE TEMP TABLE {table.name}_seen AS SELECT {folded} FROM source GROUP BY {key}")
         hits = self._files_holding(db, table, live, keys=f"SELECT {key} FROM {table.name}_seen")
         db.execute(
             f"CREATE TEMP TABLE {old} AS SELECT * FROM {self.archive.relation(table, hits, filename=True)} "
@@ -250,23 +256,56 @@ class _Landing:
             for day, part in by_day(CONTENTS, whole).items()
         ]
 
-    def _content_conflicts(self, db: duckdb.DuckDBPyConnection, contents: pa.Table) -> pa.Table:
-        """Quarantine rows for contents that differ from what is landed under the same payload SID."""
+    def _on_their_results_day(self, db: duckdb.DuckDBPyConnection, source: pa.Table) -> pa.Table:
+        """`source` with the day filled in where an older listing did not know it but the landed result does."""
+        if not source["completed_date"].null_count:
+            return source
+        db.register("given", source)
+        live = self.head.tables[ADD_ON_RESULTS.name]
+        rows = db.sql(
+            "SELECT g.* REPLACE (coalesce(g.completed_date, m.completed_date, o.completed_date) AS completed_date) "
+            f"FROM given g LEFT JOIN {ADD_ON_RESULTS.name}_merged m ON m.sid = g.add_on_result_sid "
+            f"LEFT JOIN {self.archive.relation(ADD_ON_RESULTS, live)} o ON o.sid = g.add_on_result_sid"
+        ).to_arrow_table()
+        db.unregister("given")
+        return rows.cast(ADD_ON_PAYLOADS.schema)
+
+    def _settle_contents(self, db: duckdb.DuckDBPyConnection, contents: pa.Table) -> tuple[pa.Table, pa.Table]:
+        """Contents on their payload's day, and quarantine rows for those that differ from the payload's hash.
+
+        The first content of a payload stays; another one under the same SID, landed before or in the same batch,
+        is kept in quarantine.
+        """
+        if not contents.num_rows:
+            return contents, QUARANTINE.empty()
+        name = ADD_ON_PAYLOADS.name
+        columns = "sid, completed_date, content_sha256, add_on_result_sid, account_sid"
         rows = db.execute(
-            f"SELECT s.sid, s.add_on_result_sid, s.account_sid FROM {ADD_ON_PAYLOADS.name}_seen s "
-            f"JOIN {ADD_ON_PAYLOADS.name}_old o USING (sid) WHERE s.content_sha256 <> o.content_sha256"
+            f"SELECT {columns} FROM {name}_merged UNION ALL "
+            f"SELECT {columns} FROM {name}_old ANTI JOIN {name}_merged USING (sid)"
         ).fetchall()
-        if not rows:
-            return QUARANTINE.empty()
-        bytes_of = dict(zip(contents["payload_sid"].to_pylist(), contents["content"].to_pylist(), strict=True))
-        return quarantine_rows(
-            [
-                QuarantineRow("content", sid, parent, account, "The content differs from the one landed before.", raw)
-                for sid, parent, account in rows
-                if (raw := bytes_of.get(sid)) is not None
-            ],
-            now=self.now,
-        )
+        payload = {sid: facts for sid, *facts in rows}
+        keep, days, differing = [], [], []
+        for position, (sid, day, content) in enumerate(
+            zip(
+                contents["payload_sid"].to_pylist(),
+                contents["completed_date"].to_pylist(),
+                contents["content"],
+                strict=True,
+            )
+        ):
+            settled, digest, result, account = payload.get(sid, (day, None, None, None))
+            data = content.as_buffer()
+            if digest is None or hashlib.sha256(data).hexdigest() == digest:
+                keep.append(position)
+                days.append(settled)
+            else:
+                reason = "The content differs from the one landed under the same payload SID."
+                differing.append(QuarantineRow("content", sid, result, account, reason, data.to_pybytes()))
+        kept = contents if len(keep) == contents.num_rows else contents.take(pa.array(keep, pa.int64()))
+        index = kept.schema.get_field_index("completed_date")
+        kept = kept.set_column(index, CONTENTS.schema.field(index), pa.array(days, pa.date32()))
+        return kept, quarantine_rows(differing, now=self.now)
 
     # -- shared ---------------------------------------------------------------------------------------
 
@@ -336,6 +375,20 @@ def _fingerprint(row: QuarantineRow) -> str:
         data = part if isinstance(part, bytes) else (part or "").encode("utf-8", "surrogatepass")
         digest.update(len(data).to_bytes(8, "big") + data)
     return digest.hexdigest()
+
+
+def _fold_sql(table: Table, column: Column) -> str:
+    """SQL for one column's value over all observations of a row in one batch: the rules of merging, at once."""
+    name = column.name
+    if name == table.key:
+        return name
+    match column.merge:
+        case "latest" | "load" | "day":
+            return f"arg_max({name}, observed_at) FILTER ({name} IS NOT NULL)"
+        case "first":
+            return f"arg_min({name}, observed_at) FILTER ({name} IS NOT NULL)"
+        case "most":
+            return f"max({name})"
 
 
 def _merge_sql(table: Table, column: Column, load_id: str) -> str:

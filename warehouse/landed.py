@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from warehouse.archive import NULL_DAY, Archive, memory_database
+from warehouse.archive import NULL_DAY, Archive
 from warehouse.commits import Commit
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, RECORDINGS, Table
 
@@ -53,7 +53,7 @@ def landed_recordings(
     """
     if not sids or not commit.rows(RECORDINGS.name):
         return {}
-    with memory_database() as db:
+    with archive.database() as db:
         db.execute("CREATE TEMP TABLE wanted (sid VARCHAR)")
         db.execute("INSERT INTO wanted SELECT unnest($sids)", {"sids": list(sids)})
 

@@ -93,11 +93,16 @@ def publish(archive: Archive, destination: Destination, *, now: datetime, afresh
 
 def published(archive: Archive) -> Published | None:
     """What the published file shows; None when there is none or it cannot be opened."""
+    # under a name of its own: DuckDB would hand out an instance that this process still has open under the old one
+    name = archive.root / f".{uuid.uuid4().hex}.duckdb.tmp"
     try:
-        with contextlib.closing(duckdb.connect(str(archive.root / NAME), read_only=True)) as db:
+        os.link(archive.root / NAME, name)
+        with contextlib.closing(duckdb.connect(str(name), read_only=True)) as db:
             rows = db.execute("SELECT number, destination, layout FROM _commit").fetchall()
-    except duckdb.Error:
+    except (duckdb.Error, OSError):
         return None
+    finally:
+        name.unlink(missing_ok=True)
     return Published(*rows[0]) if rows else None
 
 
@@ -147,7 +152,7 @@ def _build(archive: Archive, head: Commit, path: Path, destination: Destination,
             "destination VARCHAR, layout INTEGER)"
         )
         for table in TABLES.values():
-            relation = archive.relation(table, head.tables[table.name])
+            relation = archive.relation(table, head.tables[table.name], json="typed")
             if destination == "parquet":
                 if table is CONTENTS:
                     db.execute(views.contents_view(relation))
@@ -213,7 +218,7 @@ def _refresh_table(archive: Archive, db: duckdb.DuckDBPyConnection, table: Table
     else:
         db.execute(f"DELETE FROM {table.name} WHERE {table.key} IN (SELECT {table.key} FROM stale)")
         db.execute(
-            f"INSERT INTO {table.name} SELECT * FROM {archive.relation(table, added)} a "
+            f"INSERT INTO {table.name} SELECT * FROM {archive.relation(table, added, json='typed')} a "
             f"WHERE a.{table.key} IN (SELECT {table.key} FROM fresh)"
         )
     for name in ("added", "removed", "fresh", "stale"):
@@ -284,13 +289,13 @@ def _slices(rows: pa.Table) -> Iterator[pa.Table]:
 def _insert_contents(db: duckdb.DuckDBPyConnection, slices: Iterable[pa.Table]) -> None:
     """Append to the last part until it holds PART_BYTES, then open the next."""
     parts = _parts(db)
-    number = len(parts)
-    size = PART_BYTES
+    number, size = len(parts), 0
     if parts:
-        size = db.execute(f"SELECT coalesce(sum(octet_length(content)), 0) FROM _contents.{parts[-1]}").fetchall()[0][0]
+        held = db.execute(f"SELECT coalesce(sum(octet_length(content)), 0) FROM _contents.{parts[-1]}").fetchall()
+        size = int(held[0][0])
     for rows in slices:
         length = pc.sum(pc.binary_length(rows["content"])).as_py()
-        if size and size + length > PART_BYTES:
+        if number == 0 or (size and size + length > PART_BYTES):
             db.execute("CHECKPOINT")
             number, size = number + 1, 0
             db.execute(

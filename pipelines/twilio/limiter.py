@@ -85,7 +85,7 @@ class Gate:
     async def acquire(self) -> float:
         """Wait for a place; return the loop's time when it was taken. If cancelled, no place is held."""
         loop = asyncio.get_running_loop()
-        if self._waiting or self.in_flight >= self._window.limit:
+        if self.in_flight >= self._window.limit:  # true whenever somebody waits: `_admit` sees to that
             turn: asyncio.Future[None] = loop.create_future()
             self._waiting.append(turn)
             try:

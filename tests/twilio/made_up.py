@@ -1,7 +1,9 @@
 """Made-up SIDs, pages and a client over plain callables, for the tests beside this file."""
 
 import asyncio
+import io
 import json
+import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from typing import Any
 
@@ -89,3 +91,17 @@ def client(
 async def collect(pages: AsyncIterator[tuple[bytes, ...]]) -> list[Any]:
     """All items of a list, decoded."""
     return [json.loads(item) async for items in pages for item in items]
+
+
+def everything(error: BaseException) -> str:
+    """All text that any reporter could find on an error: chain, contexts, arguments, attributes, traceback."""
+    text, queue, seen = io.StringIO(), [error], set()
+    while queue:
+        one = queue.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        text.write("".join(traceback.format_exception(one)))
+        text.write(f"{one!r} {one.args!r} {vars(one)!r}")
+        queue += [linked for linked in (one.__cause__, one.__context__) if linked is not None]
+    return text.getvalue()

@@ -27,7 +27,7 @@ class RawServer:
     heads: list[bytes] = field(default_factory=list)
     connections: int = 0
     port: int = 0
-    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    open: dict[asyncio.Task[None], asyncio.StreamWriter] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
@@ -39,8 +39,8 @@ class RawServer:
         self.connections += 1
         task = asyncio.current_task()
         assert task is not None
-        self.tasks.add(task)
-        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+        self.open[task] = writer
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
                 self.heads.append(head)
@@ -67,9 +67,9 @@ async def serving(answer: Callable[[bytes], bytes]) -> AsyncIterator[RawServer]:
         yield server
     finally:
         listener.close()
-        for task in server.tasks:
-            task.cancel()
-        await asyncio.gather(*server.tasks, return_exceptions=True)
+        for writer in server.open.values():
+            writer.close()
+        await asyncio.gather(*server.open)
         await listener.wait_closed()
 
 

@@ -18,11 +18,13 @@ from tests.twilio.made_up import (
     RE,
     RESULTS,
     SECRET,
+    SIGNATURE,
     SIGNED,
     XH,
     XR,
     client,
     collect,
+    everything,
     in_turn,
     page,
     problem,
@@ -423,7 +425,7 @@ def test_a_page_over_the_cap_is_not_read(length: dict[str, str]) -> None:
     "headers",
     [
         [("Content-Length", "5"), ("Content-Length", "5")],
-        [("Content-Length", "5"), ("Transfer-Encoding", "chunked")],
+        [("Content-Length", "21"), ("Transfer-Encoding", "chunked")],
         [("Transfer-Encoding", "gzip, chunked")],
         [("Content-Length", "-5")],
         [("Content-Length", "\u0665")],
@@ -434,8 +436,8 @@ def test_a_page_over_the_cap_is_not_read(length: dict[str, str]) -> None:
 def test_contradictory_framing_is_not_trusted(headers: list[tuple[str, str]]) -> None:
     """Where one reader sees the end another sees more: refuse both."""
     raw = [(name.encode(), value.encode()) for name, value in headers]
-    with pytest.raises(SourceUntrusted):
-        results(client(lambda _: httpx.Response(200, headers=raw, stream=Ends(b"hello"))))
+    with pytest.raises(SourceUntrusted, match="breaks HTTP"):
+        results(client(lambda _: httpx.Response(200, headers=raw, stream=Ends(b'{"add_on_results":[]}'))))
 
 
 # Contents
@@ -611,6 +613,27 @@ def test_the_size_is_reserved_before_the_body_is_read_and_stays_reserved_with_th
     assert (fetched.data, fetched.reserved) == (b"hello", 5)
     assert budget.asked == [7, 9, 5]
     assert budget.held == 5
+
+
+def test_a_content_announced_over_the_cap_is_not_even_reserved() -> None:
+    """A budget of megabytes must not wait for a content of terabytes."""
+    budget = Counted()
+    huge = httpx.Response(200, headers={"Content-Length": str(10**12)}, stream=Ends(b"x"))
+
+    async def fetching() -> None:
+        await client(lambda _: redirect(), lambda _: huge).content(RE, XR, XH, budget=budget)
+
+    with pytest.raises(SourceUntrusted, match="more than"):
+        run_virtually(fetching())
+    assert budget.asked == []
+
+
+def test_an_error_of_storage_that_shows_the_url_is_not_repeated() -> None:
+    """Whatever a transport writes into its errors."""
+    for error in (httpx.ConnectError(SIGNED), httpx.ReadError(SIGNED)):
+        with pytest.raises(SourceUnavailable) as caught:
+            content(client(lambda _: redirect(), in_turn(error)))
+        assert SIGNATURE not in everything(caught.value)
 
 
 def test_a_size_that_is_not_announced_reserves_nothing() -> None:

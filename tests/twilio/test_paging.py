@@ -70,7 +70,7 @@ def test_no_beginning_of_a_page_passes_for_a_page() -> None:
 
 
 @pytest.mark.parametrize(
-    "rows", [b"[{},]", b"[,{}]", b"[{}}]", b"[NaN]]", b"{NaN}", b"[NaN},{]", b'[NaN],"recordings":[]']
+    "rows", [b"[{},]", b"[,{}]", b"[{}}]", b'[{"a":NaN]}', b"[NaN]]", b"{NaN}", b"[NaN},{]", b'[NaN],"recordings":[]']
 )
 def test_what_cannot_be_split_for_certain_is_refused(rows: bytes) -> None:
     """Empty places, brackets that do not match, a list given twice."""

@@ -1,15 +1,15 @@
 """No secret, signed URL or content in any log line, error or anything hanging on an error."""
 
 import asyncio
-import io
 import logging
-import traceback
 from collections.abc import Callable
 
+import httpx
 import pytest
 
 from pipelines.errors import ExportError
-from tests.twilio.made_up import RE, SECRET, SIGNATURE, XH, XR, collect
+from pipelines.twilio.transport import open_transport, tls_context
+from tests.twilio.made_up import RE, SECRET, SIGNATURE, XH, XR, collect, everything
 from tests.twilio.sockets import CUT, on_sockets, reply, serving
 
 MARKER = b"patient-says-it-hurts"
@@ -41,20 +41,6 @@ LOCATIONS = {
     "broken": "http://[::1/",
     "user": f"http://user:{SECRET}@127.0.0.1/",
 }
-
-
-def everything(error: BaseException) -> str:
-    """All text that any reporter could find on an error: chain, contexts, arguments, attributes, traceback."""
-    text, queue, seen = io.StringIO(), [error], set()
-    while queue:
-        one = queue.pop()
-        if id(one) in seen:
-            continue
-        seen.add(id(one))
-        text.write("".join(traceback.format_exception(one)))
-        text.write(f"{one!r} {one.args!r} {vars(one)!r}")
-        queue += [linked for linked in (one.__cause__, one.__context__) if linked is not None]
-    return text.getvalue()
 
 
 def leaks(act: Callable[[], str], caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -115,6 +101,22 @@ def test_nothing_of_the_credentials_or_of_an_error_body_leaks(status: str, caplo
     """Twilio's message is not repeated: it may quote what was sent."""
     body = b'{"code":20003,"message":"' + MARKER + SECRET.encode() + b'"}'
     assert leaks(lambda: exchange(lambda head, port: reply(body, status=status)), caplog) == []
+
+
+@pytest.mark.parametrize("kind", [kind for kind, answer in STORAGE_REPLIES.items() if answer.endswith(CUT)])
+def test_no_error_of_the_transport_shows_the_url(kind: str) -> None:
+    """Already here, before the client drops what storage's errors say; aiohttp's own errors do show it."""
+
+    async def asking() -> None:
+        async with serving(lambda _: STORAGE_REPLIES[kind]) as server:
+            transport = open_transport(connections=1, context=tls_context())
+            request = httpx.Request("GET", f"{server.url}/x?{SIGNATURE}")
+            with pytest.raises(httpx.TransportError) as caught:
+                [chunk async for chunk in (await transport.handle_async_request(request)).aiter_raw()]
+            assert SIGNATURE not in everything(caught.value)
+            await transport.aclose()
+
+    asyncio.run(asking())
 
 
 def test_the_search_for_leaks_finds_one() -> None:

@@ -1,0 +1,1 @@
+"""The warehouse: real Parquet, DuckDB, processes and disks in temporary folders."""
