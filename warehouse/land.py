@@ -17,9 +17,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from warehouse.archive import Archive, by_day
+from warehouse.archive import Archive, by_day, reading_errors
 from warehouse.commits import Commit, Files, LiveFile
 from warehouse.errors import CommitRace, RepairWarehouse
+from warehouse.files import sha256_of
 from warehouse.schema import (
     ADD_ON_PAYLOADS,
     ADD_ON_RESULTS,
@@ -72,13 +73,10 @@ def land(archive: Archive, batch: Batch, *, run_id: str, now: datetime) -> Load:
     load_id = f"{now:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
     for _ in range(ATTEMPTS):
         try:
-            return _Landing(archive, archive.head(), load_id=load_id, run_id=run_id, now=now).land(batch)
+            with reading_errors(archive.root):
+                return _Landing(archive, archive.head(), load_id=load_id, run_id=run_id, now=now).land(batch)
         except CommitRace:
             continue
-        except duckdb.IOException as error:
-            raise RepairWarehouse(
-                f"A live file under {archive.root} cannot be read; run `addon-export verify` to see which."
-            ) from error
     raise CommitRace(f"Other processes committed to {archive.root} first {ATTEMPTS} times in a row; run again.")
 
 
@@ -158,7 +156,7 @@ class _Landing:
             f"SELECT count(*) FILTER (is_new), count(*) FILTER (NOT is_new) FROM {merged}"
         ).fetchall()[0]
         dropped = {row[0] for row in db.execute(f"SELECT DISTINCT old_file FROM {merged}").fetchall() if row[0]}
-        change.drop = [live[self._relative(path)] for path in sorted(dropped)]
+        change.drop = [self._sound(live[self._relative(path)]) for path in sorted(dropped)]
         self._write_days(db, table, change)
         self._nothing_vanished(table, change)
         return change
@@ -238,7 +236,7 @@ class _Landing:
         live = self.head.tables[CONTENTS.name]
         db.register("moved", pa.table({"payload_sid": list(days)}))
         for path in self._files_holding(db, CONTENTS, live, keys="SELECT payload_sid FROM moved"):
-            file = live[path]
+            file = self._sound(live[path])
             rewritten = self._rewrite_contents(file, days)
             change.drop.append(file)
             change.add.extend(rewritten)
@@ -314,6 +312,12 @@ class _Landing:
         relation = self.archive.relation(table, live, filename=True)
         found = db.execute(f"SELECT DISTINCT filename FROM {relation} r WHERE r.{table.key} IN ({keys})").fetchall()
         return sorted(self._relative(row[0]) for row in found)
+
+    def _sound(self, file: LiveFile) -> LiveFile:
+        """`file`, if its bytes are those that were committed: damage must not be rewritten under a new hash."""
+        if sha256_of(self.archive.root / file.path) != file.sha256:
+            raise RepairWarehouse(f"{file.path} is damaged: it does not have the SHA-256 its commit names.")
+        return file
 
     def _relative(self, path: str) -> str:
         return path[len(str(self.archive.root)) + 1 :]

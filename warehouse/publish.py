@@ -27,7 +27,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from warehouse import commits, views
-from warehouse.archive import DUCKDB_MEMORY, Archive
+from warehouse.archive import DUCKDB_MEMORY, Archive, reading_errors
 from warehouse.commits import Commit
 from warehouse.errors import RepairWarehouse
 from warehouse.files import storage_errors, sync_folder
@@ -78,13 +78,10 @@ def publish(archive: Archive, destination: Destination, *, now: datetime, afresh
             return after
         temporary = archive.root / f".{uuid.uuid4().hex}.duckdb.tmp"
         try:
-            if destination == "parquet" or afresh or not _refresh(archive, before, head, temporary, now=now):
-                _build(archive, head, temporary, destination, now=now)
+            with reading_errors(archive.root):
+                if destination == "parquet" or afresh or not _refresh(archive, before, head, temporary, now=now):
+                    _build(archive, head, temporary, destination, now=now)
             _swap(archive, temporary, target)
-        except (duckdb.IOException, FileNotFoundError, pa.ArrowInvalid) as error:
-            raise RepairWarehouse(
-                f"A live file under {archive.root} cannot be read; run `addon-export verify` to see which."
-            ) from error
         finally:
             for leftover in archive.root.glob(f"{temporary.name}*"):
                 shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
@@ -184,7 +181,7 @@ def _refresh(archive: Archive, before: Published | None, head: Commit, path: Pat
             if any(_rows(db, table) != head.rows(table.name) for table in TABLES.values()):
                 raise RepairWarehouse("row counts differ from the commit")
             _finish(db, head, "duckdb", now=now)
-    except (duckdb.Error, OSError, RepairWarehouse):
+    except (duckdb.Error, pa.ArrowException, UnicodeDecodeError, OSError, RepairWarehouse):
         # superseded files may be collected already, or the previous file is damaged: the archive decides
         for leftover in archive.root.glob(f"{path.name}*"):
             shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()

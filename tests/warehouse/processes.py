@@ -1,0 +1,148 @@
+"""What child processes of these tests do. They are forked from a server that has everything imported already."""
+
+import os
+import resource
+import signal
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from random import Random
+
+import duckdb
+
+from tests.warehouse.made_up import NOON, land_rows, result, whole
+from warehouse.archive import open_archive
+from warehouse.errors import FixWarehouse
+from warehouse.publish import NAME, publish
+
+CONTEXT: ForkServerContext = get_context("forkserver")
+CONTEXT.set_forkserver_preload(["tests.warehouse.processes"])
+
+WAIT = 30.0
+"""Seconds until a child that does not answer fails a test."""
+
+
+def start(function: object, *args: object) -> tuple[BaseProcess, Connection]:
+    """Run `function(*args, connection)` in a child and return the other end of the connection."""
+    ours, theirs = CONTEXT.Pipe()
+    process = CONTEXT.Process(target=function, args=(*args, theirs), daemon=True)
+    process.start()
+    theirs.close()
+    return process, ours
+
+
+def hear(connection: Connection) -> object:
+    """The next thing a child says; fails when it says nothing for WAIT seconds or has ended."""
+    assert connection.poll(WAIT), "the child says nothing"
+    return connection.recv()
+
+
+def land_each(root: Path, numbers: list[int], acknowledge: Connection) -> None:
+    """Land one whole result after another and acknowledge each when `land` has returned.
+
+    Each odd result is landed without its day first and moved afterwards, so that files are replaced too.
+    """
+    archive = open_archive(root)
+    acknowledge.send("ready")
+    for number in numbers:
+        moves = number % 2
+        land_rows(archive, whole(number, b"%d" % number, done=None if moves else NOON))
+        if moves:
+            land_rows(archive, [result(number, at=NOON + timedelta(hours=1))])
+        acknowledge.send(number)
+    acknowledge.send("done")
+
+
+def land_and_publish(root: Path, seed: int, acknowledge: Connection) -> None:
+    """Land and publish until killed."""
+    archive = open_archive(root)
+    random = Random(seed)
+    number = seed * 1000
+    while True:
+        land_rows(archive, whole(number, random.randbytes(random.randrange(40_000))))
+        acknowledge.send(number)
+        publish(archive, "duckdb", now=NOON, afresh=random.random() < 0.3)
+        number += 1
+
+
+def die_at(root: Path, step: int) -> None:
+    """Land one whole result, killed right before the given of all steps that make it durable or visible."""
+    left = [step]
+
+    def counted(function: Callable[..., object]) -> Callable[..., object]:
+        def call(*args: object, **kwargs: object) -> object:
+            left[0] -= 1
+            if left[0] == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return function(*args, **kwargs)
+
+        return call
+
+    archive = open_archive(root)
+    for name in ("fsync", "rename", "link", "unlink", "mkdir"):
+        setattr(os, name, counted(getattr(os, name)))
+    land_rows(archive, whole(2, b"two"))
+
+
+def hold_open(root: Path, talk: Connection) -> None:
+    """Open the published file, say what it shows each time when asked, and never let go of it."""
+    with duckdb.connect(str(root / NAME), read_only=True) as db:
+        while True:
+            talk.send(db.execute("SELECT (SELECT number FROM _commit), count(*), sum(octet_length(content)) FROM contents").fetchall()[0])
+            if talk.recv() == "stop":
+                return
+
+
+def read_again_and_again(root: Path, talk: Connection) -> None:
+    """Open, read and close until told to stop; says every distinct answer in the order met, and how many reads."""
+    answers: list[tuple[int, ...]] = []
+    reads = 0
+    while not talk.poll():
+        with duckdb.connect(str(root / NAME), read_only=True) as db:
+            answer = db.execute(
+                "SELECT (SELECT number FROM _commit), (SELECT count(*) FROM recordings), (SELECT count(*) FROM "
+                "add_on_results), (SELECT count(*) FROM add_on_payloads), count(*), count(DISTINCT payload_sid), "
+                "sum(octet_length(content)) FROM contents"
+            ).fetchall()[0]
+        reads += 1
+        if not answers or answers[-1] != answer:
+            answers.append(answer)
+        if reads == 1:
+            talk.send("reading")
+    talk.send((reads, answers))
+
+
+def land_with_small_files_only(root: Path, limit: int, talk: Connection) -> None:
+    """Land one small and one large content where no file may grow over `limit` bytes; says how the large one failed."""
+    archive = open_archive(root)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    land_rows(archive, whole(1, b"small"))
+    try:
+        land_rows(archive, whole(2, os.urandom(2 * limit)))
+    except FixWarehouse as error:
+        talk.send(("FixWarehouse", str(error)))
+    else:
+        talk.send(("landed", ""))
+
+
+def open_as_somebody_else(root: Path, talk: Connection) -> None:
+    """Open the archive at `root` without root's rights."""
+    os.chdir(root.parent)
+    if os.getuid() == 0:
+        os.setgid(65534)
+        os.setuid(65534)
+    try:
+        open_archive(root)
+    except FixWarehouse as error:
+        talk.send(("FixWarehouse", str(error)))
+    else:
+        talk.send(("opened", ""))
+
+
+def at(seconds: float) -> datetime:
+    """A time of publication."""
+    return NOON + timedelta(seconds=seconds)

@@ -1,0 +1,189 @@
+"""Commits: each number once, whoever races for it, and damage is said and not guessed around."""
+
+import errno
+import json
+import os
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from pipelines.verify import verify
+from tests.warehouse.made_up import NOON, land_rows, later, logical, result, rows_by_key, sid, whole
+from tests.warehouse.processes import hear, land_each, start
+from warehouse import commits
+from warehouse.archive import Archive
+from warehouse.commits import Commit
+from warehouse.errors import CommitRace, ExportError, FixWarehouse, RepairWarehouse
+from warehouse.files import ACCESS
+from warehouse.publish import publish
+from warehouse.schema import ADD_ON_RESULTS, CONTENTS
+
+
+def test_a_number_is_given_once(archive: Archive) -> None:
+    """The second commit with the same number is refused and changes nothing."""
+    first = Commit(1, NOON, "first", {})
+    commits.save(archive.root, first, ACCESS["none"])
+    with pytest.raises(CommitRace):
+        commits.save(archive.root, Commit(1, NOON, "second", {}), ACCESS["none"])
+    assert archive.head().run_id == "first"
+    assert [path.name for path in (archive.root / "_commits").iterdir()] == ["000000000001.json"]
+
+
+def test_threads_landing_at_once_all_succeed(archive: Archive) -> None:
+    """Different rows from four threads are all there once, and the numbers have no gap."""
+    with ThreadPoolExecutor(4) as pool:
+        loads = list(pool.map(lambda n: land_rows(archive, whole(n, b"%d" % n)), range(8)))
+    assert sorted(load.commit for load in loads) == commits.numbers(archive.root) == list(range(1, 9))
+    assert set(rows_by_key(archive, CONTENTS)) == {sid("XH", n) for n in range(8)}
+
+
+def test_processes_landing_at_once_all_succeed(archive: Archive) -> None:
+    """Different rows from three processes, some moving between days meanwhile, are all there once."""
+    shares = [list(range(first, first + 4)) for first in (10, 20, 30)]
+    children = [start(land_each, archive.root, share) for share in shares]
+    for share, (process, connection) in zip(shares, children, strict=True):
+        assert [hear(connection) for _ in range(len(share) + 2)] == ["ready", *share, "done"]
+        process.join()
+    everything = [n for share in shares for n in share]
+    assert {row["content"] for row in rows_by_key(archive, CONTENTS).values()} == {b"%d" % n for n in everything}
+    assert {row["completed_date"] for row in rows_by_key(archive, ADD_ON_RESULTS).values()} == {NOON.date()}
+    landings = len(everything) + sum(n % 2 for n in everything)
+    assert commits.numbers(archive.root) == list(range(1, landings + 1))
+    publish(archive, "parquet", now=NOON)
+    assert verify(archive).mismatches == ()
+
+
+def test_the_loser_of_a_race_leaves_no_files(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its first files are removed again; only files of commits are in the folders."""
+    link, raced = os.link, []
+
+    def lose_once(source: Path, target: Path) -> None:
+        if not raced:
+            raced.append(1)
+            land_rows(archive, whole(2))
+        link(source, target)
+
+    monkeypatch.setattr(os, "link", lose_once)
+    load = land_rows(archive, whole(1))
+    assert load.commit == 2
+    assert set(rows_by_key(archive, CONTENTS)) == {sid("XH", 1), sid("XH", 2)}
+    on_disk = {path.relative_to(archive.root).as_posix() for path in archive.root.rglob("*.parquet")}
+    assert on_disk == {path for files in archive.head().tables.values() for path in files}
+
+
+def test_a_commit_that_may_be_durable_keeps_its_files(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When syncing the folder fails after the commit has its name, others may have built on it: its files stay."""
+    fsync, state = os.fsync, {"failed": False}
+
+    def fail_after_the_link(handle: int) -> None:
+        name = Path(os.readlink(f"/proc/self/fd/{handle}"))
+        if name.name == "_commits" and commits.numbers(archive.root) == [1] and not state["failed"]:
+            state["failed"] = True
+            land_rows(archive, whole(2))
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(name))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", fail_after_the_link)
+    with pytest.raises(FixWarehouse):
+        land_rows(archive, whole(1))
+    monkeypatch.undo()
+    assert {sid("XH", 1), sid("XH", 2)} == set(rows_by_key(archive, CONTENTS))
+    land_rows(archive, whole(3))
+    publish(archive, "parquet", now=NOON)
+    assert verify(archive).mismatches == ()
+
+
+@pytest.fixture
+def one_commit(archive: Archive) -> Path:
+    """The only commit file of an archive with one result."""
+    land_rows(archive, [result(1)])
+    path = commits.commit_path(archive.root, 1)
+    path.chmod(0o600)
+    return path
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda body: b"",
+        lambda body: b"{}",
+        lambda body: b"[]",
+        lambda body: b"null",
+        lambda body: body[:-7],
+        lambda body: b"\xff\xfe" + body,
+        lambda body: body.replace(b'"recordings":{}', b'"recordings":[]'),
+        lambda body: body.replace(b'"commit":1', b'"commit":2'),
+        lambda body: body.replace(b'"add_on_results":', b'"add_on_resultz":'),
+        lambda body: body.replace(b'"rows":1', b'"rows":2'),
+        lambda body: body.replace(b'"tables":', b'"tablez":'),
+    ],
+    ids=["empty", "no keys", "list", "null", "cut", "no text", "wrong type", "number", "table", "rows", "tables"],
+)
+def test_a_damaged_commit_is_said_and_not_guessed_around(
+    archive: Archive, one_commit: Path, damage: "object"
+) -> None:
+    """Reading, landing and publishing raise RepairWarehouse, which names the file."""
+    assert callable(damage)
+    body = one_commit.read_bytes()
+    damaged = damage(body)
+    assert damaged != body
+    one_commit.write_bytes(damaged)
+    for act in (archive.head, lambda: land_rows(archive, [result(2)]), lambda: publish(archive, "parquet", now=NOON)):
+        with pytest.raises(RepairWarehouse, match=one_commit.name):
+            act()
+
+
+def test_every_flipped_bit_of_a_commit_is_noticed(archive: Archive, one_commit: Path) -> None:
+    """No single bit of a commit file can change without an error."""
+    body = one_commit.read_bytes()
+    head = archive.head()
+    unnoticed = []
+    for position in range(0, len(body), 3):
+        damaged = bytearray(body)
+        damaged[position] ^= 1 << position % 8
+        one_commit.write_bytes(damaged)
+        try:
+            if archive.head() != head:
+                unnoticed.append((position, bytes(damaged[max(0, position - 9) : position + 9])))
+        except RepairWarehouse:
+            pass
+    assert unnoticed == []
+
+
+@pytest.mark.parametrize("name", ["abcdefghijkl.json", "00000000001x.json", ".00000000001.json", "notes.txt", "backup.json"])
+def test_other_files_among_the_commits_are_not_commits(archive: Archive, one_commit: Path, name: str) -> None:
+    """A stray file neither counts nor stops anything."""
+    one_commit.with_name(name).write_text("stray")
+    assert archive.head().number == 1
+    assert land_rows(archive, [result(2)]).commit == 2
+
+
+def test_a_newest_commit_that_went_missing_leaves_the_one_before(archive: Archive) -> None:
+    """Losing the newest commit file falls back to a consistent older state, and landing goes on from there."""
+    land_rows(archive, whole(1))
+    before = logical(archive)
+    land_rows(archive, [result(1, at=later(1), status="failed")])
+    commits.commit_path(archive.root, 2).unlink()
+    assert logical(archive) == before
+    assert land_rows(archive, [result(1, at=later(2), status="failed")]).commit == 2
+
+
+def test_a_commit_written_by_an_older_version_may_lack_tables(archive: Archive, one_commit: Path) -> None:
+    """A table added since has no rows; the others are read as they are."""
+    body = json.loads(one_commit.read_bytes())
+    if "sha256" in json.dumps(list(body)):
+        pytest.skip("the commit is sealed by a hash of its own")
+    del body["tables"]["quarantine"]
+    one_commit.write_text(json.dumps(body))
+    assert (archive.head().rows("quarantine"), archive.head().rows("add_on_results")) == (0, 1)
+
+
+def test_errors_name_no_content(archive: Archive) -> None:
+    """An error of the tree carries paths and counts, never what was landed."""
+    land_rows(archive, whole(1, b"the caller said: hush", is_text=True))
+    shutil.rmtree(archive.root / "contents")
+    with pytest.raises(ExportError) as caught:
+        publish(archive, "duckdb", now=NOON)
+    assert "hush" not in str(caught.value)
