@@ -19,6 +19,7 @@ from pipelines.settings import environment, settle_time
 from warehouse.archive import Archive
 from warehouse.commits import Commit
 from warehouse.landed import rows_by_day
+from warehouse.memory import return_freed_memory
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, RECORDINGS, Table, sql_type
 
 OWNERS = ["team:data-engineering"]
@@ -75,6 +76,7 @@ def export_add_ons(
     progress: dg.ResourceParam[Progress],
 ) -> Iterator[dg.MaterializeResult[None]]:
     """Export what Twilio has for the run's partitions, in one pass whatever their number."""
+    return_freed_memory()
     days = [date.fromisoformat(key) for key in context.partition_keys]
     settle = settle_time(environment())
     scope = Scope(full=config.full, settle=settle)

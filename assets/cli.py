@@ -176,7 +176,9 @@ def _export(options: argparse.Namespace) -> int:
 def _verify(options: argparse.Namespace) -> int:
     from assets.resources import Warehouse
     from pipelines.verify import verify
+    from warehouse.memory import return_freed_memory
 
+    return_freed_memory()
     first, last = _checked_range(options)
     found = verify(Warehouse().archive(), first=first, last=last)
     if options.json:
@@ -225,8 +227,10 @@ def _status(options: argparse.Namespace) -> int:
 
 def _rebuild(options: argparse.Namespace) -> int:
     from assets.resources import Warehouse
+    from warehouse.memory import return_freed_memory
     from warehouse.publish import NAME, publish
 
+    return_freed_memory()
     warehouse = Warehouse()
     shown = publish(warehouse.archive(), warehouse.destination, now=datetime.now(UTC), afresh=True)
     say(f"{NAME} is built afresh from commit {shown.commit}.")

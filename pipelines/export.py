@@ -10,7 +10,7 @@ import contextlib
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
 from pipelines.discover import Assignment, Discovery, Scope, discover
 from pipelines.errors import IncompleteExport, VerificationMismatch, WarehouseError
@@ -19,23 +19,27 @@ from pipelines.normalize import Extracted, ExtractedPayload, normalize
 from pipelines.twilio.client import Traffic, TwilioClient
 from pipelines.verify import verify_since
 from warehouse.archive import Archive
+from warehouse.compact import compact
 from warehouse.land import Load, land
 from warehouse.landed import LandedRecording, landed_recordings
 from warehouse.publish import Destination, publish
 
-BATCH_BYTES = 16 << 20
-"""Contents landed together: one row group of the archive."""
+BATCH_BYTES = 6 << 20
+"""Contents landed together. Landing needs about four times this for a moment: Arrow, Parquet, compression."""
 
 BATCH_ROWS = 5_000
 
 BATCH_SECONDS = 10.0
 """Longest that something extracted waits to be landed, so that a kill loses little."""
 
-BUDGET_BYTES = 64 << 20
+BUDGET_BYTES = 20 << 20
 """Bytes of contents in memory that are not landed yet."""
 
 PUBLISH_SECONDS = 300.0
 """How often analysts see progress during a long export."""
+
+GRACE = timedelta(hours=24)
+"""How long superseded files stay for readers that hold them."""
 
 Clock = Callable[[], datetime]
 
@@ -158,7 +162,7 @@ async def export(
             await lander.end()
             await asyncio.wait({landing})
         if not isinstance(_error_of(landing), WarehouseError):
-            await asyncio.to_thread(publish, archive, destination, now=clock())
+            await asyncio.to_thread(_tidy_and_publish, archive, destination, clock(), run_id)
     for task in (landing, extracting):
         if (error := _error_of(task)) is not None:
             raise error
@@ -166,6 +170,12 @@ async def export(
     if mismatches:
         raise VerificationMismatch(f"What was landed does not read back as received: {mismatches[0].sentence}")
     return ExportReport(scope, progress, asyncio.get_running_loop().time() - started)
+
+
+def _tidy_and_publish(archive: Archive, destination: Destination, now: datetime, run_id: str) -> None:
+    compact(archive, now=now, run_id=run_id)
+    publish(archive, destination, now=now)
+    archive.collect(now=now, grace=GRACE)
 
 
 async def _extract_all(

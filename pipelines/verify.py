@@ -14,8 +14,9 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from warehouse.archive import NULL_DAY, Archive
+from warehouse.archive import NULL_DAY, Archive, reading_errors
 from warehouse.commits import Commit, LiveFile
+from warehouse.errors import RepairWarehouse
 from warehouse.files import sha256_of
 from warehouse.publish import NAME, published
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, CONTENTS, TABLES, Table
@@ -103,11 +104,15 @@ def _wrong_contents(
     for file in files:
         payloads = [path for path, f in head.tables[ADD_ON_PAYLOADS.name].items() if f.folder == file.folder]
         sound = [path for path in payloads if path not in damaged]
-        with archive.database() as db:
-            rows = db.execute(
-                f"SELECT sid, content_sha256, content_length FROM {archive.relation(ADD_ON_PAYLOADS, sound)} "
-                "WHERE content_sha256 IS NOT NULL"
-            ).fetchall()
+        try:
+            with reading_errors(archive.root), archive.database() as db:
+                rows = db.execute(
+                    f"SELECT sid, content_sha256, content_length FROM {archive.relation(ADD_ON_PAYLOADS, sound)} "
+                    "WHERE content_sha256 IS NOT NULL"
+                ).fetchall()
+        except RepairWarehouse:
+            yield Mismatch("file", file.folder, f"Payloads in {ADD_ON_PAYLOADS.name}/{file.folder} cannot be read.")
+            continue
         expected = {sid: (digest, length) for sid, digest, length in rows}
         with contextlib.closing(pq.ParquetFile(archive.root / file.path, page_checksum_verification=True)) as reader:
             for batch in reader.iter_batches(batch_size=64, columns=["payload_sid", "content"]):
@@ -148,10 +153,13 @@ def _broken_references(archive: Archive, head: Commit) -> Iterator[Mismatch]:
         f"{relation(ADD_ON_PAYLOADS)} WHERE content_sha256 IS NOT NULL AND sid NOT IN "
         f"(SELECT payload_sid FROM {relation(CONTENTS)})",
     }
-    with archive.database() as db:
-        for sentence, query in queries.items():
-            for (subject,) in db.execute(query).fetchall():
-                yield Mismatch("reference", str(subject), sentence.format(subject))
+    try:
+        with reading_errors(archive.root), archive.database() as db:
+            for sentence, query in queries.items():
+                for (subject,) in db.execute(query).fetchall():
+                    yield Mismatch("reference", str(subject), sentence.format(subject))
+    except RepairWarehouse as error:
+        yield Mismatch("file", str(archive.root), str(error))
 
 
 def _published_differences(archive: Archive, head: Commit) -> Iterator[Mismatch]:
@@ -171,17 +179,27 @@ def _published_differences(archive: Archive, head: Commit) -> Iterator[Mismatch]
         return
     try:
         with contextlib.closing(duckdb.connect(str(archive.root / NAME), read_only=True)) as db:
-            db.execute("SET memory_limit = '256MB'; SET threads = 1")
+            db.execute("SET memory_limit = '128MB'; SET threads = 1")
             for name in TABLES:
                 rows = db.execute(f"SELECT count(*) FROM {name}").fetchall()[0][0]
                 if rows != head.rows(name):
                     yield Mismatch("published", name, f"{NAME} has {rows} rows of {name}, not {head.rows(name)}.")
-            wrong = db.execute(
-                "SELECT payload_sid FROM contents c JOIN add_on_payloads p ON p.sid = c.payload_sid "
-                "WHERE sha256(c.content) IS DISTINCT FROM p.content_sha256"
-            ).fetchall()
+            rows = db.execute("SELECT sid, content_sha256 FROM add_on_payloads").fetchall()
+            wrong = _wrong_published(db, dict(rows))
     except duckdb.Error as error:
         yield Mismatch("published", NAME, f"{NAME} cannot be read: {type(error).__name__}; run `addon-export rebuild`.")
         return
-    for (sid,) in wrong:
+    for sid in wrong:
         yield Mismatch("published", sid, f"{NAME} holds other bytes for the content of payload {sid}.")
+
+
+def _wrong_published(db: duckdb.DuckDBPyConnection, expected: Mapping[str, str | None]) -> list[str]:
+    """Payloads whose published content is missing or hashes to something else."""
+    wrong = []
+    missing = {sid for sid, digest in expected.items() if digest is not None}
+    for batch in db.sql("SELECT payload_sid, content FROM contents").to_arrow_reader(64):
+        for sid, content in zip(batch["payload_sid"].to_pylist(), batch["content"], strict=True):
+            missing.discard(sid)
+            if sha256(content.as_buffer()).hexdigest() != expected.get(sid):
+                wrong.append(sid)
+    return [*wrong, *sorted(missing)]

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from warehouse import commits
-from warehouse.commits import Commit, LiveFile
+from warehouse.commits import FOLDER, Commit, LiveFile
 from warehouse.errors import FixWarehouse, RepairWarehouse
 from warehouse.files import ACCESS, Access, make_folder, storage_errors, sync_and_hash, sync_folder, unnamed
 from warehouse.schema import TABLES, Column, Table, sql_type
@@ -33,7 +33,7 @@ ROW_GROUP_BYTES = 16 << 20
 
 ROW_GROUP_ROWS = 122_880
 
-DUCKDB_MEMORY = "256MB"
+DUCKDB_MEMORY = "128MB"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +89,20 @@ class Archive:
             try:
                 commits.save(self.root, after, self.access)
             except BaseException:
-                if not commits.commit_path(self.root, after.number).exists() or self.head().tables != after.tables:
+                if not self._may_be_durable(after):
                     for file in add:
                         (self.root / file.path).unlink(missing_ok=True)
                 raise
         return after
+
+    def _may_be_durable(self, commit: Commit) -> bool:
+        """Whether a commit whose saving failed may still be read by somebody: then its files must stay."""
+        try:
+            return commits.load(self.root, commit.number).tables == commit.tables
+        except FileNotFoundError:
+            return False
+        except (OSError, RepairWarehouse):
+            return True
 
     def relation(
         self, table: Table, files: Iterable[str], *, filename: bool = False, json: Literal["text", "typed"] = "text"
@@ -160,6 +169,11 @@ class Archive:
                     if old and path.relative_to(self.root).as_posix() not in live:
                         path.unlink(missing_ok=True)
                         removed += 1
+            leftovers = (*self.root.glob(".*.tmp*"), *self.root.glob(".*.spill"), *(self.root / FOLDER).glob(".*.tmp"))
+            for path in leftovers:  # of killed processes
+                if path.stat().st_mtime < (now - grace).timestamp():
+                    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+                    removed += 1
         return removed
 
 
@@ -179,6 +193,12 @@ def open_archive(root: Path, *, shared_read: str = "none") -> Archive:
         with unnamed(root / commits.FOLDER, archive.access) as (stream, _):
             stream.write(b"writable?")
     return archive
+
+
+def partition_day(file: LiveFile) -> date | None:
+    """The partition day of a live file; None for the null partition."""
+    value = file.folder.partition("=")[2]
+    return None if value in ("", NULL_DAY) else date.fromisoformat(value)
 
 
 @contextlib.contextmanager

@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from warehouse.archive import Archive, by_day, reading_errors
-from warehouse.commits import Commit, Files, LiveFile
+from warehouse.archive import Archive, by_day, partition_day, reading_errors
+from warehouse.commits import Commit, LiveFile
 from warehouse.errors import CommitRace, RepairWarehouse
 from warehouse.files import sha256_of
 from warehouse.schema import (
@@ -99,16 +99,16 @@ class _Landing:
             payloads = self._payloads_of_moved_results(db, batch.get(ADD_ON_PAYLOADS.name, ADD_ON_PAYLOADS.empty()))
             changes[ADD_ON_PAYLOADS.name] = self._merge(db, ADD_ON_PAYLOADS, self._on_their_results_day(db, payloads))
             contents, conflicts = self._settle_contents(db, contents)
-            changes[CONTENTS.name] = self._append(db, CONTENTS, contents)
+            changes[CONTENTS.name] = self._append(CONTENTS, contents)
             self._move_contents(db, changes[CONTENTS.name])
             content_bytes = self._content_bytes
             given = batch.get(QUARANTINE.name, QUARANTINE.empty())
-            changes[QUARANTINE.name] = self._append(db, QUARANTINE, pa.concat_tables([given, conflicts]))
+            changes[QUARANTINE.name] = self._append(QUARANTINE, pa.concat_tables([given, conflicts]))
             for table in (LOADS, DELETIONS):
-                changes[table.name] = self._append(db, table, batch.get(table.name, table.empty()))
+                changes[table.name] = self._append(table, batch.get(table.name, table.empty()))
             if not any(change.add for change in changes.values()):
                 return Load(None, self.head.number)
-            row = self._append(db, LOADS, self._load_row(changes, content_bytes))
+            row = self._append(LOADS, self._load_row(changes, content_bytes))
             changes[LOADS.name].add += row.add
             changes[LOADS.name].added += row.added
         commit = self.archive.commit(
@@ -133,9 +133,13 @@ class _Landing:
         live, key, part = self.head.tables[table.name], table.key, table.partition
         merged, old = f"{table.name}_merged", f"{table.name}_old"
         db.register("source", source)
-        folded = ", ".join(f"{_fold_sql(table, column)} AS {column.name}" for column in table.columns)
-        db.execute(f"CREATE TEMP TABLE {table.name}_seen AS SELECT {folded} FROM source GROUP BY {key}")
-        hits = self._files_holding(db, table, live, keys=f"SELECT {key} FROM {table.name}_seen")
+        keys = pc.unique(source[key].combine_chunks())
+        if len(keys) == source.num_rows:
+            db.execute(f"CREATE TEMP TABLE {table.name}_seen AS SELECT * FROM source")
+        else:
+            folded = ", ".join(f"{_fold_sql(table, column)} AS {column.name}" for column in table.columns)
+            db.execute(f"CREATE TEMP TABLE {table.name}_seen AS SELECT {folded} FROM source GROUP BY {key}")
+        hits = self._landed_keys(table, keys)
         db.execute(
             f"CREATE TEMP TABLE {old} AS SELECT * FROM {self.archive.relation(table, hits, filename=True)} "
             f"SEMI JOIN {table.name}_seen USING ({key})"
@@ -168,7 +172,7 @@ class _Landing:
         days = {row[0] for row in db.execute(f"SELECT DISTINCT {part} FROM {merged}").fetchall()}
         by_folder: dict[date | None, list[str]] = {day: [] for day in days}
         for file in change.drop:
-            by_folder.setdefault(_day(file), []).append(file.path)
+            by_folder.setdefault(partition_day(file), []).append(file.path)
         for day, files in by_folder.items():
             rows = db.sql(
                 f"SELECT {columns} FROM (SELECT {columns} FROM {merged} WHERE {part} IS NOT DISTINCT FROM $day "
@@ -198,16 +202,12 @@ class _Landing:
 
     # -- tables whose rows are only added -------------------------------------------------------------
 
-    def _append(self, db: duckdb.DuckDBPyConnection, table: Table, source: pa.Table) -> _Change:
+    def _append(self, table: Table, source: pa.Table) -> _Change:
         """Add the rows whose key is not landed; the first of two equal keys in `source` wins."""
         change = _Change()
         if not source.num_rows:
             return change
-        db.register("source", source.select([table.key]))
-        live = self.archive.relation(table, self.head.tables[table.name])
-        landed = db.execute(f"SELECT {table.key} FROM {live} SEMI JOIN source USING ({table.key})").fetchall()
-        db.unregister("source")
-        known = {row[0] for row in landed}
+        known = set().union(*self._landed_keys(table, source[table.key].combine_chunks()).values())
         fresh = []
         for position, value in enumerate(source[table.key].to_pylist()):
             if value not in known:
@@ -234,19 +234,17 @@ class _Landing:
         if not days:
             return
         live = self.head.tables[CONTENTS.name]
-        db.register("moved", pa.table({"payload_sid": list(days)}))
-        for path in self._files_holding(db, CONTENTS, live, keys="SELECT payload_sid FROM moved"):
+        for path in self._landed_keys(CONTENTS, pa.array(list(days), pa.string())):
             file = self._sound(live[path])
             rewritten = self._rewrite_contents(file, days)
             change.drop.append(file)
             change.add.extend(rewritten)
-        db.unregister("moved")
         self._nothing_vanished(CONTENTS, change)
 
     def _rewrite_contents(self, file: LiveFile, days: Mapping[str, date | None]) -> list[LiveFile]:
         """The rows of one contents file, split between its own day and the days its payloads moved to."""
         table = pq.read_table(self.archive.root / file.path, partitioning=None, page_checksum_verification=True)
-        home = _day(file)
+        home = partition_day(file)
         target = [days.get(sid, home) for sid in table["payload_sid"].to_pylist()]
         whole = table.append_column(CONTENTS.partition, pa.array(target, pa.date32()))
         return [
@@ -307,11 +305,20 @@ class _Landing:
 
     # -- shared ---------------------------------------------------------------------------------------
 
-    def _files_holding(self, db: duckdb.DuckDBPyConnection, table: Table, live: Files, *, keys: str) -> list[str]:
-        """Paths of the live files that hold any of `keys`, wherever the row lives now."""
-        relation = self.archive.relation(table, live, filename=True)
-        found = db.execute(f"SELECT DISTINCT filename FROM {relation} r WHERE r.{table.key} IN ({keys})").fetchall()
-        return sorted(self._relative(row[0]) for row in found)
+    def _landed_keys(self, table: Table, keys: pa.Array) -> dict[str, set[str]]:
+        """Which of `keys` are landed, by the path of the live file that holds them, wherever a row lives now.
+
+        Read with page checksums, which DuckDB does not check: a damaged key would land its row a second time.
+        """
+        found = {}
+        if len(keys):
+            for path in sorted(self.head.tables[table.name]):
+                column = pq.read_table(
+                    self.archive.root / path, columns=[table.key], partitioning=None, page_checksum_verification=True
+                )[table.key]
+                if hits := column.filter(pc.is_in(column, value_set=keys)).to_pylist():
+                    found[path] = set(hits)
+        return found
 
     def _sound(self, file: LiveFile) -> LiveFile:
         """`file`, if its bytes are those that were committed: damage must not be rewritten under a new hash."""
@@ -388,9 +395,9 @@ def _fold_sql(table: Table, column: Column) -> str:
         return name
     match column.merge:
         case "latest" | "load" | "day":
-            return f"arg_max({name}, observed_at) FILTER ({name} IS NOT NULL)"
+            return f"arg_max({name}, observed_at)"  # ignores nulls
         case "first":
-            return f"arg_min({name}, observed_at) FILTER ({name} IS NOT NULL)"
+            return f"arg_min({name}, observed_at)"
         case "most":
             return f"max({name})"
 
@@ -413,9 +420,3 @@ def _merge_sql(table: Table, column: Column, load_id: str) -> str:
         case "day":
             source = next(c for c in table.columns if c.name == column.day_of)
             return f"CAST(({_merge_sql(table, source, load_id)}) AT TIME ZONE 'UTC' AS DATE)"
-
-
-def _day(file: LiveFile) -> date | None:
-    """The partition day of a live file."""
-    value = file.folder.partition("=")[2]
-    return None if value.startswith("__") else date.fromisoformat(value)

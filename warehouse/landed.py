@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from warehouse.archive import NULL_DAY, Archive
+from warehouse.archive import NULL_DAY, Archive, partition_day
 from warehouse.commits import Commit
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, RECORDINGS, Table
 
@@ -91,16 +91,14 @@ def _from_day(commit: Commit, table: Table, since: date | None) -> list[str]:
 
 def earliest_day(commit: Commit) -> date | None:
     """The earliest `completed_date` with landed results; None when there is none."""
-    days = [file.folder.partition("=")[2] for file in commit.tables[ADD_ON_RESULTS.name].values()]
-    known = [day for day in days if day != NULL_DAY]
-    return date.fromisoformat(min(known)) if known else None
+    days = [partition_day(file) for file in commit.tables[ADD_ON_RESULTS.name].values()]
+    return min((day for day in days if day is not None), default=None)
 
 
 def rows_by_day(commit: Commit, table: Table) -> Mapping[date | None, int]:
     """Landed rows of a partitioned table by partition day, from the commit alone."""
     counts: dict[date | None, int] = {}
     for file in commit.tables[table.name].values():
-        text = file.folder.partition("=")[2]
-        day = None if text == NULL_DAY else date.fromisoformat(text)
+        day = partition_day(file)
         counts[day] = counts.get(day, 0) + file.rows
     return counts

@@ -72,7 +72,9 @@ def publish(archive: Archive, destination: Destination, *, now: datetime, afresh
     target = archive.root / NAME
     with storage_errors(target), _publisher_lock(archive):
         head = archive.head()
-        before = published(archive)
+        # a stray log makes the file unreadable for everybody; an instance open in this process may outlive its file
+        usable = target.exists() and not target.with_name(f"{NAME}.wal").exists()
+        before = published(archive) if usable else None
         after = Published(head.number, destination, LAYOUT)
         if before == after and not afresh:
             return after
@@ -90,16 +92,11 @@ def publish(archive: Archive, destination: Destination, *, now: datetime, afresh
 
 def published(archive: Archive) -> Published | None:
     """What the published file shows; None when there is none or it cannot be opened."""
-    # under a name of its own: DuckDB would hand out an instance that this process still has open under the old one
-    name = archive.root / f".{uuid.uuid4().hex}.duckdb.tmp"
     try:
-        os.link(archive.root / NAME, name)
-        with contextlib.closing(duckdb.connect(str(name), read_only=True)) as db:
+        with contextlib.closing(duckdb.connect(str(archive.root / NAME), read_only=True)) as db:
             rows = db.execute("SELECT number, destination, layout FROM _commit").fetchall()
-    except (duckdb.Error, OSError):
+    except (duckdb.Error, OSError, UnicodeDecodeError):
         return None
-    finally:
-        name.unlink(missing_ok=True)
     return Published(*rows[0]) if rows else None
 
 

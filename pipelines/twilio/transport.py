@@ -16,7 +16,6 @@ from collections.abc import AsyncIterator, Callable
 import aiohttp
 import aiohttp.abc
 import httpx
-from multidict import CIMultiDict
 from yarl import URL
 
 # Deadlines cover whole requests and are kept by the caller, so aiohttp needs no timers of its own.
@@ -70,7 +69,7 @@ class ExactTransport(httpx.AsyncBaseTransport):
             reply = await self._session.request(
                 request.method,
                 URL(str(request.url), encoded=True),
-                headers=CIMultiDict(request.headers.multi_items()),
+                headers=request.headers.multi_items(),
                 allow_redirects=False,
             )
         except (aiohttp.ClientError, OSError, ValueError) as error:

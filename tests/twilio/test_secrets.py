@@ -107,12 +107,21 @@ def test_nothing_of_the_credentials_or_of_an_error_body_leaks(status: str, caplo
 def test_no_error_of_the_transport_shows_the_url(kind: str) -> None:
     """Already here, before the client drops what storage's errors say; aiohttp's own errors do show it."""
 
+    async def read(transport: httpx.AsyncBaseTransport, request: httpx.Request) -> None:
+        stream = (await transport.handle_async_request(request)).stream
+        assert isinstance(stream, httpx.AsyncByteStream)
+        try:
+            async for _ in stream:
+                pass
+        finally:
+            await stream.aclose()
+
     async def asking() -> None:
         async with serving(lambda _: STORAGE_REPLIES[kind]) as server:
             transport = open_transport(connections=1, context=tls_context())
             request = httpx.Request("GET", f"{server.url}/x?{SIGNATURE}")
             with pytest.raises(httpx.TransportError) as caught:
-                [chunk async for chunk in (await transport.handle_async_request(request)).aiter_raw()]
+                await read(transport, request)
             assert SIGNATURE not in everything(caught.value)
             await transport.aclose()
 

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from warehouse.archive import Archive
 from warehouse.land import Load, QuarantineRow, land, quarantine_rows
-from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, CONTENTS, QUARANTINE, RECORDINGS, TABLES, Table
+from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, CONTENTS, LOADS, QUARANTINE, RECORDINGS, TABLES, Table
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
@@ -145,13 +145,16 @@ def land_rows(archive: Archive, rows: Iterable[Row], *, now: datetime = NOON) ->
 
 
 def logical(archive: Archive, *, without: Iterable[str] = ("load_id",)) -> dict[str, list[Values]]:
-    """Every row of every table but `loads`, sorted by key, read without the product's SQL."""
+    """Every row of every table, sorted by key, read without the product's SQL.
+
+    Loads are left out while `load_id` is: they differ from landing to landing by their nature.
+    """
     commit_files = sorted((archive.root / "_commits").glob("[0-9]*.json"))
     live = json.loads(commit_files[-1].read_bytes())["tables"] if commit_files else {}
     hidden = {*without}
     tables: dict[str, list[Values]] = {}
     for table in TABLES.values():
-        if table.name == "loads":
+        if table is LOADS and table.key in hidden:
             continue
         rows = [row for path in live.get(table.name, {}) for row in _rows_of(archive.root / path, table)]
         rows.sort(key=lambda row: str(row[table.key]))
@@ -180,3 +183,8 @@ def rows_by_key(archive: Archive, table: Table) -> dict[str, Values]:
 def live_files(archive: Archive) -> set[str]:
     """Paths of all live files, relative to the root."""
     return {path for files in archive.head().tables.values() for path in files}
+
+
+def path_of(handle: int) -> str:
+    """The path an open file descriptor was opened by (or has been renamed to)."""
+    return str(Path(f"/proc/self/fd/{handle}").readlink())

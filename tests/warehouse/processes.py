@@ -11,6 +11,7 @@ from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import duckdb
 
@@ -26,7 +27,7 @@ WAIT = 30.0
 """Seconds until a child that does not answer fails a test."""
 
 
-def start(function: object, *args: object) -> tuple[BaseProcess, Connection]:
+def start(function: Callable[..., None], *args: object) -> tuple[BaseProcess, Connection]:
     """Run `function(*args, connection)` in a child and return the other end of the connection."""
     ours, theirs = CONTEXT.Pipe()
     process = CONTEXT.Process(target=function, args=(*args, theirs), daemon=True)
@@ -35,7 +36,7 @@ def start(function: object, *args: object) -> tuple[BaseProcess, Connection]:
     return process, ours
 
 
-def hear(connection: Connection) -> object:
+def hear(connection: Connection) -> Any:
     """The next thing a child says; fails when it says nothing for WAIT seconds or has ended."""
     assert connection.poll(WAIT), "the child says nothing"
     return connection.recv()
@@ -92,7 +93,11 @@ def hold_open(root: Path, talk: Connection) -> None:
     """Open the published file, say what it shows each time when asked, and never let go of it."""
     with duckdb.connect(str(root / NAME), read_only=True) as db:
         while True:
-            talk.send(db.execute("SELECT (SELECT number FROM _commit), count(*), sum(octet_length(content)) FROM contents").fetchall()[0])
+            talk.send(
+                db.execute(
+                    "SELECT (SELECT number FROM _commit), count(*), sum(octet_length(content)) FROM contents"
+                ).fetchall()[0]
+            )
             if talk.recv() == "stop":
                 return
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.verify import verify
-from tests.warehouse.made_up import NOON, land_rows, later, logical, result, rows_by_key, sid, whole
+from tests.warehouse.made_up import NOON, land_rows, later, logical, path_of, result, rows_by_key, sid, whole
 from tests.warehouse.processes import hear, land_each, start
 from warehouse import commits
 from warehouse.archive import Archive
@@ -57,7 +57,8 @@ def test_processes_landing_at_once_all_succeed(archive: Archive) -> None:
 
 def test_the_loser_of_a_race_leaves_no_files(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its first files are removed again; only files of commits are in the folders."""
-    link, raced = os.link, []
+    link = os.link
+    raced: list[int] = []
 
     def lose_once(source: Path, target: Path) -> None:
         if not raced:
@@ -78,7 +79,7 @@ def test_a_commit_that_may_be_durable_keeps_its_files(archive: Archive, monkeypa
     fsync, state = os.fsync, {"failed": False}
 
     def fail_after_the_link(handle: int) -> None:
-        name = Path(os.readlink(f"/proc/self/fd/{handle}"))
+        name = Path(path_of(handle))
         if name.name == "_commits" and commits.numbers(archive.root) == [1] and not state["failed"]:
             state["failed"] = True
             land_rows(archive, whole(2))
@@ -121,9 +122,7 @@ def one_commit(archive: Archive) -> Path:
     ],
     ids=["empty", "no keys", "list", "null", "cut", "no text", "wrong type", "number", "table", "rows", "tables"],
 )
-def test_a_damaged_commit_is_said_and_not_guessed_around(
-    archive: Archive, one_commit: Path, damage: "object"
-) -> None:
+def test_a_damaged_commit_is_said_and_not_guessed_around(archive: Archive, one_commit: Path, damage: "object") -> None:
     """Reading, landing and publishing raise RepairWarehouse, which names the file."""
     assert callable(damage)
     body = one_commit.read_bytes()
@@ -152,7 +151,9 @@ def test_every_flipped_bit_of_a_commit_is_noticed(archive: Archive, one_commit: 
     assert unnoticed == []
 
 
-@pytest.mark.parametrize("name", ["abcdefghijkl.json", "00000000001x.json", ".00000000001.json", "notes.txt", "backup.json"])
+@pytest.mark.parametrize(
+    "name", ["abcdefghijkl.json", "00000000001x.json", ".00000000001.json", "notes.txt", "backup.json"]
+)
 def test_other_files_among_the_commits_are_not_commits(archive: Archive, one_commit: Path, name: str) -> None:
     """A stray file neither counts nor stops anything."""
     one_commit.with_name(name).write_text("stray")

@@ -21,7 +21,7 @@ def test_a_kill_at_any_moment_loses_nothing_acknowledged(archive: Archive) -> No
     acknowledged: set[int] = set()
     for seed in range(KILLS):
         process, connection = start(land_and_publish, archive.root, seed)
-        acknowledged.add(int(str(hear(connection))))
+        acknowledged.add(hear(connection))
         process.join(timeout=random.uniform(0, 0.4))
         assert process.pid is not None
         os.kill(process.pid, signal.SIGKILL)
@@ -60,5 +60,7 @@ def test_a_kill_at_each_step_of_a_landing_leaves_the_state_before_or_after(archi
     assert rows_by_key(archive, CONTENTS)[sid("XH", 2)]["content"] == b"two"
     publish(archive, "parquet", now=NOON)
     assert verify(archive).mismatches == ()
-    leftovers = {p.relative_to(archive.root).as_posix() for p in archive.root.glob("*/**/*.parquet")} - live_files(archive)
+    leftovers = {p.relative_to(archive.root).as_posix() for p in archive.root.glob("*/**/*.parquet")} - live_files(
+        archive
+    )
     assert leftovers  # the kills did leave files behind, and nobody looked at them

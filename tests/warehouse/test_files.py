@@ -1,0 +1,323 @@
+"""Files: private, whole, durable in the right order, and a clean error when the disk or the path says no."""
+
+import os
+import shutil
+import stat
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from pipelines.verify import verify
+from tests.warehouse.made_up import NOON, land_rows, later, logical, path_of, result, rows_by_key, sid, whole
+from tests.warehouse.processes import hear, land_with_small_files_only, open_as_somebody_else, start
+from warehouse.archive import Archive, open_archive
+from warehouse.errors import FixWarehouse
+from warehouse.publish import NAME, publish, published
+from warehouse.schema import CONTENTS
+
+# Permissions
+
+
+@pytest.fixture
+def umask() -> Iterator[Callable[[int], int]]:
+    """Set the umask; it is put back afterwards."""
+    before = os.umask(0o022)
+    yield os.umask
+    os.umask(before)
+
+
+@pytest.mark.parametrize(
+    ("mask", "shared_read", "file", "folder", "database"),
+    [(0o000, "none", 0o600, 0o700, 0o400), (0o077, "group", 0o640, 0o750, 0o440), (0o077, "all", 0o644, 0o755, 0o444)],
+    ids=["none, umask 000", "group, umask 077", "all, umask 077"],
+)
+def test_permissions_are_those_asked_for_whatever_the_umask(
+    tmp_path: Path, umask: Callable[[int], int], mask: int, shared_read: str, file: int, folder: int, database: int
+) -> None:
+    """Sealed files, commits, folders and the published file have exactly the bits of EXPORT_SHARED_READ."""
+    umask(mask)
+    archive = open_archive(tmp_path / "made" / "root", shared_read=shared_read)
+    land_rows(archive, whole(1))
+    publish(archive, "duckdb", now=NOON)
+    land_rows(archive, whole(2))
+    publish(archive, "duckdb", now=NOON)
+    bits = {path.relative_to(tmp_path).as_posix(): _bits(path) for path in (tmp_path / "made").rglob("*")}
+    bits["made"] = _bits(tmp_path / "made")
+    assert bits.pop(f"made/root/{NAME}") == database
+    bits.pop("made/root/.publish.lock")  # holds nothing; who may open it is the publisher's affair
+    files = {name: found for name, found in bits.items() if name.endswith((".parquet", ".json"))}
+    folders = {name: found for name, found in bits.items() if name not in files}
+    assert set(files.values()) == {file}
+    assert set(folders.values()) == {folder}
+
+
+def test_nothing_is_open_to_others_even_for_a_moment(
+    archive: Archive, umask: Callable[[int], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before a file or folder gets its final bits it is not readable by anybody else either."""
+    umask(0)
+    seen: list[tuple[str, int]] = []
+    chmod, fchmod = os.chmod, os.fchmod
+
+    def watched_chmod(path: Path, mode: int, **options: bool) -> None:
+        seen.append((str(path), _bits(Path(path))))
+        chmod(path, mode, **options)
+
+    def watched_fchmod(handle: int, mode: int) -> None:
+        seen.append((path_of(handle), stat.S_IMODE(os.fstat(handle).st_mode)))
+        fchmod(handle, mode)
+
+    monkeypatch.setattr(os, "chmod", watched_chmod)
+    monkeypatch.setattr(os, "fchmod", watched_fchmod)
+    for number in (1, 2):
+        land_rows(archive, whole(number))
+        publish(archive, "duckdb", now=NOON)
+    assert len(seen) > 10
+    assert [entry for entry in seen if entry[1] & 0o077] == []
+
+
+def test_new_files_have_dot_names_until_they_are_whole(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every rename and link goes from a dot-name to a name; afterwards no dot-name is left."""
+    moved: list[tuple[str, str]] = []
+    for name in ("rename", "link"):
+        monkeypatch.setattr(
+            os, name, _noting(getattr(os, name), lambda a, b: moved.append((Path(a).name, Path(b).name)))
+        )
+    land_rows(archive, whole(1))
+    publish(archive, "duckdb", now=NOON)
+    visible = [pair for pair in moved if not pair[1].startswith(".")]
+    assert len(visible) == 7  # five tables, one commit, one published file
+    assert all(source.startswith(".") for source, _ in visible)
+    left = {path.name for path in archive.root.rglob(".*")}
+    assert left == {".publish.lock"}
+
+
+# Order of syncing
+
+
+def test_everything_is_synced_before_the_commit_has_its_name(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    """File before its rename; folder and any new folder's parent before the commit's link; that folder after it."""
+    land_rows(archive, whole(1))
+    events = _watch(monkeypatch)
+    land_rows(archive, whole(2, done=NOON + timedelta(days=1)))
+    ((commit, temporary, number),) = _all(events, "link")
+    renames = _all(events, "rename")
+    assert len(renames) == 5
+    for position, source, target in renames:
+        assert _synced(events, source, until=position)
+        assert _synced(events, str(Path(target).parent), since=position, until=commit)
+    made = _all(events, "mkdir")
+    assert len(made) == 3
+    for position, folder, _ in made:
+        assert _synced(events, str(Path(folder).parent), since=position, until=commit)
+    assert _synced(events, temporary, until=commit)
+    assert _synced(events, str(Path(number).parent), since=commit)
+
+
+def test_the_first_landing_syncs_every_folder_it_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the first missing parent of the root down to the partition folders."""
+    events = _watch(monkeypatch)
+    land_rows(open_archive(tmp_path / "above" / "root"), whole(1))
+    ((commit, _, _),) = _all(events, "link")
+    made = _all(events, "mkdir")
+    assert [folder for _, folder, _ in made][:2] == [str(tmp_path / "above"), str(tmp_path / "above" / "root")]
+    for position, folder, _ in made:
+        assert _synced(events, str(Path(folder).parent), since=position, until=commit)
+
+
+def test_the_published_file_is_synced_before_it_replaces_the_old_one(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """File, rename, folder, in this order."""
+    land_rows(archive, whole(1))
+    events = _watch(monkeypatch)
+    publish(archive, "duckdb", now=NOON)
+    ((position, source, target),) = _all(events, "rename")
+    assert target == str(archive.root / NAME)
+    assert _synced(events, source, until=position)
+    assert _synced(events, str(archive.root), since=position)
+
+
+Event = tuple[str, str, str]
+"""What was done to which path, and the second path if it takes two."""
+
+
+def _watch(monkeypatch: pytest.MonkeyPatch) -> list[Event]:
+    """Note every fsync, rename, link and mkdir from now on, in order."""
+    events: list[Event] = []
+    fsync = os.fsync
+
+    def watched(handle: int) -> None:
+        fsync(handle)
+        events.append(("fsync", path_of(handle), ""))
+
+    monkeypatch.setattr(os, "fsync", watched)
+    for name in ("rename", "link"):
+        monkeypatch.setattr(
+            os, name, _noting(getattr(os, name), lambda a, b, name=name: events.append((name, str(a), str(b))))
+        )
+    monkeypatch.setattr(os, "mkdir", _noting(os.mkdir, lambda path, *_: events.append(("mkdir", str(path), ""))))
+    return events
+
+
+def _all(events: list[Event], kind: str) -> list[tuple[int, str, str]]:
+    """Position and paths of all events of a kind."""
+    return [(n, first, second) for n, (name, first, second) in enumerate(events) if name == kind]
+
+
+def _synced(events: list[Event], path: str, *, since: int = 0, until: int | None = None) -> bool:
+    """Whether `path` was synced between two events."""
+    return ("fsync", path, "") in events[since:until]
+
+
+# A full disk
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 6 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a small disk needs root's rights")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_harms_nothing_and_is_said_in_one_sentence(small_disk: Path) -> None:
+    """Landing and publishing raise FixWarehouse; what was landed and published stays, and goes on with space again."""
+    archive = open_archive(small_disk / "root")
+    land_rows(archive, whole(1, b"before"))
+    publish(archive, "duckdb", now=NOON)
+    before, shown = logical(archive), published(archive)
+    filler = small_disk / "filler"
+    _fill(filler, leave=8192)
+    with pytest.raises(FixWarehouse, match="space"):
+        land_rows(archive, whole(2, os.urandom(100_000)))
+    assert logical(archive) == before
+    with pytest.raises(FixWarehouse, match="space"):
+        publish(archive, "duckdb", now=NOON, afresh=True)
+    with pytest.raises(FixWarehouse, match="space"):
+        publish(archive, "parquet", now=NOON)
+    assert published(archive) == shown
+    with duckdb.connect(str(archive.root / NAME), read_only=True) as db:
+        assert db.execute("SELECT content FROM contents").fetchall() == [(b"before",)]
+    filler.unlink()
+    land_rows(archive, whole(2, b"after"))
+    publish(archive, "duckdb", now=NOON)
+    assert {row["content"] for row in rows_by_key(archive, CONTENTS).values()} == {b"before", b"after"}
+    assert verify(archive).mismatches == ()
+    assert {path.name for path in archive.root.rglob(".*")} == {".publish.lock"}
+
+
+def test_a_refresh_that_meets_a_full_disk_is_a_clean_error(small_disk: Path) -> None:
+    """When the copy of the previous file does not fit, the previous file stays and the error says to free space."""
+    archive = open_archive(small_disk / "root")
+    land_rows(archive, whole(1, b"before"))
+    publish(archive, "duckdb", now=NOON)
+    land_rows(archive, whole(2, b"after"))
+    _fill(small_disk / "filler", leave=200_000)
+    with pytest.raises(FixWarehouse, match="space"):
+        publish(archive, "duckdb", now=NOON)
+    found = published(archive)
+    assert found is not None
+    assert found.commit == 1
+
+
+def test_a_file_that_may_not_grow_is_a_clean_error(archive: Archive) -> None:
+    """A limit on file size stops the large content with FixWarehouse; the small one before it stays."""
+    process, connection = start(land_with_small_files_only, archive.root, 200_000)
+    outcome, sentence = hear(connection)
+    process.join()
+    assert outcome == "FixWarehouse"
+    assert str(archive.root) in sentence
+    assert set(rows_by_key(archive, CONTENTS)) == {sid("XH", 1)}
+    assert archive.head().number == 1
+    assert list(archive.root.rglob(".*.tmp")) == []
+
+
+def _fill(path: Path, *, leave: int) -> None:
+    """Write zeros until the disk is full, then give `leave` bytes back."""
+    with path.open("wb", buffering=0) as stream:
+        try:
+            while stream.write(bytes(4096)):
+                pass
+        except OSError:
+            stream.truncate(stream.tell() - leave)
+
+
+# Paths that cannot be used
+
+
+@pytest.mark.parametrize("name", ["a*", "a?", "a[1]", "sid=1/root"])
+def test_a_root_that_duckdb_would_take_for_a_pattern_is_refused(tmp_path: Path, name: str) -> None:
+    """Wildcards and `name=value` folders are refused before anything is made."""
+    with pytest.raises(FixWarehouse, match="choose another folder"):
+        open_archive(tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_root_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    """The file stays as it is."""
+    root = tmp_path / "root"
+    root.write_text("mine")
+    for path in (root, root / "below"):
+        with pytest.raises(FixWarehouse, match="check EXPORT_ROOT"):
+            open_archive(path)
+    assert root.read_text() == "mine"
+
+
+def test_a_root_in_a_folder_where_nothing_can_be_made_is_refused() -> None:
+    """/proc takes no folders, whoever asks."""
+    with pytest.raises(FixWarehouse, match="check EXPORT_ROOT"):
+        open_archive(Path("/proc/addon-export"))
+
+
+@pytest.mark.parametrize("exists", [True, False], ids=["archive", "nothing"])
+def test_a_root_that_may_not_be_written_is_refused(exists: bool) -> None:
+    """Somebody without the right to write gets FixWarehouse, with and without an archive there."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder) / "root"
+        Path(folder).chmod(0o755)
+        if exists:
+            open_archive(root, shared_read="all")
+        Path(folder).chmod(0o555)
+        for path in root.rglob("*"):
+            path.chmod(0o555)
+        if exists:
+            root.chmod(0o555)
+        process, connection = start(open_as_somebody_else, root)
+        outcome, sentence = hear(connection)
+        process.join()
+        Path(folder).chmod(0o755)
+    assert outcome == "FixWarehouse"
+    assert "Permission denied" in sentence
+
+
+def test_rows_of_a_root_that_was_moved_are_still_there(archive: Archive) -> None:
+    """Commits name files relative to the root, so the folder may be renamed or restored elsewhere."""
+    land_rows(archive, whole(1))
+    before = logical(archive)
+    moved = open_archive(archive.root.rename(archive.root.with_name("moved")))
+    assert logical(moved) == before
+    land_rows(moved, [result(1, at=later(1), status="failed")])
+    publish(moved, "parquet", now=NOON)
+    assert verify(moved).mismatches == ()
+
+
+def _bits(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def _noting(function: Callable[..., object], note: Callable[..., object]) -> Callable[..., object]:
+    def call(*args: object, **kwargs: object) -> object:
+        note(*args)
+        return function(*args, **kwargs)
+
+    return call

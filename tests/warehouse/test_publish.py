@@ -1,0 +1,373 @@
+"""Publishing: both destinations answer alike, refreshing equals rebuilding, and readers are never in the way."""
+
+import contextlib
+import os
+import stat
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from pipelines.verify import verify
+from tests.warehouse.made_up import (
+    NOON,
+    bad,
+    content,
+    land_rows,
+    later,
+    logical,
+    payload,
+    recording,
+    result,
+    sid,
+    whole,
+)
+from tests.warehouse.processes import hear, hold_open, read_again_and_again, start
+from warehouse.archive import Archive, open_archive
+from warehouse.errors import RepairWarehouse
+from warehouse.land import land
+from warehouse.publish import NAME, PART_BYTES, Destination, publish, published
+from warehouse.schema import CONTENTS, TABLES
+
+
+@contextlib.contextmanager
+def opened(archive: Archive) -> Iterator[duckdb.DuckDBPyConnection]:
+    """The published file as an analyst opens it."""
+    with contextlib.closing(duckdb.connect(str(archive.root / NAME), read_only=True)) as db:
+        db.execute("SET TimeZone = 'UTC'")
+        yield db
+
+
+def shown(archive: Archive) -> dict[str, list[tuple[Any, ...]]]:
+    """Every answer the published file gives, with columns, types and comments; without what names the file itself."""
+    with opened(archive) as db:
+        relations = [
+            name
+            for (name,) in db.execute(
+                "SELECT table_name FROM information_schema.tables WHERE table_schema = 'main' ORDER BY ALL"
+            ).fetchall()
+        ]
+        answers = {
+            "columns": db.execute(
+                "SELECT table_name, column_index, column_name, data_type, comment FROM duckdb_columns() "
+                "WHERE schema_name = 'main' AND NOT internal ORDER BY ALL"
+            ).fetchall()
+        }
+        for name in relations:
+            columns = {"retention": "* EXCLUDE (hours_left)", "_commit": "number, committed_at, layout"}.get(name, "*")
+            answers[name] = db.execute(f"SELECT {columns} FROM {name} ORDER BY ALL").fetchall()
+    return answers
+
+
+def a_bit_of_everything(archive: Archive) -> None:
+    """Text, bytes, nothing, no day yet, no content, quarantine."""
+    land_rows(
+        archive,
+        [
+            *whole(1, b'{"transcription": "made up"}', is_text=True),
+            *whole(2, bytes(range(256))),
+            *whole(3, b"", is_text=True),
+            *whole(4, "grüß dich".encode(), done=None, is_text=True),
+            recording(5, price=None, encryption_details='{"a": 1}', channels=2),
+            result(5, done=NOON + timedelta(days=1), raw='{"half": "\\ud800"}'),
+            payload(5, raw="not JSON"),
+        ],
+    )
+    land(archive, bad("The payload has no SID."), run_id="test", now=NOON)
+
+
+# What is published
+
+
+def test_both_destinations_have_the_same_names_columns_types_comments_and_answers(archive: Archive) -> None:
+    """An analyst cannot tell them apart but by `_commit`."""
+    a_bit_of_everything(archive)
+    publish(archive, "duckdb", now=NOON)
+    native = shown(archive)
+    publish(archive, "parquet", now=NOON)
+    assert shown(archive) == native
+    assert set(native) == {*TABLES, "transcripts", "retention", "_commit", "columns"}
+    assert len(native["contents"]) == 4
+
+
+@pytest.mark.parametrize("destination", ["duckdb", "parquet"])
+def test_an_empty_archive_can_be_published(archive: Archive, destination: Destination) -> None:
+    """All names are there, without rows."""
+    publish(archive, destination, now=NOON)
+    answers = shown(archive)
+    assert {name: rows for name, rows in answers.items() if rows and name not in ("columns", "_commit")} == {}
+    assert set(answers) == {*TABLES, "transcripts", "retention", "_commit", "columns"}
+
+
+@pytest.mark.parametrize("destination", ["duckdb", "parquet"])
+def test_what_is_shown_is_what_was_landed(archive: Archive, destination: Destination) -> None:
+    """Contents byte by byte, times in UTC with their zone, days as dates."""
+    a_bit_of_everything(archive)
+    publish(archive, destination, now=NOON)
+    with opened(archive) as db:
+        found = db.execute("SELECT payload_sid, content, completed_date FROM contents ORDER BY 1").fetchall()
+        when = db.execute(
+            "SELECT date_completed, date_completed::VARCHAR FROM add_on_results WHERE sid = ?", [sid("XR", 1)]
+        )
+        assert when.fetchall() == [(NOON, "2026-11-20 12:00:00+00")]
+    assert found == [
+        (row["payload_sid"], row["content"], row["completed_date"]) for row in logical(archive)[CONTENTS.name]
+    ]
+
+
+@pytest.mark.parametrize("destination", ["duckdb", "parquet"])
+def test_every_table_view_and_column_has_a_comment(archive: Archive, destination: Destination) -> None:
+    """Analysts find the meaning of everything in the file itself."""
+    publish(archive, destination, now=NOON)
+    with opened(archive) as db:
+        bare = db.execute(
+            "SELECT table_name, column_name FROM duckdb_columns() WHERE schema_name = 'main' AND NOT internal "
+            "AND coalesce(comment, '') = '' UNION ALL "
+            "SELECT table_name, NULL FROM duckdb_tables() WHERE schema_name = 'main' AND coalesce(comment, '') = '' "
+            "UNION ALL SELECT view_name, NULL FROM duckdb_views() WHERE NOT internal AND coalesce(comment, '') = ''"
+        ).fetchall()
+    assert bare == []
+
+
+def test_the_published_file_is_read_only(archive: Archive) -> None:
+    """Its bits say so, and it needs no second file beside it."""
+    a_bit_of_everything(archive)
+    publish(archive, "duckdb", now=NOON)
+    assert stat.S_IMODE((archive.root / NAME).stat().st_mode) == 0o400
+    assert [path.name for path in archive.root.iterdir() if path.name.startswith(NAME)] == [NAME]
+
+
+def test_no_inner_table_of_contents_grows_over_its_bound(archive: Archive) -> None:
+    """Also across refreshes; the memory a checkpoint needs depends on it."""
+    three = 3 << 20
+    for first in (0, 6):
+        land_rows(archive, [row for n in range(first, first + 6) for row in whole(n, bytes([n]) * three)])
+        publish(archive, "duckdb", now=NOON)
+    with opened(archive) as db:
+        parts = [
+            name
+            for (name,) in db.execute(
+                "SELECT table_name FROM duckdb_tables() WHERE schema_name = '_contents'"
+            ).fetchall()
+        ]
+        sizes = [
+            db.execute(f"SELECT sum(octet_length(content)) FROM _contents.{name}").fetchall()[0][0] for name in parts
+        ]
+        assert db.execute("SELECT count(*), sum(octet_length(content)) FROM contents").fetchall() == [(12, 12 * three)]
+    assert sum(sizes) == 12 * three
+    assert max(sizes) <= PART_BYTES
+    assert len(sizes) == 3
+
+
+# Refreshing
+
+
+def test_publishing_again_is_a_no_op(archive: Archive) -> None:
+    """The file stays the very same one until there is something new or it is asked for afresh."""
+    land_rows(archive, whole(1))
+    publish(archive, "duckdb", now=NOON)
+    inode = (archive.root / NAME).stat().st_ino
+    publish(archive, "duckdb", now=later(1))
+    assert (archive.root / NAME).stat().st_ino == inode
+    publish(archive, "duckdb", now=later(1), afresh=True)
+    assert (archive.root / NAME).stat().st_ino != inode
+
+
+def test_a_changed_destination_is_published(archive: Archive) -> None:
+    """Views become tables and tables views, at the same commit."""
+    land_rows(archive, whole(1))
+    for destination in ("duckdb", "parquet", "duckdb"):
+        publish(archive, destination, now=NOON)
+        found = published(archive)
+        assert found is not None
+        assert found.destination == destination
+
+
+def _refreshed_and_rebuilt(archive: Archive) -> tuple[object, object]:
+    publish(archive, "duckdb", now=NOON)
+    refreshed = shown(archive)
+    publish(archive, "duckdb", now=NOON, afresh=True)
+    return refreshed, shown(archive)
+
+
+def test_a_refresh_after_moves_and_changes_equals_a_rebuild(archive: Archive) -> None:
+    """Rows change, move with their contents, come and stay, over several commits at once."""
+    a_bit_of_everything(archive)
+    publish(archive, "duckdb", now=NOON)
+    land_rows(archive, [result(4, at=later(1), done=NOON)])
+    land_rows(archive, [result(2, at=later(1), done=NOON + timedelta(days=3), status="failed")])
+    land_rows(archive, [payload(5, data=b"late", done=NOON, at=later(2)), content(5, b"late"), *whole(9)])
+    land_rows(archive, [result(2, at=later(3), done=NOON, status="completed")])
+    refreshed, rebuilt = _refreshed_and_rebuilt(archive)
+    assert refreshed == rebuilt
+
+
+def test_a_refresh_without_the_superseded_files_equals_a_rebuild(archive: Archive) -> None:
+    """When the files the old state needs are collected already, the archive decides."""
+    a_bit_of_everything(archive)
+    publish(archive, "duckdb", now=NOON)
+    for hour in (1, 2, 3):
+        land_rows(archive, [result(1, at=later(hour), status=f"s{hour}", done=NOON + timedelta(days=hour))])
+    for path in archive.root.rglob("*.parquet"):
+        os.utime(path, (0, 0))
+    assert archive.collect(now=later(100_000), grace=timedelta(hours=1), keep=1) > 0
+    refreshed, rebuilt = _refreshed_and_rebuilt(archive)
+    assert refreshed == rebuilt
+
+
+def test_a_file_of_another_history_is_not_taken_for_this_one(tmp_path: Path) -> None:
+    """After restoring the archive from a backup, a commit of the same number may hold something else."""
+    archive = open_archive(tmp_path / "root")
+    land_rows(archive, whole(1), now=later(1))
+    publish(archive, "duckdb", now=NOON)
+    kept = (archive.root / NAME).read_bytes()
+    restored = open_archive(tmp_path / "restored")
+    land_rows(restored, whole(2), now=later(2))
+    (restored.root / NAME).write_bytes(kept)
+    publish(restored, "duckdb", now=NOON)
+    assert [row[0] for row in shown(restored)[CONTENTS.name]] == [sid("XH", 2)]
+
+
+# A previous file that is not as it was left
+
+
+def test_a_deleted_file_is_rebuilt(archive: Archive) -> None:
+    """`addons.duckdb` is disposable."""
+    a_bit_of_everything(archive)
+    publish(archive, "duckdb", now=NOON)
+    before = shown(archive)
+    (archive.root / NAME).unlink()
+    publish(archive, "duckdb", now=NOON)
+    assert shown(archive) == before
+
+
+def test_a_deleted_file_is_rebuilt_although_this_process_still_has_it_open(archive: Archive) -> None:
+    """DuckDB shares instances by path inside a process; publishing does not believe them."""
+    land_rows(archive, whole(1))
+    publish(archive, "duckdb", now=NOON)
+    with opened(archive) as db:
+        db.execute("SELECT count(*) FROM contents").fetchall()
+        (archive.root / NAME).unlink()
+        publish(archive, "duckdb", now=NOON)
+        assert (archive.root / NAME).exists()
+        land_rows(archive, whole(2))
+        publish(archive, "duckdb", now=NOON)
+    assert len(shown(archive)[CONTENTS.name]) == 2
+
+
+@pytest.mark.parametrize("log", [b"", b"stray", bytes(4096)], ids=["empty", "short", "zeros"])
+@pytest.mark.parametrize("something_new", [True, False], ids=["new commit", "same commit"])
+def test_a_stray_log_beside_the_file_is_removed(archive: Archive, log: bytes, something_new: bool) -> None:
+    """It would make the file unreadable for everybody, or be replayed into it."""
+    land_rows(archive, whole(1))
+    publish(archive, "duckdb", now=NOON)
+    (archive.root / f"{NAME}.wal").write_bytes(log)
+    if something_new:
+        land_rows(archive, whole(2))
+    publish(archive, "duckdb", now=NOON)
+    assert not (archive.root / f"{NAME}.wal").exists()
+    assert len(shown(archive)[CONTENTS.name]) == 1 + something_new
+
+
+def test_a_previous_file_damaged_anywhere_never_shows_in_the_next(archive: Archive) -> None:
+    """One flipped byte in the previous file, wherever it is, and the next one still shows the archive."""
+    a_bit_of_everything(archive)
+    publish(archive, "duckdb", now=NOON)
+    good = (archive.root / NAME).read_bytes()
+    land_rows(archive, whole(8))
+    publish(archive, "duckdb", now=NOON, afresh=True)
+    wanted = shown(archive)
+    used = [n for n in range(0, len(good), 4096) if any(good[n : n + 4096])]
+    for position in used[:: max(1, len(used) // 8)]:
+        damaged = bytearray(good)
+        damaged[position + 100] ^= 0x20
+        _replace(archive, bytes(damaged))
+        publish(archive, "duckdb", now=NOON)
+        assert shown(archive) == wanted, f"damage at {position}"
+
+
+@pytest.mark.parametrize("previous", [b"", b"no database", bytes(20_000)], ids=["empty", "text", "zeros"])
+def test_a_previous_file_that_is_no_database_is_replaced(archive: Archive, previous: bytes) -> None:
+    """Whatever lies at the name, the next publication is good."""
+    land_rows(archive, whole(1))
+    (archive.root / NAME).write_bytes(previous)
+    publish(archive, "duckdb", now=NOON)
+    assert len(shown(archive)[CONTENTS.name]) == 1
+
+
+def _replace(archive: Archive, data: bytes) -> None:
+    """Put another file at the published name, as a restore would: not into the old inode, which may be open."""
+    beside = archive.root / "beside"
+    beside.write_bytes(data)
+    beside.rename(archive.root / NAME)
+
+
+@pytest.mark.parametrize("destination", ["duckdb", "parquet"])
+@pytest.mark.parametrize("table", ["add_on_results", "contents"])
+def test_a_missing_live_file_is_said_and_the_old_file_stays(
+    archive: Archive, destination: Destination, table: str
+) -> None:
+    """RepairWarehouse, nothing half built left behind, and analysts keep what they had."""
+    land_rows(archive, whole(1))
+    publish(archive, destination, now=NOON)
+    before = (archive.root / NAME).read_bytes()
+    land_rows(archive, whole(2))
+    for path in archive.head().tables[table]:
+        (archive.root / path).unlink()
+    with pytest.raises(RepairWarehouse):
+        publish(archive, destination, now=NOON)
+    assert (archive.root / NAME).read_bytes() == before
+    assert {path.name for path in archive.root.glob(".*")} == {".publish.lock"}
+
+
+# Readers
+
+
+def test_a_reader_that_stays_open_keeps_its_answers_and_stops_nobody(archive: Archive) -> None:
+    """It shows the commit it opened until it is opened again; a new reader sees the new commit."""
+    land_rows(archive, whole(1, b"12345"))
+    publish(archive, "duckdb", now=NOON)
+    process, reader = start(hold_open, archive.root)
+    assert hear(reader) == (1, 1, 5)
+    for number in (2, 3):
+        land_rows(archive, whole(number, b"12345"))
+        publish(archive, "duckdb", now=NOON)
+        reader.send("again")
+        assert hear(reader) == (1, 1, 5)
+        assert len(shown(archive)[CONTENTS.name]) == number
+    reader.send("stop")
+    process.join()
+    assert process.exitcode == 0
+
+
+def test_a_reader_in_another_process_never_meets_an_error_or_half_a_state(archive: Archive) -> None:
+    """30 publications of 10 commits, refreshed, afresh and as views, while somebody opens and reads all the time."""
+    land_rows(archive, whole(0, b"1"))
+    publish(archive, "duckdb", now=NOON)
+    process, reader = start(read_again_and_again, archive.root)
+    assert hear(reader) == "reading"
+    for number in range(1, 11):
+        land_rows(archive, whole(number, b"1"))
+        publish(archive, "duckdb", now=NOON)
+        publish(archive, "parquet", now=NOON)
+        publish(archive, "duckdb", now=NOON)
+    reader.send("stop")
+    reads, answers = hear(reader)
+    process.join()
+    assert process.exitcode == 0
+    assert reads >= len(answers) > 1
+    for commit, *counts in answers:
+        assert set(counts) == {commit}  # each commit added one row to every table
+    commits = [answer[0] for answer in answers]
+    assert commits == sorted(commits)
+
+
+def test_both_destinations_verify_after_everything(archive: Archive) -> None:
+    """What is published in either way reads back as landed."""
+    a_bit_of_everything(archive)
+    for destination in ("duckdb", "parquet"):
+        publish(archive, destination, now=NOON)
+        assert verify(archive).mismatches == ()
