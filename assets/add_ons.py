@@ -4,12 +4,12 @@ Twilio lists add-on results only recording by recording, so the three tables com
 multi-asset. Its body gets objects from resources, calls `pipelines.export.export`, and returns metadata.
 """
 
-import asyncio
 from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 
+from assets.interrupt import run_until_interrupted
 from assets.partitions import DAILY
 from assets.resources import Twilio, Warehouse
 from pipelines.discover import Scope
@@ -85,7 +85,8 @@ def export_add_ons(
     try:
         archive = warehouse.archive()
         before = archive.head()
-        report = asyncio.run(_export(context.run_id, archive, twilio, warehouse, scope=scope, progress=progress))
+        work = _export(context.run_id, archive, twilio, warehouse, scope=scope, progress=progress)
+        report = run_until_interrupted(work)
         report.verdict()
     except ExportError as error:
         raise dg.Failure(str(error), metadata=_numbers(progress), allow_retries=False) from error

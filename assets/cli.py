@@ -11,6 +11,7 @@ Commands import what they need when they run, so that `--help` and `status` do n
 import argparse
 import json
 import logging
+import os
 import signal
 import sys
 import traceback
@@ -18,7 +19,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
 from enum import IntEnum
 from types import FrameType
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from pipelines.errors import (
     ExportError,
@@ -28,7 +29,10 @@ from pipelines.errors import (
     VerificationMismatch,
     WarehouseError,
 )
-from pipelines.settings import environment, twilio_settings
+from pipelines.settings import environment, twilio_settings, warehouse_settings
+
+if TYPE_CHECKING:
+    from warehouse.archive import Archive
 
 
 class ExitCode(IntEnum):
@@ -76,7 +80,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         sys.exit(exit_code(error))
     except KeyboardInterrupt:
         say("Interrupted; what was landed stays, and the next export goes on from there.")
-        sys.exit(ExitCode.INTERRUPTED)
+        sys.stdout.flush()
+        os._exit(ExitCode.INTERRUPTED)  # everything has unwound; libraries' exit hooks may not change the code
     except BrokenPipeError:
         sys.exit(ExitCode.OK)  # the reader of our output has seen enough
     except Exception:  # the outermost edge: report and exit 1
@@ -100,7 +105,7 @@ def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="addon-export",
         description="Export Twilio recording add-on results before Twilio deletes them after 30 days.",
     )
@@ -131,6 +136,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        say(f"{message[0].upper()}{message[1:]}; see `{self.prog} --help`.")
+        sys.exit(ExitCode.CONFIGURATION)
+
+
 def _date(text: str) -> date:
     try:
         return date.fromisoformat(text)
@@ -143,6 +156,13 @@ def _checked_range(options: argparse.Namespace) -> tuple[date | None, date | Non
     if first is not None and last is not None and first > last:
         raise FixConfiguration(f"--from {first} is after --to {last}; swap them.")
     return first, last
+
+
+def _archive() -> "Archive":
+    from warehouse.archive import open_archive
+
+    settings = warehouse_settings(environment())
+    return open_archive(settings.root, shared_read=settings.shared_read)
 
 
 def _export(options: argparse.Namespace) -> int:
@@ -174,18 +194,18 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from assets.resources import Warehouse
     from pipelines.verify import verify
     from warehouse.memory import return_freed_memory
 
     return_freed_memory()
     first, last = _checked_range(options)
-    found = verify(Warehouse().archive(), first=first, last=last)
+    found = verify(_archive(), first=first, last=last)
     if options.json:
         show(
             json.dumps(
                 {
                     "commit": found.commit,
+                    "published_commit": found.published_commit,
                     "files": found.files,
                     "bytes": found.bytes,
                     "contents": found.contents,
@@ -198,6 +218,8 @@ def _verify(options: argparse.Namespace) -> int:
     else:
         for mismatch in found.mismatches:
             show(mismatch.sentence)
+        if found.published_commit != found.commit:
+            show(f"addons.duckdb shows commit {found.published_commit} of {found.commit}; the next export publishes.")
         show(
             f"{found.files} files ({found.bytes:,} bytes) and {found.contents} contents read back: "
             f"{len(found.mismatches) or 'no'} mismatches."
@@ -206,10 +228,9 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _status(options: argparse.Namespace) -> int:
-    from assets.resources import Warehouse
     from pipelines.status import status
 
-    found = status(Warehouse().archive(), now=datetime.now(UTC))
+    found = status(_archive(), now=datetime.now(UTC))
     if options.json:
         show(json.dumps(found.as_json()))
         return ExitCode.OK
@@ -226,13 +247,12 @@ def _status(options: argparse.Namespace) -> int:
 
 
 def _rebuild(options: argparse.Namespace) -> int:
-    from assets.resources import Warehouse
     from warehouse.memory import return_freed_memory
     from warehouse.publish import NAME, publish
 
     return_freed_memory()
-    warehouse = Warehouse()
-    shown = publish(warehouse.archive(), warehouse.destination, now=datetime.now(UTC), afresh=True)
+    destination = warehouse_settings(environment()).destination
+    shown = publish(_archive(), destination, now=datetime.now(UTC), afresh=True)
     say(f"{NAME} is built afresh from commit {shown.commit}.")
     return ExitCode.OK
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
-from pipelines.errors import ExportError
+from pipelines.errors import ExportError, FixConfiguration
 from pipelines.export import Progress
 from pipelines.settings import environment, twilio_settings, warehouse_settings
 from warehouse.archive import open_archive
@@ -26,13 +26,16 @@ DEFAULT_HOME = ".dagster_home"
 def dagster_home() -> Path:
     """The folder Dagster keeps its history in; made with telemetry off if it is new."""
     home = Path(os.environ.get("DAGSTER_HOME") or DEFAULT_HOME).absolute()
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if not (home / "dagster.yaml").exists():
-        shipped = Path(__file__).parent.parent / "dagster.yaml"
-        if shipped.exists():
-            shutil.copyfile(shipped, home / "dagster.yaml")
-        else:  # installed as a wheel, which has no file beside its packages
-            (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+    try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not (home / "dagster.yaml").exists():
+            shipped = Path(__file__).parent.parent / "dagster.yaml"
+            if shipped.exists():
+                shutil.copyfile(shipped, home / "dagster.yaml")
+            else:  # installed as a wheel, which has no file beside its packages
+                (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+    except OSError as error:
+        raise FixConfiguration(f"DAGSTER_HOME {home} cannot be used: {error.strerror}; set it to a folder.") from error
     os.environ["DAGSTER_HOME"] = str(home)
     return home
 
@@ -77,6 +80,8 @@ def run_export(first: date | None, last: date | None, *, full: bool, say: Callab
             job.execute_in_process(
                 instance=instance, run_config=config, tags={**partition_tags(first, last), "addon_export": "cli"}
             )
+        except dg.DagsterExecutionInterruptedError:
+            raise KeyboardInterrupt from None
         except dg.Failure as failure:
             if isinstance(failure.__cause__, ExportError):
                 raise failure.__cause__ from failure

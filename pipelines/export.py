@@ -145,6 +145,7 @@ async def export(
     def lookup(sids: Sequence[str], since: date | None) -> Mapping[str, LandedRecording]:
         return landed_recordings(archive, head, sids, since=since)
 
+    await asyncio.to_thread(publish, archive, destination, now=clock())  # there is a file to open from the start
     budget = Budget(BUDGET_BYTES)
     lander = _Lander(archive, destination, budget, run_id=run_id, clock=clock, progress=progress)
     found = discover(clients, lookup, scope=scope, clock=clock, found=progress.discovery)

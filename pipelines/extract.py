@@ -113,10 +113,23 @@ class _Extract:
             listed = gone
             if not gone:
                 self._pending(f"recording {self.recording.sid}: {error}")
+        if listed:
+            self._still_owed(seen)
         at = next_listed_at(self.recording, self.before, scope=self.scope, now=observed_at) if listed else None
         self.tally.recordings += 1
         open_results = self.open if listed else None
         await self.emit(ExtractedRecording(self.recording, self.client.account_sid, at, open_results, observed_at))
+
+    def _still_owed(self, seen: set[str]) -> None:
+        """Count landed results that are not whole and not listed any more: they are looked for until they are lost.
+
+        Twilio lists may come back shorter for a while; forgetting such a result would lose it.
+        """
+        now = self.clock()
+        for sid, landed in ({} if self.before is None else self.before.results).items():
+            if sid not in seen and not landed.whole and (landed.expires_at is None or landed.expires_at > now):
+                self.open += 1
+                self._pending(f"add-on result {sid} is landed without all its contents and is not listed now")
 
     async def _read_result(self, raw: bytes) -> AddOnResult | None:
         try:
@@ -155,6 +168,11 @@ class _Extract:
         async with asyncio.TaskGroup() as group:
             fetched = [group.create_task(self._payload(result, p, landed, observed_at)) for p in payloads]
         whole = all(task.result() for task in fetched)
+        listed = {payload.sid for payload in payloads}
+        for sid, has_content in ({} if landed is None else landed.contents).items():
+            if not has_content and sid not in listed:
+                whole = False
+                self._pending(f"payload {sid} is landed without its content and is not listed now")
         await self._hand_on(result, len(payloads), whole=whole, observed_at=observed_at)
 
     async def _hand_on(self, result: AddOnResult, payloads: int | None, *, whole: bool, observed_at: datetime) -> None:

@@ -14,12 +14,13 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from warehouse import commits
 from warehouse.archive import NULL_DAY, Archive, reading_errors
 from warehouse.commits import Commit, LiveFile
 from warehouse.errors import RepairWarehouse
 from warehouse.files import sha256_of
-from warehouse.publish import NAME, published
-from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, CONTENTS, TABLES, Table
+from warehouse.publish import NAME, Published, published
+from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, CONTENTS, RECORDINGS, TABLES, Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,7 @@ class Verification:
     """What was read back and what differs."""
 
     commit: int
+    published_commit: int | None
     files: int
     bytes: int
     contents: int
@@ -48,6 +50,7 @@ def verify(archive: Archive, *, first: date | None = None, last: date | None = N
     Partitions are UTC days of `completed_date`; tables without that partition are checked whole.
     """
     head = archive.head()
+    shown = published(archive)
     files = [f for table in head.tables.values() for f in table.values() if _in_range(f, first, last)]
     mismatches = [*_damaged_files(archive, files)]
     damaged = {m.subject for m in mismatches}
@@ -56,9 +59,14 @@ def verify(archive: Archive, *, first: date | None = None, last: date | None = N
     mismatches += _wrong_contents(archive, head, contents, damaged=damaged)
     if not damaged:
         mismatches += _broken_references(archive, head)
-        mismatches += _published_differences(archive, head)
+        mismatches += _published_differences(archive, shown)
     return Verification(
-        head.number, len(files), sum(f.bytes for f in files), sum(f.rows for f in contents), tuple(mismatches)
+        head.number,
+        None if shown is None else shown.commit,
+        len(files),
+        sum(f.bytes for f in files),
+        sum(f.rows for f in contents),
+        tuple(mismatches),
     )
 
 
@@ -144,8 +152,10 @@ def _broken_references(archive: Archive, head: Commit) -> Iterator[Mismatch]:
             f"GROUP BY {table.key} HAVING count(*) > 1"
             for table in TABLES.values()
         },
-        "Payload {} belongs to a result that is not landed.": f"SELECT sid FROM {relation(ADD_ON_PAYLOADS)} p "
-        f"WHERE add_on_result_sid NOT IN (SELECT sid FROM {relation(ADD_ON_RESULTS)})",
+        # contents are landed before their result, so this is a mismatch only once the recording counts as done
+        "Payload {} belongs to a result that is not landed.": f"SELECT p.sid FROM {relation(ADD_ON_PAYLOADS)} p "
+        f"JOIN {relation(RECORDINGS)} r ON r.sid = p.reference_sid WHERE r.open_results = 0 "
+        f"AND p.add_on_result_sid NOT IN (SELECT sid FROM {relation(ADD_ON_RESULTS)})",
         "Result {} is exported but its payloads are not all landed.": f"SELECT r.sid FROM {relation(ADD_ON_RESULTS)} r "
         f"WHERE r.exported_at IS NOT NULL AND r.payload_count > (SELECT count(*) FROM {relation(ADD_ON_PAYLOADS)} p "
         "WHERE p.add_on_result_sid = r.sid)",
@@ -162,28 +172,28 @@ def _broken_references(archive: Archive, head: Commit) -> Iterator[Mismatch]:
         yield Mismatch("file", str(archive.root), str(error))
 
 
-def _published_differences(archive: Archive, head: Commit) -> Iterator[Mismatch]:
-    """Whether `addons.duckdb` shows the newest commit, row for row and byte for byte."""
-    shown = published(archive)
-    if shown is None and head.number == 0:
-        return  # nothing has landed, so nothing is published
+def _published_differences(archive: Archive, shown: Published | None) -> Iterator[Mismatch]:
+    """Whether `addons.duckdb` holds what its commit says, row for row and byte for byte.
+
+    That it shows an older commit is no mismatch: an export that was killed has not published yet.
+    """
     if shown is None:
-        yield Mismatch("published", NAME, f"{NAME} cannot be opened; run `addon-export rebuild`.")
+        if archive.head().number:
+            yield Mismatch("published", NAME, f"{NAME} cannot be opened; run `addon-export rebuild`.")
         return
-    if shown.commit != head.number:
+    if shown.commit not in (0, *commits.numbers(archive.root)):
         yield Mismatch(
-            "published",
-            NAME,
-            f"{NAME} shows commit {shown.commit}, not {head.number}; run `addon-export rebuild`.",
+            "published", NAME, f"{NAME} shows commit {shown.commit}, which is gone; run `addon-export rebuild`."
         )
         return
+    head = commits.load(archive.root, shown.commit) if shown.commit else commits.EMPTY
     try:
         with contextlib.closing(duckdb.connect(str(archive.root / NAME), read_only=True)) as db:
-            db.execute("SET memory_limit = '128MB'; SET threads = 1")
-            for name in TABLES:
-                rows = db.execute(f"SELECT count(*) FROM {name}").fetchall()[0][0]
-                if rows != head.rows(name):
-                    yield Mismatch("published", name, f"{NAME} has {rows} rows of {name}, not {head.rows(name)}.")
+            db.execute("SET memory_limit = '128MB'; SET threads = 1; SET TimeZone = 'UTC'")
+            for view in ("contents", "transcripts", "retention"):
+                db.execute(f"SELECT * FROM {view} LIMIT 0")
+            for table in TABLES.values():
+                yield from _table_differences(archive, db, table, head)
             rows = db.execute("SELECT sid, content_sha256 FROM add_on_payloads").fetchall()
             wrong = _wrong_published(db, dict(rows))
     except duckdb.Error as error:
@@ -191,6 +201,17 @@ def _published_differences(archive: Archive, head: Commit) -> Iterator[Mismatch]
         return
     for sid in wrong:
         yield Mismatch("published", sid, f"{NAME} holds other bytes for the content of payload {sid}.")
+
+
+def _table_differences(
+    archive: Archive, db: duckdb.DuckDBPyConnection, table: Table, head: Commit
+) -> Iterator[Mismatch]:
+    """Whether a published table has the rows of the archive: same number, same hash over all values."""
+    columns = "payload_sid, completed_date" if table is CONTENTS else ", ".join(table.names)
+    fingerprint = f"SELECT count(*), bit_xor(hash({columns})) FROM "
+    expected = db.execute(fingerprint + archive.relation(table, head.tables[table.name], json="typed")).fetchall()
+    if db.execute(fingerprint + table.name).fetchall() != expected:
+        yield Mismatch("published", table.name, f"{NAME} holds other rows of {table.name} than the archive.")
 
 
 def _wrong_published(db: duckdb.DuckDBPyConnection, expected: Mapping[str, str | None]) -> list[str]:

@@ -21,6 +21,7 @@ class LandedResult:
     date_updated: datetime | None
     exported_at: datetime | None
     payload_count: int | None
+    expires_at: datetime | None
     contents: Mapping[str, bool]
 
     @property
@@ -69,7 +70,7 @@ def landed_recordings(
         ):
             contents.setdefault(result, {})[str(sid)] = bool(has_content)
         results: dict[object, dict[str, LandedResult]] = {}
-        columns = "reference_sid, sid, status, date_updated, exported_at, payload_count"
+        columns = "reference_sid, sid, status, date_updated, exported_at, payload_count, expires_at"
         for recording, sid, *facts in rows(ADD_ON_RESULTS, columns, "reference_sid"):
             landed = LandedResult(*facts, contents.get(sid, {}))  # type: ignore[arg-type, call-arg]  # typed by the SELECT
             results.setdefault(recording, {})[str(sid)] = landed

@@ -30,12 +30,15 @@ from warehouse import commits, views
 from warehouse.archive import DUCKDB_MEMORY, Archive, reading_errors
 from warehouse.commits import Commit
 from warehouse.errors import RepairWarehouse
-from warehouse.files import storage_errors, sync_folder
+from warehouse.files import sha256_of, storage_errors, sync_folder
 from warehouse.schema import CONTENTS, TABLES, Table, sql_type
 
 Destination = Literal["duckdb", "parquet"]
 
 NAME = "addons.duckdb"
+
+LOCK = ".publish.lock"
+"""Held while publishing; its text is the SHA-256 of the file as it was published."""
 
 LAYOUT = 1
 """Raised when the inner layout changes; a file of another layout is rebuilt, not refreshed."""
@@ -49,9 +52,10 @@ SLICE_BYTES = 4 << 20
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What the published file shows."""
+    """What the published file shows; `committed_at` tells commits of different histories apart."""
 
     commit: int
+    committed_at: datetime
     destination: str
     layout: int
 
@@ -75,7 +79,7 @@ def publish(archive: Archive, destination: Destination, *, now: datetime, afresh
         # a stray log makes the file unreadable for everybody; an instance open in this process may outlive its file
         usable = target.exists() and not target.with_name(f"{NAME}.wal").exists()
         before = published(archive) if usable else None
-        after = Published(head.number, destination, LAYOUT)
+        after = Published(head.number, head.at, destination, LAYOUT)
         if before == after and not afresh:
             return after
         temporary = archive.root / f".{uuid.uuid4().hex}.duckdb.tmp"
@@ -94,7 +98,8 @@ def published(archive: Archive) -> Published | None:
     """What the published file shows; None when there is none or it cannot be opened."""
     try:
         with contextlib.closing(duckdb.connect(str(archive.root / NAME), read_only=True)) as db:
-            rows = db.execute("SELECT number, destination, layout FROM _commit").fetchall()
+            db.execute("SET TimeZone = 'UTC'")
+            rows = db.execute("SELECT number, committed_at, destination, layout FROM _commit").fetchall()
     except (duckdb.Error, OSError, UnicodeDecodeError):
         return None
     return Published(*rows[0]) if rows else None
@@ -103,7 +108,7 @@ def published(archive: Archive) -> Published | None:
 @contextlib.contextmanager
 def _publisher_lock(archive: Archive) -> Iterator[None]:
     """One publisher at a time; the lock goes with the process, so a kill leaves none behind."""
-    handle = os.open(archive.root / ".publish.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, archive.access.file)
+    handle = os.open(archive.root / LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, archive.access.file)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
@@ -118,6 +123,7 @@ def _swap(archive: Archive, temporary: Path, target: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+    (archive.root / LOCK).write_text(sha256_of(temporary))
     # a stray log beside a replaced file would make it unreadable
     target.with_name(f"{NAME}.wal").unlink(missing_ok=True)
     temporary.rename(target)
@@ -169,8 +175,12 @@ def _refresh(archive: Archive, before: Published | None, head: Commit, path: Pat
     if before.commit not in commits.numbers(archive.root):
         return False
     base = commits.load(archive.root, before.commit)
+    if base.at != before.committed_at:
+        return False  # the file shows a commit of another history, such as one from before a restored backup
     shutil.copyfile(archive.root / NAME, path)
     path.chmod(archive.access.file)
+    if sha256_of(path) != (archive.root / LOCK).read_text():
+        return False  # damaged since it was published: what is not touched now would stay damaged
     try:
         with _database(path, "duckdb") as db:
             for table in TABLES.values():
@@ -236,10 +246,12 @@ def _finish(db: duckdb.DuckDBPyConnection, head: Commit, destination: Destinatio
         empty = "SELECT NULL::VARCHAR AS payload_sid, NULL::DATE AS completed_date, NULL::BLOB AS content, "
         parts = parts or [f"{empty} NULL::BOOLEAN AS is_text WHERE false"]
         db.execute(views.contents_view("(" + " UNION ALL ".join(parts) + ")"))
+    db.execute("BEGIN")  # one transaction: each statement alone would wait for the disk
     db.execute("DELETE FROM _commit")
     db.execute("INSERT INTO _commit VALUES (?, ?, ?, ?, ?)", [head.number, head.at, now, destination, LAYOUT])
     for statement in (views.TRANSCRIPTS, views.RETENTION, *views.comments(destination)):
         db.execute(statement)
+    db.execute("COMMIT")
     db.execute("CHECKPOINT")
 
 
@@ -297,6 +309,8 @@ def _insert_contents(db: duckdb.DuckDBPyConnection, slices: Iterable[pa.Table]) 
                 "(payload_sid VARCHAR, completed_date DATE, content BLOB, is_text BOOLEAN)"
             )
         size += length
+        if length > SLICE_BYTES:  # one large content; DuckDB needs it several times over
+            db.execute(f"SET memory_limit = '{128 + 4 * (length >> 20)}MB'")
         db.register("slice", rows)
         db.execute(
             f"INSERT INTO _contents.part_{number:06d} SELECT payload_sid, completed_date, content, is_text FROM slice"

@@ -73,13 +73,16 @@ TRANSCRIPTS = """
 CREATE OR REPLACE VIEW transcripts AS
 WITH parsed AS (
     SELECT c.payload_sid, p.add_on_result_sid, p.reference_sid AS recording_sid, c.completed_date, c.content_text,
-        CASE WHEN json_valid(c.content_text) THEN c.content_text::JSON END AS json
+        starts_with(lower(trim(p.content_type)), 'text/') AS plain,
+        CASE WHEN NOT plain THEN TRY_CAST(c.content_text AS JSON) END AS json
     FROM contents c JOIN add_on_payloads p ON p.sid = c.payload_sid
     WHERE c.content_text IS NOT NULL
 ), shaped AS (
     SELECT *,
         json_extract_string(json, '$.results[*].results[*].alternatives[0].transcript') AS watson,
-        json_extract(json, '$.results[*].results[*].alternatives[0].confidence')::DOUBLE[] AS watson_confidence,
+        list_transform(
+            json_extract(json, '$.results[*].results[*].alternatives[0].confidence'), lambda c: TRY_CAST(c AS DOUBLE)
+        ) AS watson_confidence,
         json_extract(json, '$.results[*].results[*].alternatives[0].timestamps[*]') AS watson_words,
         coalesce(
             json_extract_string(json, '$.media.transcripts.text'),
@@ -90,10 +93,10 @@ WITH parsed AS (
 )
 SELECT payload_sid, add_on_result_sid, recording_sid, completed_date,
     CASE WHEN len(watson) > 0 THEN 'ibm_watson' WHEN voicebase IS NOT NULL THEN 'voicebase'
-        WHEN google IS NOT NULL THEN 'google' WHEN json IS NULL THEN 'text' END AS vendor,
+        WHEN google IS NOT NULL THEN 'google' WHEN plain THEN 'text' END AS vendor,
     CASE WHEN len(watson) > 0 THEN trim(regexp_replace(array_to_string(watson, ' '), '\\s+', ' ', 'g'))
         WHEN voicebase IS NOT NULL THEN voicebase WHEN google IS NOT NULL THEN google
-        WHEN json IS NULL THEN content_text END AS text,
+        WHEN plain THEN content_text END AS text,
     list_avg(watson_confidence) AS confidence,
     CASE WHEN len(watson_words) > 0 THEN to_json(watson_words) END AS words,
     json

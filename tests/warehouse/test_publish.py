@@ -18,6 +18,7 @@ from tests.warehouse.made_up import (
     content,
     land_rows,
     later,
+    live_files,
     logical,
     payload,
     recording,
@@ -205,15 +206,22 @@ def test_a_refresh_after_moves_and_changes_equals_a_rebuild(archive: Archive) ->
     assert refreshed == rebuilt
 
 
-def test_a_refresh_without_the_superseded_files_equals_a_rebuild(archive: Archive) -> None:
-    """When the files the old state needs are collected already, the archive decides."""
+@pytest.mark.parametrize("commits_too", [True, False], ids=["collected", "files lost"])
+def test_a_refresh_without_the_superseded_files_equals_a_rebuild(archive: Archive, commits_too: bool) -> None:
+    """When the files or the commit of the old state are gone, the archive decides."""
     a_bit_of_everything(archive)
     publish(archive, "duckdb", now=NOON)
-    for hour in (1, 2, 3):
+    for hour in (1, 2):
         land_rows(archive, [result(1, at=later(hour), status=f"s{hour}", done=NOON + timedelta(days=hour))])
-    for path in archive.root.rglob("*.parquet"):
-        os.utime(path, (0, 0))
-    assert archive.collect(now=later(100_000), grace=timedelta(hours=1), keep=1) > 0
+    superseded = {archive.root / path for path in live_files(archive)} ^ {*archive.root.rglob("*.parquet")}
+    assert superseded
+    if commits_too:
+        for path in superseded:
+            os.utime(path, (0, 0))
+        assert archive.collect(now=later(100_000), grace=timedelta(hours=1), keep=1) == len(superseded)
+    else:
+        for path in superseded:
+            path.unlink()
     refreshed, rebuilt = _refreshed_and_rebuilt(archive)
     assert refreshed == rebuilt
 

@@ -1,0 +1,60 @@
+"""Run a coroutine so that SIGINT and SIGTERM stop it between two steps and not in the middle of one.
+
+Dagster's own handler raises wherever the interpreter happens to be, which can be inside a callback that swallows
+it. Here a signal cancels the work, the work cleans up (lands what was handed on, publishes), and only then the
+handler that was there before is called, so that Dagster marks the run as it always does.
+"""
+
+import asyncio
+import signal
+import threading
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def run_until_interrupted(work: Coroutine[Any, Any, T]) -> T:
+    """Run `work` to its end, or cancel it on the first signal and let it finish cleaning up.
+
+    Raises:
+        KeyboardInterrupt: after an interruption, unless the handler that was there before raises something else.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return asyncio.run(work)  # signals reach the main thread only
+    received: list[signal.Signals] = []
+
+    async def interruptible() -> T:
+        loop = asyncio.get_running_loop()
+        task = asyncio.current_task()
+        assert task is not None
+
+        def stop(number: signal.Signals) -> None:
+            if not received:  # a second signal does not cut the clean-up short
+                received.append(number)
+                task.cancel()
+
+        for number in SIGNALS:
+            loop.add_signal_handler(number, stop, number)
+        try:
+            return await work
+        finally:
+            for number in SIGNALS:
+                loop.remove_signal_handler(number)
+                signal.signal(number, before[number])
+
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    try:
+        result = asyncio.run(interruptible())
+    except asyncio.CancelledError:
+        if not received:
+            raise
+    else:
+        if not received:
+            return result
+    handler = before[received[0]]
+    if callable(handler):
+        handler(received[0], None)
+    raise KeyboardInterrupt
