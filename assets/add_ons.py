@@ -85,7 +85,7 @@ def export_add_ons(
     try:
         archive = warehouse.archive()
         before = archive.head()
-        work = _export(context.run_id, archive, twilio, warehouse, scope=scope, progress=progress)
+        work = _export(context.run.run_id, archive, twilio, warehouse, scope=scope, progress=progress)
         report = run_until_interrupted(work)
         report.verdict()
     except ExportError as error:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import textwrap
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +17,9 @@ from warehouse.archive import open_archive
 from warehouse.publish import NAME
 
 FOLDER = Path("demo-data")
+
+LINE = 110
+"""Width of the printed answers, in characters."""
 
 QUESTIONS = (
     (
@@ -74,17 +78,16 @@ def demo(*, say: Callable[[str], None], show: Callable[[str], None]) -> None:
 
 
 def _table(db: duckdb.DuckDBPyConnection, sql: str) -> str:
-    """The answer as aligned text, long values cut."""
+    """The answer as aligned text; a long last column is wrapped."""
     cursor = db.execute(sql)
     names = [column[0] for column in cursor.description or []]
-    rows = [[_cut(value) for value in row] for row in cursor.fetchall()]
+    rows = [["" if value is None else str(value).replace("\n", " ") for value in row] for row in cursor.fetchall()]
     widths = [max(len(cell) for cell in column) for column in zip(names, *rows, strict=True)]
-    lines = [names, ["-" * width for width in widths], *rows]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
-    )
-
-
-def _cut(value: object) -> str:
-    text = "" if value is None else str(value).replace("\n", " ")
-    return text if len(text) <= 72 else text[:71] + "…"
+    indent = sum(widths[:-1]) + 2 * (len(widths) - 1)
+    widths[-1] = min(widths[-1], LINE - indent)
+    lines = []
+    for row in [names, ["-" * width for width in widths], *rows]:
+        start = "".join(cell.ljust(width + 2) for cell, width in zip(row[:-1], widths[:-1], strict=True))
+        wrapped = textwrap.wrap(row[-1], LINE - indent) or [""]
+        lines += [(start + wrapped[0]).rstrip(), *(" " * indent + more for more in wrapped[1:])]
+    return "\n".join(lines)

@@ -20,7 +20,7 @@ from pipelines.twilio.client import Traffic, TwilioClient
 from pipelines.verify import verify_since
 from warehouse.archive import Archive
 from warehouse.compact import compact
-from warehouse.land import Load, land
+from warehouse.land import Load, QuarantineRow, land
 from warehouse.landed import LandedRecording, landed_recordings
 from warehouse.publish import Destination, publish
 
@@ -201,7 +201,13 @@ async def _extract_all(
         for _ in range(workers):
             group.create_task(work())
         async for value in found:
-            await (assignments.put(value) if isinstance(value, Assignment) else lander.put(value))
+            if isinstance(value, Assignment):
+                await assignments.put(value)
+                continue
+            if isinstance(value, QuarantineRow):
+                progress.extraction.quarantined += 1
+                progress.extraction.note(value.reason)
+            await lander.put(value)
         await assignments.put(None)
 
 

@@ -31,8 +31,8 @@ from warehouse.schema import KNOWN_STATUSES, UNFINISHED_STATUSES
 Emit = Callable[[Extracted], Awaitable[None]]
 Clock = Callable[[], datetime]
 
-CONTENT_FAILURES_IN_A_ROW = 20
-"""Contents that may fail one after another for want of an answer before storage counts as unavailable."""
+FAILURES_IN_A_ROW = 10
+"""Lists and contents that may go unanswered one after another before the source counts as unavailable."""
 
 SAMPLES = 20
 """Reasons kept for the report; all of them are in `quarantine`."""
@@ -107,12 +107,15 @@ class _Extract:
                         group.create_task(self._result(result))
         except ExceptionGroup as failures:
             raise _first(failures) from failures
-        except (SourceRefused, SourceUntrusted) as error:
+        except (SourceRefused, SourceUntrusted, SourceUnavailable) as error:
             # a deleted recording may take its results with it; for any other, a refusal is worth a report
             gone = isinstance(error, SourceRefused) and error.status == 404 and self.recording.soft_deleted
             listed = gone
             if not gone:
+                self._unanswered(error)
                 self._pending(f"recording {self.recording.sid}: {error}")
+        else:
+            self.tally.failures_in_a_row = 0
         if listed:
             self._still_owed(seen)
         at = next_listed_at(self.recording, self.before, scope=self.scope, now=observed_at) if listed else None
@@ -197,9 +200,10 @@ class _Extract:
                     if payload.problems and payload.sid not in found:
                         await self._quarantine("payload", payload.sid, result.sid, _sentence(payload.problems), raw)
                     found.setdefault(payload.sid, payload)
-        except (SourceRefused, SourceUntrusted) as error:
+        except (SourceRefused, SourceUntrusted, SourceUnavailable) as error:
             if isinstance(error, SourceRefused) and error.status == 404 and result.status == "deleted":
                 return []
+            self._unanswered(error)
             self._pending(f"add-on result {result.sid}: {error}")
             return None
         self.tally.payloads += len(found)
@@ -235,16 +239,20 @@ class _Extract:
         result: AddOnResult,
         error: SourceRefused | SourceUntrusted | SourceUnavailable,
     ) -> None:
-        if isinstance(error, SourceUnavailable):
-            self.tally.failures_in_a_row += 1
-            if self.tally.failures_in_a_row >= CONTENT_FAILURES_IN_A_ROW:
-                raise error
+        self._unanswered(error)
         if isinstance(error, SourceRefused) and error.status in (404, 410):
             self.tally.lost += 1
             reason = f"Twilio lists the payload but answers {error.status} for its content."
             await self._quarantine("content", payload.sid, result.sid, reason, None)
         else:
             self._pending(f"content {payload.sid}: {error}")
+
+    def _unanswered(self, error: SourceRefused | SourceUntrusted | SourceUnavailable) -> None:
+        """One thing that goes unanswered does not stop the others; many in a row mean that nothing is answered."""
+        if isinstance(error, SourceUnavailable):
+            self.tally.failures_in_a_row += 1
+            if self.tally.failures_in_a_row >= FAILURES_IN_A_ROW:
+                raise error
 
     def _pending(self, reason: str) -> None:
         """Not landed now; `retention` shows it as pending and the next export tries again."""

@@ -172,11 +172,11 @@ class _Item:
             self.source = raw.decode()
             fields = msgspec.json.decode(raw)
         except (UnicodeDecodeError, msgspec.DecodeError, RecursionError) as error:
-            raise Malformed(f"not valid JSON: {type(error).__name__}") from error
+            raise Malformed(f"is not valid JSON: {type(error).__name__}") from error
         if not isinstance(fields, dict):
-            raise Malformed(f"not a JSON object but {type(fields).__name__}")
+            raise Malformed(f"is not a JSON object but {type(fields).__name__}")
         if _too_deep(fields, DEEPEST):
-            raise Malformed(f"nested deeper than {DEEPEST} levels")
+            raise Malformed(f"is nested deeper than {DEEPEST} levels")
         self._fields: Mapping[str, Any] = fields
         self._problems: list[str] = []
 
@@ -187,7 +187,7 @@ class _Item:
         try:
             return check(value)
         except ValueError as error:
-            raise Malformed("its SID has the wrong form") from error
+            raise Malformed("has a SID of the wrong form") from error
 
     def found(self) -> tuple[str, ...]:
         return tuple(self._problems)

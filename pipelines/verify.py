@@ -58,8 +58,10 @@ def verify(archive: Archive, *, first: date | None = None, last: date | None = N
     contents = [f for f in files if f.path in sound and f.path.startswith(f"{CONTENTS.name}/")]
     mismatches += _wrong_contents(archive, head, contents, damaged=damaged)
     if not damaged:
-        mismatches += _broken_references(archive, head)
-        mismatches += _published_differences(archive, shown)
+        references = [*_broken_references(archive, head)]
+        mismatches += references
+        if not any(mismatch.kind == "file" for mismatch in references):
+            mismatches += _published_differences(archive, shown)
     return Verification(
         head.number,
         None if shown is None else shown.commit,

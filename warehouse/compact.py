@@ -56,10 +56,10 @@ def compact(archive: Archive, *, now: datetime, run_id: str, most_files: int = M
 
 
 def _join(archive: Archive, table: Table, files: list[LiveFile]) -> LiveFile:
-    for file in files:
-        if sha256_of(archive.root / file.path) != file.sha256:
-            raise RepairWarehouse(f"{file.path} is damaged: it does not have the SHA-256 its commit names.")
     with reading_errors(archive.root):
+        for file in files:
+            if sha256_of(archive.root / file.path) != file.sha256:
+                raise RepairWarehouse(f"{file.path} is damaged: it does not have the SHA-256 its commit names.")
         joined = archive.seal(table, partition_day(files[0]), _batches(archive, files))
     if joined.rows != sum(file.rows for file in files):
         raise RepairWarehouse(f"Joining files of {table.name} would change the number of rows; nothing was changed.")

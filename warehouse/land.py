@@ -37,6 +37,11 @@ from warehouse.schema import (
 ATTEMPTS = 50
 """Commit races lost in a row before giving up; each loss means that another process succeeded."""
 
+SMALL_FILES = 4
+"""Small files of one day that the next landing into it joins: few files to look through, few bytes written again."""
+
+SMALL_BYTES = 1 << 20
+
 Batch = Mapping[str, pa.Table]
 """Rows by table name, in the schemas of `warehouse.schema`; tables may be missing."""
 
@@ -99,7 +104,7 @@ class _Landing:
             payloads = self._payloads_of_moved_results(db, batch.get(ADD_ON_PAYLOADS.name, ADD_ON_PAYLOADS.empty()))
             changes[ADD_ON_PAYLOADS.name] = self._merge(db, ADD_ON_PAYLOADS, self._on_their_results_day(db, payloads))
             contents, conflicts = self._settle_contents(db, contents)
-            changes[CONTENTS.name] = self._append(CONTENTS, contents)
+            changes[CONTENTS.name] = self._append(CONTENTS, contents, known=self._landed_contents(db))
             self._move_contents(db, changes[CONTENTS.name])
             content_bytes = self._content_bytes
             given = batch.get(QUARANTINE.name, QUARANTINE.empty())
@@ -140,6 +145,8 @@ class _Landing:
             folded = ", ".join(f"{_fold_sql(table, column)} AS {column.name}" for column in table.columns)
             db.execute(f"CREATE TEMP TABLE {table.name}_seen AS SELECT {folded} FROM source GROUP BY {key}")
         hits = self._landed_keys(table, keys)
+        for path in hits:
+            self._sound(live[path])  # before DuckDB, which skips rows by statistics that nothing protects, reads it
         db.execute(
             f"CREATE TEMP TABLE {old} AS SELECT * FROM {self.archive.relation(table, hits, filename=True)} "
             f"SEMI JOIN {table.name}_seen USING ({key})"
@@ -160,10 +167,20 @@ class _Landing:
             f"SELECT count(*) FILTER (is_new), count(*) FILTER (NOT is_new) FROM {merged}"
         ).fetchall()[0]
         dropped = {row[0] for row in db.execute(f"SELECT DISTINCT old_file FROM {merged}").fetchall() if row[0]}
-        change.drop = [self._sound(live[self._relative(path)]) for path in sorted(dropped)]
+        change.drop = [live[self._relative(path)] for path in sorted(dropped)]
+        change.drop += self._small_neighbours(db, table, change.drop)
         self._write_days(db, table, change)
         self._nothing_vanished(table, change)
         return change
+
+    def _small_neighbours(self, db: duckdb.DuckDBPyConnection, table: Table, dropped: list[LiveFile]) -> list[LiveFile]:
+        """Files to join with what is written now: all small ones of a touched day once there are several."""
+        days = {row[0] for row in db.execute(f"SELECT DISTINCT {table.partition} FROM {table.name}_merged").fetchall()}
+        folders: dict[str, list[LiveFile]] = {}
+        for file in self.head.tables[table.name].values():
+            if file.bytes < SMALL_BYTES and file not in dropped and partition_day(file) in days:
+                folders.setdefault(file.folder, []).append(file)
+        return [self._sound(file) for files in folders.values() if len(files) >= SMALL_FILES for file in files]
 
     def _write_days(self, db: duckdb.DuckDBPyConnection, table: Table, change: _Change) -> None:
         """One new file for each touched day: its merged rows plus the untouched rows of files being replaced."""
@@ -202,12 +219,13 @@ class _Landing:
 
     # -- tables whose rows are only added -------------------------------------------------------------
 
-    def _append(self, table: Table, source: pa.Table) -> _Change:
-        """Add the rows whose key is not landed; the first of two equal keys in `source` wins."""
+    def _append(self, table: Table, source: pa.Table, *, known: set[str] | None = None) -> _Change:
+        """Add the rows whose key is not landed (`known`, or looked up); the first of equal keys in `source` wins."""
         change = _Change()
         if not source.num_rows:
             return change
-        known = set().union(*self._landed_keys(table, source[table.key].combine_chunks()).values())
+        if known is None:
+            known = set().union(*self._landed_keys(table, source[table.key].combine_chunks()).values())
         fresh = []
         for position, value in enumerate(source[table.key].to_pylist()):
             if value not in known:
@@ -265,6 +283,11 @@ class _Landing:
         ).to_arrow_table()
         db.unregister("given")
         return rows.cast(ADD_ON_PAYLOADS.schema)
+
+    def _landed_contents(self, db: duckdb.DuckDBPyConnection) -> set[str]:
+        """Payloads of this batch whose content is landed: their landed row says so, in the same commit."""
+        rows = db.execute(f"SELECT sid FROM {ADD_ON_PAYLOADS.name}_old WHERE content_sha256 IS NOT NULL").fetchall()
+        return {row[0] for row in rows}
 
     def _settle_contents(self, db: duckdb.DuckDBPyConnection, contents: pa.Table) -> tuple[pa.Table, pa.Table]:
         """Contents on their payload's day, and quarantine rows for those that differ from the payload's hash.

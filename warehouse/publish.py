@@ -82,15 +82,18 @@ def publish(archive: Archive, destination: Destination, *, now: datetime, afresh
         after = Published(head.number, head.at, destination, LAYOUT)
         if before == after and not afresh:
             return after
-        temporary = archive.root / f".{uuid.uuid4().hex}.duckdb.tmp"
+        # a folder of its own: DuckDB makes files as open as the umask lets it, and leaves logs and spill beside them
+        workshop = archive.root / f".{uuid.uuid4().hex}.tmp"
+        workshop.mkdir(mode=0o700)
+        temporary = workshop / NAME
         try:
             with reading_errors(archive.root):
                 if destination == "parquet" or afresh or not _refresh(archive, before, head, temporary, now=now):
+                    temporary.unlink(missing_ok=True)
                     _build(archive, head, temporary, destination, now=now)
             _swap(archive, temporary, target)
         finally:
-            for leftover in archive.root.glob(f"{temporary.name}*"):
-                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+            shutil.rmtree(workshop)
         return after
 
 
@@ -190,8 +193,7 @@ def _refresh(archive: Archive, before: Published | None, head: Commit, path: Pat
             _finish(db, head, "duckdb", now=now)
     except (duckdb.Error, pa.ArrowException, UnicodeDecodeError, OSError, RepairWarehouse):
         # superseded files may be collected already, or the previous file is damaged: the archive decides
-        for leftover in archive.root.glob(f"{path.name}*"):
-            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+        path.with_name(f"{NAME}.wal").unlink(missing_ok=True)
         return False
     return True
 

@@ -93,10 +93,10 @@ WITH parsed AS (
 )
 SELECT payload_sid, add_on_result_sid, recording_sid, completed_date,
     CASE WHEN len(watson) > 0 THEN 'ibm_watson' WHEN voicebase IS NOT NULL THEN 'voicebase'
-        WHEN google IS NOT NULL THEN 'google' WHEN plain THEN 'text' END AS vendor,
+        WHEN google IS NOT NULL THEN 'google' WHEN json IS NULL THEN 'text' END AS vendor,
     CASE WHEN len(watson) > 0 THEN trim(regexp_replace(array_to_string(watson, ' '), '\\s+', ' ', 'g'))
         WHEN voicebase IS NOT NULL THEN voicebase WHEN google IS NOT NULL THEN google
-        WHEN plain THEN content_text END AS text,
+        WHEN json IS NULL THEN content_text END AS text,
     list_avg(watson_confidence) AS confidence,
     CASE WHEN len(watson_words) > 0 THEN to_json(watson_words) END AS words,
     json

@@ -65,7 +65,7 @@ def _completed(world: World, sandbox: Sandbox, content: bytes = b'{"transcriptio
 def test_everything_the_source_shows_is_in_the_destination_once(
     destination: Destination, new_exporter: Callable[[Sandbox, Destination], Exporter]
 ) -> None:
-    """Rows, dates to the second, partitions and content bytes, with 429s on the way and 1,010 results of one recording."""
+    """Rows, dates to the second, partitions and content bytes, with 429s on the way and 1,010 results of one."""
     with Sandbox(made_up_world(now=NOW, recordings=40, many_results=1010), now=NOW) as sandbox:
         sandbox.settings.cap, sandbox.settings.latency = 6, 0.004
         exporter = new_exporter(sandbox, destination)
@@ -160,7 +160,7 @@ def test_a_payload_that_comes_late_is_found_by_the_full_sweep(
 
 
 def test_a_range_exports_the_contents_of_its_days_only(sandbox: Sandbox, world: World, exporter: Exporter) -> None:
-    """Rows of other days seen on the way are landed as pending, and the next export without dates fetches their contents."""
+    """Rows of other days seen on the way are landed as pending; an export without dates fetches their contents."""
     (_, early), (_, middle), (_, late) = (_completed(world, sandbox, b"c%d" % n, days=n) for n in (9, 6, 3))
     day = (NOW - timedelta(days=6)).date()
     exporter(Scope(day, day)).verdict()

@@ -1,6 +1,7 @@
 """Commits: each number once, whoever races for it, and damage is said and not guessed around."""
 
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -32,16 +33,16 @@ def test_a_number_is_given_once(archive: Archive) -> None:
 
 
 def test_threads_landing_at_once_all_succeed(archive: Archive) -> None:
-    """Different rows from four threads are all there once, and the numbers have no gap."""
-    with ThreadPoolExecutor(4) as pool:
-        loads = list(pool.map(lambda n: land_rows(archive, whole(n, b"%d" % n)), range(8)))
-    assert sorted(load.commit for load in loads) == commits.numbers(archive.root) == list(range(1, 9))
-    assert set(rows_by_key(archive, CONTENTS)) == {sid("XH", n) for n in range(8)}
+    """Different rows from three threads are all there once, and the numbers have no gap."""
+    with ThreadPoolExecutor(3) as pool:
+        loads = list(pool.map(lambda n: land_rows(archive, whole(n, b"%d" % n)), range(6)))
+    assert sorted(load.commit for load in loads) == commits.numbers(archive.root) == list(range(1, 7))
+    assert set(rows_by_key(archive, CONTENTS)) == {sid("XH", n) for n in range(6)}
 
 
 def test_processes_landing_at_once_all_succeed(archive: Archive) -> None:
     """Different rows from three processes, some moving between days meanwhile, are all there once."""
-    shares = [list(range(first, first + 4)) for first in (10, 20, 30)]
+    shares = [list(range(first, first + 3)) for first in (10, 20, 30)]
     children = [start(land_each, archive.root, share) for share in shares]
     for share, (process, connection) in zip(shares, children, strict=True):
         assert [hear(connection) for _ in range(len(share) + 2)] == ["ready", *share, "done"]
@@ -174,9 +175,8 @@ def test_a_newest_commit_that_went_missing_leaves_the_one_before(archive: Archiv
 def test_a_commit_written_by_an_older_version_may_lack_tables(archive: Archive, one_commit: Path) -> None:
     """A table added since has no rows; the others are read as they are."""
     body = json.loads(one_commit.read_bytes())
-    if "sha256" in json.dumps(list(body)):
-        pytest.skip("the commit is sealed by a hash of its own")
-    del body["tables"]["quarantine"]
+    del body["tables"]["quarantine"], body["sha256"]
+    body["sha256"] = hashlib.sha256(json.dumps(body, separators=(",", ":")).encode()).hexdigest()
     one_commit.write_text(json.dumps(body))
     assert (archive.head().rows("quarantine"), archive.head().rows("add_on_results")) == (0, 1)
 

@@ -22,7 +22,7 @@ def test_a_kill_at_any_moment_loses_nothing_acknowledged(archive: Archive) -> No
     for seed in range(KILLS):
         process, connection = start(land_and_publish, archive.root, seed)
         acknowledged.add(hear(connection))
-        process.join(timeout=random.uniform(0, 0.4))
+        process.join(timeout=random.uniform(0, 0.3))
         assert process.pid is not None
         os.kill(process.pid, signal.SIGKILL)
         process.join()

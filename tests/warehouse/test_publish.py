@@ -84,23 +84,16 @@ def a_bit_of_everything(archive: Archive) -> None:
 
 
 def test_both_destinations_have_the_same_names_columns_types_comments_and_answers(archive: Archive) -> None:
-    """An analyst cannot tell them apart but by `_commit`."""
+    """An analyst cannot tell them apart but by `_commit`, and both read back as landed."""
     a_bit_of_everything(archive)
     publish(archive, "duckdb", now=NOON)
     native = shown(archive)
+    assert verify(archive).mismatches == ()
     publish(archive, "parquet", now=NOON)
     assert shown(archive) == native
+    assert verify(archive).mismatches == ()
     assert set(native) == {*TABLES, "transcripts", "retention", "_commit", "columns"}
     assert len(native["contents"]) == 4
-
-
-@pytest.mark.parametrize("destination", ["duckdb", "parquet"])
-def test_an_empty_archive_can_be_published(archive: Archive, destination: Destination) -> None:
-    """All names are there, without rows."""
-    publish(archive, destination, now=NOON)
-    answers = shown(archive)
-    assert {name: rows for name, rows in answers.items() if rows and name not in ("columns", "_commit")} == {}
-    assert set(answers) == {*TABLES, "transcripts", "retention", "_commit", "columns"}
 
 
 @pytest.mark.parametrize("destination", ["duckdb", "parquet"])
@@ -120,9 +113,14 @@ def test_what_is_shown_is_what_was_landed(archive: Archive, destination: Destina
 
 
 @pytest.mark.parametrize("destination", ["duckdb", "parquet"])
-def test_every_table_view_and_column_has_a_comment(archive: Archive, destination: Destination) -> None:
-    """Analysts find the meaning of everything in the file itself."""
+def test_every_table_view_and_column_has_a_comment_even_without_rows(
+    archive: Archive, destination: Destination
+) -> None:
+    """Analysts find all names in the file, and the meaning of everything."""
     publish(archive, destination, now=NOON)
+    answers = shown(archive)
+    assert {name: rows for name, rows in answers.items() if rows and name not in ("columns", "_commit")} == {}
+    assert set(answers) == {*TABLES, "transcripts", "retention", "_commit", "columns"}
     with opened(archive) as db:
         bare = db.execute(
             "SELECT table_name, column_name FROM duckdb_columns() WHERE schema_name = 'main' AND NOT internal "
@@ -266,8 +264,11 @@ def test_a_deleted_file_is_rebuilt_although_this_process_still_has_it_open(archi
     assert len(shown(archive)[CONTENTS.name]) == 2
 
 
-@pytest.mark.parametrize("log", [b"", b"stray", bytes(4096)], ids=["empty", "short", "zeros"])
-@pytest.mark.parametrize("something_new", [True, False], ids=["new commit", "same commit"])
+@pytest.mark.parametrize(
+    ("log", "something_new"),
+    [(b"stray", True), (b"stray", False), (b"", False)],
+    ids=["new commit", "same commit", "same commit, empty log"],
+)
 def test_a_stray_log_beside_the_file_is_removed(archive: Archive, log: bytes, something_new: bool) -> None:
     """It would make the file unreadable for everybody, or be replayed into it."""
     land_rows(archive, whole(1))
@@ -289,7 +290,7 @@ def test_a_previous_file_damaged_anywhere_never_shows_in_the_next(archive: Archi
     publish(archive, "duckdb", now=NOON, afresh=True)
     wanted = shown(archive)
     used = [n for n in range(0, len(good), 4096) if any(good[n : n + 4096])]
-    for position in used[:: max(1, len(used) // 8)]:
+    for position in used[:: max(1, len(used) // 5)]:
         damaged = bytearray(good)
         damaged[position + 100] ^= 0x20
         _replace(archive, bytes(damaged))
@@ -297,7 +298,7 @@ def test_a_previous_file_damaged_anywhere_never_shows_in_the_next(archive: Archi
         assert shown(archive) == wanted, f"damage at {position}"
 
 
-@pytest.mark.parametrize("previous", [b"", b"no database", bytes(20_000)], ids=["empty", "text", "zeros"])
+@pytest.mark.parametrize("previous", [b"", bytes(20_000)], ids=["empty", "zeros"])
 def test_a_previous_file_that_is_no_database_is_replaced(archive: Archive, previous: bytes) -> None:
     """Whatever lies at the name, the next publication is good."""
     land_rows(archive, whole(1))
@@ -313,8 +314,7 @@ def _replace(archive: Archive, data: bytes) -> None:
     beside.rename(archive.root / NAME)
 
 
-@pytest.mark.parametrize("destination", ["duckdb", "parquet"])
-@pytest.mark.parametrize("table", ["add_on_results", "contents"])
+@pytest.mark.parametrize(("destination", "table"), [("duckdb", "contents"), ("parquet", "add_on_results")])
 def test_a_missing_live_file_is_said_and_the_old_file_stays(
     archive: Archive, destination: Destination, table: str
 ) -> None:
@@ -352,16 +352,16 @@ def test_a_reader_that_stays_open_keeps_its_answers_and_stops_nobody(archive: Ar
 
 
 def test_a_reader_in_another_process_never_meets_an_error_or_half_a_state(archive: Archive) -> None:
-    """30 publications of 10 commits, refreshed, afresh and as views, while somebody opens and reads all the time."""
+    """30 publications of 6 commits, refreshed, as views and afresh, while somebody opens and reads all the time."""
     land_rows(archive, whole(0, b"1"))
     publish(archive, "duckdb", now=NOON)
     process, reader = start(read_again_and_again, archive.root)
     assert hear(reader) == "reading"
-    for number in range(1, 11):
+    destinations: tuple[Destination, ...] = ("duckdb", "parquet", "duckdb", "parquet", "parquet")
+    for number in range(1, 7):
         land_rows(archive, whole(number, b"1"))
-        publish(archive, "duckdb", now=NOON)
-        publish(archive, "parquet", now=NOON)
-        publish(archive, "duckdb", now=NOON)
+        for destination in destinations:
+            publish(archive, destination, now=NOON, afresh=destination == "parquet")
     reader.send("stop")
     reads, answers = hear(reader)
     process.join()
@@ -371,11 +371,3 @@ def test_a_reader_in_another_process_never_meets_an_error_or_half_a_state(archiv
         assert set(counts) == {commit}  # each commit added one row to every table
     commits = [answer[0] for answer in answers]
     assert commits == sorted(commits)
-
-
-def test_both_destinations_verify_after_everything(archive: Archive) -> None:
-    """What is published in either way reads back as landed."""
-    a_bit_of_everything(archive)
-    for destination in ("duckdb", "parquet"):
-        publish(archive, destination, now=NOON)
-        assert verify(archive).mismatches == ()

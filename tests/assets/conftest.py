@@ -1,0 +1,70 @@
+"""A running sandbox, and the environment that points the product at it and at folders of the test's own."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from pipelines.sandbox.made_up import made_up_world
+from pipelines.sandbox.run import Sandbox
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass
+class CommandLine:
+    """Runs `addon-export` as a user does: another process, its own folders."""
+
+    folder: Path
+    environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def root(self) -> Path:
+        """Where it exports to."""
+        return self.folder / "data"
+
+    def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+        """Start a command; environment variables given as "" are unset."""
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("TWILIO_", "EXPORT_", "DAGSTER_"))}
+        env = {**inherited, "PYTHONPATH": str(ROOT), **self.environment, **environment}
+        return subprocess.Popen(
+            [sys.executable, "-m", "assets.cli", *arguments],
+            cwd=self.folder,
+            env={name: value for name, value in env.items() if value},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def __call__(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end."""
+        process = self.start(*arguments, **environment)
+        out, err = process.communicate(timeout=120)
+        return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """What an analyst's query answers."""
+        with duckdb.connect(str(self.root / "addons.duckdb"), read_only=True) as db:
+            return db.execute(sql).fetchall()
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Sandbox]:
+    """A small made-up world on the real clock, shared by the tests of a module."""
+    with Sandbox(made_up_world(now=datetime.now(UTC), recordings=25)) as running:
+        yield running
+
+
+@pytest.fixture
+def command(sandbox: Sandbox, tmp_path: Path) -> CommandLine:
+    """The command line, pointed at the sandbox and at an empty folder."""
+    sandbox.settings.intercept = None
+    sandbox.journal.clear()
+    return CommandLine(tmp_path, sandbox.environment)

@@ -1,0 +1,177 @@
+"""The command line as a user meets it: exit codes, one clear sentence, data on stdout, nothing secret anywhere."""
+
+import json
+import signal
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from pipelines.sandbox.exchange import Reply, Request
+from pipelines.sandbox.run import Sandbox
+from tests.assets.conftest import CommandLine
+
+
+def test_export_verify_status_and_rebuild(command: CommandLine, sandbox: Sandbox) -> None:
+    """The main job and what is asked about it afterwards, all with exit code 0 and JSON where promised."""
+    exported = command("export")
+    assert exported.returncode == 0, exported.stderr
+    numbers = json.loads(exported.stdout)
+    truth = list(sandbox.world.truth(sandbox.now, account_sid=sandbox.account_sid))
+    assert numbers["results_landed"] == len(truth)
+    assert numbers["contents_landed"] == sum(len(t.payloads) for t in truth)
+    again = json.loads(command("export").stdout)
+    assert (again["results_landed"], again["contents_landed"], again["commit"]) == (0, 0, numbers["commit"])
+    verified = command("verify", "--json")
+    assert (verified.returncode, json.loads(verified.stdout)["mismatches"]) == (0, [])
+    shown = json.loads(command("status", "--json").stdout)
+    assert shown["contents"] == numbers["contents_landed"]
+    assert sum(shown["results"].values()) == len(truth)
+    (command.root / "addons.duckdb").unlink()
+    assert command("rebuild").returncode == 0
+    assert command.rows("SELECT count(*) FROM contents") == [(numbers["contents_landed"],)]
+
+
+def test_a_range_is_exported_into_parquet(command: CommandLine, sandbox: Sandbox) -> None:
+    """`--from --to` with the other destination: the contents of those days, and views over Parquet."""
+    last = datetime.now(UTC).date() - timedelta(days=2)
+    first = last - timedelta(days=10)
+    done = command("export", "--from", f"{first}", "--to", f"{last}", EXPORT_DESTINATION="parquet")
+    assert done.returncode == 0, done.stderr
+    days = {
+        payload.sid: t.state.date_completed
+        for t in sandbox.world.truth(sandbox.now, account_sid=sandbox.account_sid)
+        for payload in t.payloads
+    }
+    wanted = {s for s, at in days.items() if at and first <= at.astimezone(UTC).date() <= last}
+    landed = {sid for (sid,) in command.rows("SELECT payload_sid FROM contents WHERE completed_date IS NOT NULL")}
+    assert landed == wanted
+    assert command.rows("SELECT destination FROM _commit") == [("parquet",)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "code", "sentence"),
+    [
+        (("export",), {"TWILIO_ACCOUNT_SID": ""}, 2, "No Twilio credentials"),
+        (("status",), {"TWILIO_AUTH_TOKEN": ""}, 2, "No Twilio credentials"),
+        (("export",), {"TWILIO_ACCOUNT_SID": "AC12"}, 2, "TWILIO_ACCOUNT_SID is not an Account SID"),
+        (("export",), {"TWILIO_AUTH_TOKEN": "wrong"}, 2, "credentials"),
+        (("export",), {"TWILIO_BASE_URL": "http://api.example.com"}, 2, "https"),
+        (("export",), {"TWILIO_MAX_CONCURRENCY": "many"}, 2, "TWILIO_MAX_CONCURRENCY"),
+        (("export",), {"EXPORT_DESTINATION": "csv"}, 2, "EXPORT_DESTINATION"),
+        (("export",), {"EXPORT_ROOT": "s3://bucket/x"}, 2, "object store"),
+        (("export",), {"EXPORT_ROOT": "/proc/nowhere"}, 6, "/proc/nowhere"),
+        (("export",), {"DAGSTER_HOME": "/proc/nowhere"}, 2, "DAGSTER_HOME"),
+        (("export", "--from", "2026-11-20", "--to", "2026-11-01"), {}, 2, "--from 2026-11-20 is after --to"),
+        (("export", "--from", "20.11.2026"), {}, 2, "is not a date"),
+        (("export", "--everything"), {}, 2, "--everything"),
+    ],
+)
+def test_what_cannot_work_is_said_in_one_sentence(
+    arguments: tuple[str, ...], environment: dict[str, str], code: int, sentence: str, command: CommandLine
+) -> None:
+    """The last line on stderr is the sentence; there is no traceback and no secret."""
+    done = command(*arguments, **environment)
+    assert done.returncode == code, done.stderr
+    assert sentence in done.stderr.strip().splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    assert command.environment["TWILIO_AUTH_TOKEN"] not in done.stderr
+    assert done.stdout == ""
+
+
+def test_an_unreachable_host_means_run_again(command: CommandLine) -> None:
+    """Nothing listens there; it is said after some tries, and nothing landed is harmed."""
+    assert command("export").returncode == 0
+    done = command("export", TWILIO_BASE_URL="http://127.0.0.1:9")
+    assert done.returncode == 5
+    assert "Traceback" not in done.stderr
+    assert command("verify").returncode == 0
+
+
+def test_a_hostile_next_page_ends_the_run_with_one_sentence(command: CommandLine, sandbox: Sandbox) -> None:
+    """Exit code 5, the sentence names what was refused, and the credentials went nowhere else."""
+
+    def elsewhere(request: Request) -> Reply | None:
+        if request.operation != "ListRecording":
+            return None
+        return Reply(200, b'{"recordings": [], "next_page_uri": "http://127.0.0.1:1/2010-04-01/Accounts"}')
+
+    sandbox.settings.intercept = elsewhere
+    done = command("export")
+    assert done.returncode == 5
+    assert len(done.stderr.strip().splitlines()) == 2
+    assert "Traceback" not in done.stderr
+
+
+def test_quarantined_input_means_exit_code_4(command: CommandLine, sandbox: Sandbox) -> None:
+    """Somebody has to look: running again does not help."""
+
+    def broken(request: Request) -> Reply | None:
+        if request.operation != "ListRecordingAddOnResult":
+            return None
+        return Reply(200, b'{"add_on_results": [{"sid": null}], "next_page_uri": null}')
+
+    sandbox.settings.intercept = broken
+    done = command("export")
+    assert done.returncode == 4, done.stderr
+    assert "quarantine" in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_export_leaves_a_whole_warehouse(
+    number: signal.Signals, command: CommandLine, sandbox: Sandbox
+) -> None:
+    """Exit code 130, no traceback, verification passes, and the next export completes."""
+    sandbox.settings.latency = 0.05
+    try:
+        process = command.start("export")
+        deadline = time.monotonic() + 60
+        while sandbox.journal.count("Content") < 20:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        process.send_signal(number)
+        _, talk = process.communicate(timeout=60)
+    finally:
+        sandbox.settings.latency = 0.0
+    assert process.returncode == 130, talk
+    assert "Traceback" not in talk
+    assert command("verify").returncode == 0
+    assert command("export").returncode == 0
+    truth = sandbox.world.truth(sandbox.now, account_sid=sandbox.account_sid)
+    assert command.rows("SELECT count(*) FROM contents") == [(sum(len(t.payloads) for t in truth),)]
+
+
+def test_two_exports_at_once_both_succeed(command: CommandLine, sandbox: Sandbox) -> None:
+    """Each takes the commits it gets; no row is lost or doubled."""
+    both = [command.start("export"), command.start("export")]
+    for process in both:
+        _, talk = process.communicate(timeout=120)
+        assert process.returncode == 0, talk
+    assert command("verify").returncode == 0
+    truth = list(sandbox.world.truth(sandbox.now, account_sid=sandbox.account_sid))
+    assert command.rows("SELECT count(*), count(DISTINCT sid) FROM add_on_results") == [(len(truth), len(truth))]
+
+
+def test_no_secret_and_no_signed_url_is_left_behind(command: CommandLine, sandbox: Sandbox) -> None:
+    """Neither on the terminal nor in Dagster's history, the warehouse or any other file; all of it is private."""
+    done = command("export", DAGSTER_HOME=str(command.folder / "home"))
+    assert done.returncode == 0
+    needles = [command.environment["TWILIO_AUTH_TOKEN"].encode(), b"Signature=", sandbox.storage_url.encode()]
+    written = [path for path in command.folder.rglob("*") if path.is_file()]
+    assert len(written) > 10
+    for path in written:
+        data = path.read_bytes()
+        assert not any(needle in data for needle in needles), path
+    assert not any(needle.decode() in done.stdout + done.stderr for needle in needles)
+    assert all(path.stat().st_mode & 0o077 == 0 for path in command.root.rglob("*"))
+
+
+def test_the_demo_runs_without_an_account(tmp_path: Path) -> None:
+    """One command shows the whole job, down to the text of a transcript."""
+    done = CommandLine(tmp_path)("demo")
+    assert done.returncode == 0, done.stderr
+    assert "no mismatches" in done.stdout
+    assert done.stdout.count("\nSELECT ") == 3
+    assert "ibm_watson" in done.stdout
+    assert (tmp_path / "demo-data" / "addons.duckdb").exists()

@@ -1,0 +1,114 @@
+"""The Dagster surface: definitions load, ranges materialise in one run, the schedule asks for the right thing."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import dagster as dg
+import duckdb
+import pytest
+
+from assets.add_ons import export_add_ons, hourly_export, partition_tags
+from assets.definitions import build_definitions, defs
+from assets.partitions import DAILY
+from pipelines.export import Progress
+from pipelines.sandbox.made_up import made_up_world
+from pipelines.sandbox.run import Sandbox
+
+NAMES = ["recordings", "add_on_results", "add_on_payloads"]
+
+
+@pytest.fixture
+def sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
+    """A made-up world, and the environment of this process pointing at it."""
+    with Sandbox(made_up_world(now=datetime.now(UTC), recordings=15)) as running:
+        for name, value in {**running.environment, "EXPORT_ROOT": str(tmp_path / "data")}.items():
+            monkeypatch.setenv(name, value)
+        yield running
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    """A Dagster instance that forgets everything."""
+    with dg.DagsterInstance.ephemeral() as made:
+        yield made
+
+
+def test_the_definitions_load() -> None:
+    """Every asset, job, schedule and resource fits together."""
+    dg.Definitions.validate_loadable(defs)
+
+
+def test_today_has_a_partition_and_so_has_every_day_that_can_be_had() -> None:
+    """Partitions are UTC days from before the retention window up to today."""
+    today = datetime.now(UTC).date()
+    keys = DAILY.get_partition_keys()
+    assert keys[-1] == today.isoformat()
+    assert (today - timedelta(days=30)).isoformat() in keys
+
+
+def test_a_range_of_partitions_is_one_run_with_numbers_for_each(
+    sandbox: Sandbox, instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    """All three assets are materialised for every day of the range, with the rows of that day."""
+    today = datetime.now(UTC).date()
+    first = today - timedelta(days=6)
+    result = dg.materialize(
+        [export_add_ons],
+        instance=instance,
+        tags=partition_tags(first, today),
+        resources=dict(build_definitions(Progress()).resources or {}),
+    )
+    assert result.success
+    published = str(tmp_path / "data" / "addons.duckdb")
+    with duckdb.connect(published, read_only=True) as db:
+        (rows,) = db.execute("SELECT count(*) FROM add_on_results WHERE completed_date = ?", [first]).fetchall()
+    events = instance.fetch_materializations(
+        dg.AssetRecordsFilter(dg.AssetKey("add_on_results"), asset_partitions=[first.isoformat()]), limit=1
+    )
+    materialisation = events.records[0].asset_materialization
+    assert materialisation is not None
+    assert materialisation.metadata["dagster/partition_row_count"].value == rows[0]
+    for name in NAMES:
+        materialised = instance.get_materialized_partitions(dg.AssetKey(name))
+        assert {(first + timedelta(days=n)).isoformat() for n in range(7)} <= materialised
+
+
+def test_a_failed_run_says_why_and_leaves_its_partitions_failed(
+    sandbox: Sandbox, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The event carries our one sentence and neither token nor content."""
+    monkeypatch.setenv("TWILIO_AUTH_TOKEN", "not-the-token")
+    day = datetime.now(UTC).date()
+    result = dg.materialize(
+        [export_add_ons],
+        instance=instance,
+        tags=partition_tags(day, day),
+        resources=dict(build_definitions(Progress()).resources or {}),
+        raise_on_error=False,
+    )
+    assert not result.success
+    failure = next(e for e in result.all_events if e.is_step_failure)
+    text = str(failure.step_failure_data)
+    assert "credentials" in text
+    assert "not-the-token" not in text
+
+
+def test_the_schedule_asks_for_everything_in_one_run() -> None:
+    """Named after yesterday and today, so that yesterday gets its closing run."""
+    context = dg.build_schedule_context(scheduled_execution_time=datetime(2026, 11, 20, 7, tzinfo=UTC))
+    request = hourly_export(context)
+    assert isinstance(request, dg.RunRequest)
+    assert request.tags["dagster/asset_partition_range_start"] == "2026-11-19"
+    assert request.tags["dagster/asset_partition_range_end"] == "2026-11-20"
+    assert request.run_config["ops"] == {"export_add_ons": {"config": {"everything": True, "full": False}}}
+
+
+def test_every_column_is_described_in_the_asset() -> None:
+    """The UI shows the columns that analysts find, from the same source."""
+    for spec in export_add_ons.specs:
+        schema = spec.metadata["dagster/column_schema"]
+        assert isinstance(schema, dg.TableSchema | dg.TableSchemaMetadataValue)
+        columns = schema.columns if isinstance(schema, dg.TableSchema) else schema.value.columns
+        assert all(column.description for column in columns)
+        assert len(columns) > 10
