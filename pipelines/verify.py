@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from warehouse import commits
-from warehouse.archive import NULL_DAY, Archive, reading_errors
+from warehouse.archive import FEW_ROWS, NULL_DAY, Archive, reading_errors
 from warehouse.commits import Commit, LiveFile
 from warehouse.errors import RepairWarehouse
 from warehouse.files import sha256_of
@@ -111,22 +111,28 @@ def _wrong_contents(
 
     Where the payload rows themselves are damaged, only the contents that have a sound one can be compared.
     """
+    folders: dict[str, list[LiveFile]] = {}
     for file in files:
-        payloads = [path for path, f in head.tables[ADD_ON_PAYLOADS.name].items() if f.folder == file.folder]
-        sound = [path for path in payloads if path not in damaged]
-        try:
-            with reading_errors(archive.root), archive.database() as db:
-                rows = db.execute(
-                    f"SELECT sid, content_sha256, content_length FROM {archive.relation(ADD_ON_PAYLOADS, sound)} "
-                    "WHERE content_sha256 IS NOT NULL"
-                ).fetchall()
-        except RepairWarehouse:
-            yield Mismatch("file", file.folder, f"Payloads in {ADD_ON_PAYLOADS.name}/{file.folder} cannot be read.")
-            continue
-        expected = {sid: (digest, length) for sid, digest, length in rows}
-        with contextlib.closing(pq.ParquetFile(archive.root / file.path, page_checksum_verification=True)) as reader:
-            for batch in reader.iter_batches(batch_size=64, columns=["payload_sid", "content"]):
-                yield from _wrong_rows(batch, expected, complete=len(sound) == len(payloads))
+        folders.setdefault(file.folder, []).append(file)
+    with archive.database() as db:
+        for folder, together in folders.items():
+            payloads = [path for path, f in head.tables[ADD_ON_PAYLOADS.name].items() if f.folder == folder]
+            sound = [path for path in payloads if path not in damaged]
+            try:
+                with reading_errors(archive.root):
+                    rows = db.execute(
+                        f"SELECT sid, content_sha256, content_length FROM {archive.relation(ADD_ON_PAYLOADS, sound)} "
+                        "WHERE content_sha256 IS NOT NULL"
+                    ).fetchall()
+            except RepairWarehouse:
+                yield Mismatch("file", folder, f"Payloads in {ADD_ON_PAYLOADS.name}/{folder} cannot be read.")
+                continue
+            expected = {sid: (digest, length) for sid, digest, length in rows}
+            for file in together:
+                path = archive.root / file.path
+                with contextlib.closing(pq.ParquetFile(path, page_checksum_verification=True)) as reader:
+                    for batch in reader.iter_batches(batch_size=FEW_ROWS, columns=["payload_sid", "content"]):
+                        yield from _wrong_rows(batch, expected, complete=len(sound) == len(payloads))
 
 
 def _wrong_rows(
@@ -191,11 +197,13 @@ def _published_differences(archive: Archive, shown: Published | None) -> Iterato
     head = commits.load(archive.root, shown.commit) if shown.commit else commits.EMPTY
     try:
         with contextlib.closing(duckdb.connect(str(archive.root / NAME), read_only=True)) as db:
-            db.execute("SET memory_limit = '128MB'; SET threads = 1; SET TimeZone = 'UTC'")
+            db.execute("SET memory_limit = '64MB'; SET threads = 1; SET TimeZone = 'UTC'")
             for view in ("contents", "transcripts", "retention"):
                 db.execute(f"SELECT * FROM {view} LIMIT 0")
             for table in TABLES.values():
                 yield from _table_differences(archive, db, table, head)
+            largest = db.execute("SELECT coalesce(max(content_length), 0) FROM add_on_payloads").fetchall()[0][0]
+            db.execute(f"SET memory_limit = '{64 + 4 * (largest >> 20)}MB'")
             rows = db.execute("SELECT sid, content_sha256 FROM add_on_payloads").fetchall()
             wrong = _wrong_published(db, dict(rows))
     except duckdb.Error as error:
@@ -220,7 +228,7 @@ def _wrong_published(db: duckdb.DuckDBPyConnection, expected: Mapping[str, str |
     """Payloads whose published content is missing or hashes to something else."""
     wrong = []
     missing = {sid for sid, digest in expected.items() if digest is not None}
-    for batch in db.sql("SELECT payload_sid, content FROM contents").to_arrow_reader(64):
+    for batch in db.sql("SELECT payload_sid, content FROM contents").to_arrow_reader(FEW_ROWS):
         for sid, content in zip(batch["payload_sid"].to_pylist(), batch["content"], strict=True):
             missing.discard(sid)
             if sha256(content.as_buffer()).hexdigest() != expected.get(sid):

@@ -33,6 +33,9 @@ ROW_GROUP_BYTES = 16 << 20
 
 ROW_GROUP_ROWS = 122_880
 
+FEW_ROWS = 8
+"""Rows of contents read at once: one may have many MB."""
+
 DUCKDB_MEMORY = "128MB"
 
 

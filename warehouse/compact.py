@@ -11,11 +11,11 @@ from datetime import datetime
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from warehouse.archive import Archive, partition_day, reading_errors
+from warehouse.archive import FEW_ROWS, Archive, partition_day, reading_errors
 from warehouse.commits import LiveFile
 from warehouse.errors import CommitRace, RepairWarehouse
 from warehouse.files import sha256_of
-from warehouse.schema import TABLES, Table
+from warehouse.schema import CONTENTS, TABLES, Table
 
 MOST_FILES = 8
 """Small files a partition may have before they are joined."""
@@ -60,14 +60,14 @@ def _join(archive: Archive, table: Table, files: list[LiveFile]) -> LiveFile:
         for file in files:
             if sha256_of(archive.root / file.path) != file.sha256:
                 raise RepairWarehouse(f"{file.path} is damaged: it does not have the SHA-256 its commit names.")
-        joined = archive.seal(table, partition_day(files[0]), _batches(archive, files))
+        joined = archive.seal(table, partition_day(files[0]), _batches(archive, table, files))
     if joined.rows != sum(file.rows for file in files):
         raise RepairWarehouse(f"Joining files of {table.name} would change the number of rows; nothing was changed.")
     return joined
 
 
-def _batches(archive: Archive, files: list[LiveFile]) -> Iterator[pa.RecordBatch]:
+def _batches(archive: Archive, table: Table, files: list[LiveFile]) -> Iterator[pa.RecordBatch]:
     for file in sorted(files, key=lambda f: f.path):
         reader = pq.ParquetFile(archive.root / file.path, page_checksum_verification=True)
         with contextlib.closing(reader):
-            yield from reader.iter_batches(batch_size=256)
+            yield from reader.iter_batches(batch_size=FEW_ROWS if table is CONTENTS else 4096)

@@ -41,6 +41,7 @@ SMALL_FILES = 4
 """Small files of one day that the next landing into it joins: few files to look through, few bytes written again."""
 
 SMALL_BYTES = 1 << 20
+"""Files from this size on are not rewritten just to be joined, except at the end of an export."""
 
 Batch = Mapping[str, pa.Table]
 """Rows by table name, in the schemas of `warehouse.schema`; tables may be missing."""

@@ -27,7 +27,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from warehouse import commits, views
-from warehouse.archive import DUCKDB_MEMORY, Archive, reading_errors
+from warehouse.archive import DUCKDB_MEMORY, FEW_ROWS, Archive, reading_errors
 from warehouse.commits import Commit
 from warehouse.errors import RepairWarehouse
 from warehouse.files import sha256_of, storage_errors, sync_folder
@@ -272,7 +272,7 @@ def _read_contents(archive: Archive, files: Iterable[str], *, only: pa.Array | N
         value = pa.scalar(None if day.startswith("__") else day, pa.string()).cast(pa.date32())
         reader = pq.ParquetFile(archive.root / path, page_checksum_verification=True)
         with contextlib.closing(reader):
-            for batch in reader.iter_batches(batch_size=64):
+            for batch in reader.iter_batches(batch_size=FEW_ROWS):
                 rows = pa.table(batch)
                 if only is not None:
                     rows = rows.filter(pc.is_in(rows["payload_sid"], value_set=only))

@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 from pipelines.verify import verify
-from tests.warehouse.made_up import NOON, land_rows, later, live_files, logical, rows_by_key, sid, whole
+from tests.warehouse.made_up import NOON, land_rows, later, live_files, logical, result, rows_by_key, sid, whole
 from tests.warehouse.test_publish import shown
 from warehouse.archive import Archive
 from warehouse.commits import load
 from warehouse.compact import compact
 from warehouse.errors import RepairWarehouse
 from warehouse.publish import publish
-from warehouse.schema import CONTENTS
+from warehouse.schema import ADD_ON_RESULTS, CONTENTS
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def test_a_refresh_over_a_compaction_equals_a_rebuild(fragmented: Archive) -> No
 
 def test_compacting_gives_way_to_a_landing(fragmented: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
     """When another process commits first, nothing is joined and no file is left; its rows are there."""
-    link = os.link
+    link, before = os.link, live_files(fragmented)
     raced: list[int] = []
 
     def lose_once(source: Path, target: Path) -> None:
@@ -63,7 +63,7 @@ def test_compacting_gives_way_to_a_landing(fragmented: Archive, monkeypatch: pyt
     assert compact(fragmented, now=later(1), run_id="test", most_files=3) == 0
     assert sid("XH", 9) in rows_by_key(fragmented, CONTENTS)
     on_disk = {path.relative_to(fragmented.root).as_posix() for path in fragmented.root.rglob("*.parquet")}
-    assert on_disk == live_files(fragmented)
+    assert on_disk == before | live_files(fragmented)
 
 
 @pytest.mark.parametrize("damage", ["missing", "flipped"])
@@ -78,3 +78,13 @@ def test_damage_is_not_joined(fragmented: Archive, damage: str) -> None:
     with pytest.raises(RepairWarehouse):
         compact(fragmented, now=later(1), run_id="test", most_files=3)
     assert fragmented.head() == head == load(fragmented.root, 4)
+
+
+def test_landing_itself_keeps_the_small_files_of_a_day_few(archive: Archive) -> None:
+    """Nine landings into one day never leave more than a handful of files, and all nine rows."""
+    most = 0
+    for number in range(9):
+        land_rows(archive, [result(number)])
+        most = max(most, len(archive.head().tables[ADD_ON_RESULTS.name]))
+    assert most <= 5
+    assert set(rows_by_key(archive, ADD_ON_RESULTS)) == {sid("XR", number) for number in range(9)}

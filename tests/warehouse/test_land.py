@@ -47,7 +47,7 @@ def test_landing_less_later_loses_nothing(archive: Archive) -> None:
     land_rows(archive, rows)
     before = logical(archive, without=())
     land(archive, {}, run_id="test", now=later(1))
-    for part in ([], rows[:1], rows[1:2], rows[2:4], rows[5:]):
+    for part in ([], rows[:1], rows[1:2], rows[2:4], rows[3:4], rows[5:]):
         land_rows(archive, part, now=later(2))
     assert logical(archive, without=()) == before
 
