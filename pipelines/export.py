@@ -10,16 +10,16 @@ import contextlib
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 
+from pipelines.conclude import conclude
 from pipelines.discover import Assignment, Discovery, Scope, discover
 from pipelines.errors import IncompleteExport, VerificationMismatch, WarehouseError
 from pipelines.extract import Extraction, extract
 from pipelines.normalize import Extracted, ExtractedPayload, normalize
 from pipelines.twilio.client import Traffic, TwilioClient
-from pipelines.verify import verify_since
+from pipelines.verify import Mismatch
 from warehouse.archive import Archive
-from warehouse.compact import compact
 from warehouse.land import Load, QuarantineRow, land
 from warehouse.landed import LandedRecording, landed_recordings
 from warehouse.publish import Destination, publish
@@ -37,9 +37,6 @@ BUDGET_BYTES = 20 << 20
 
 PUBLISH_SECONDS = 300.0
 """How often analysts see progress during a long export."""
-
-GRACE = timedelta(hours=24)
-"""How long superseded files stay for readers that hold them."""
 
 Clock = Callable[[], datetime]
 
@@ -153,6 +150,7 @@ async def export(
         _extract_all(found, lander, budget, scope=scope, clock=clock, workers=workers, progress=progress)
     )
     landing = asyncio.create_task(lander.run())
+    mismatches: tuple[Mismatch, ...] = ()
     try:
         await asyncio.wait({extracting, landing}, return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -163,20 +161,16 @@ async def export(
             await lander.end()
             await asyncio.wait({landing})
         if not isinstance(_error_of(landing), WarehouseError):
-            await asyncio.to_thread(_tidy_and_publish, archive, destination, clock(), run_id)
+            concluded = await asyncio.to_thread(
+                conclude, archive, destination, since=head.number, now=clock(), run_id=run_id
+            )
+            progress.commit, mismatches = concluded.commit, concluded.mismatches
     for task in (landing, extracting):
         if (error := _error_of(task)) is not None:
             raise error
-    mismatches = await asyncio.to_thread(verify_since, archive, head)
     if mismatches:
         raise VerificationMismatch(f"What was landed does not read back as received: {mismatches[0].sentence}")
     return ExportReport(scope, progress, asyncio.get_running_loop().time() - started)
-
-
-def _tidy_and_publish(archive: Archive, destination: Destination, now: datetime, run_id: str) -> None:
-    compact(archive, now=now, run_id=run_id)
-    publish(archive, destination, now=now)
-    archive.collect(now=now, grace=GRACE)
 
 
 async def _extract_all(

@@ -28,15 +28,15 @@ from warehouse.schema import TABLES, Column, Table, sql_type
 NULL_DAY = "__HIVE_DEFAULT_PARTITION__"
 """Hive's name for the null partition: rows whose day is not known yet."""
 
-ROW_GROUP_BYTES = 16 << 20
-"""Measured: contents in 16 MB row groups cost least CPU and allow one-by-one reads in about 25 ms."""
+ROW_GROUP_BYTES = 4 << 20
+"""Whoever writes or reads a content holds its row group; 4 MB cost 10 % more CPU than 16 MB and far less memory."""
 
 ROW_GROUP_ROWS = 122_880
 
 FEW_ROWS = 8
 """Rows of contents read at once: one may have many MB."""
 
-DUCKDB_MEMORY = "128MB"
+DUCKDB_MEMORY = "64MB"
 
 
 @dataclass(frozen=True, slots=True)

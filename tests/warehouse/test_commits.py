@@ -14,7 +14,7 @@ from pipelines.verify import verify
 from tests.warehouse.made_up import NOON, land_rows, later, logical, path_of, result, rows_by_key, sid, whole
 from tests.warehouse.processes import hear, land_each, start
 from warehouse import commits
-from warehouse.archive import Archive
+from warehouse.archive import Archive, open_archive
 from warehouse.commits import Commit
 from warehouse.errors import CommitRace, ExportError, FixWarehouse, RepairWarehouse
 from warehouse.files import ACCESS
@@ -97,13 +97,19 @@ def test_a_commit_that_may_be_durable_keeps_its_files(archive: Archive, monkeypa
     assert verify(archive).mismatches == ()
 
 
-@pytest.fixture
-def one_commit(archive: Archive) -> Path:
-    """The only commit file of an archive with one result."""
+@pytest.fixture(scope="module")
+def landed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The root of an archive with one result."""
+    archive = open_archive(tmp_path_factory.mktemp("landed") / "root")
     land_rows(archive, [result(1)])
-    path = commits.commit_path(archive.root, 1)
-    path.chmod(0o600)
-    return path
+    return archive.root
+
+
+@pytest.fixture
+def one_commit(archive: Archive, landed: Path) -> Path:
+    """The only commit file of a copy of it."""
+    shutil.copytree(landed, archive.root, dirs_exist_ok=True)
+    return commits.commit_path(archive.root, 1)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Compacting joins small files in one commit and changes no row."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from pipelines.verify import verify
 from tests.warehouse.made_up import NOON, land_rows, later, live_files, logical, result, rows_by_key, sid, whole
 from tests.warehouse.test_publish import shown
-from warehouse.archive import Archive
+from warehouse.archive import Archive, open_archive
 from warehouse.commits import load
 from warehouse.compact import compact
 from warehouse.errors import RepairWarehouse
@@ -16,12 +17,20 @@ from warehouse.publish import publish
 from warehouse.schema import ADD_ON_RESULTS, CONTENTS
 
 
-@pytest.fixture
-def fragmented(archive: Archive) -> Archive:
-    """Three landings into one day, and one that does not know its day yet."""
+@pytest.fixture(scope="module")
+def landed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The root of an archive with three landings into one day, and one that does not know its day yet."""
+    archive = open_archive(tmp_path_factory.mktemp("landed") / "root")
     for number in range(3):
         land_rows(archive, whole(number, b"%d" % number))
     land_rows(archive, whole(3, b"3", done=None))
+    return archive.root
+
+
+@pytest.fixture
+def fragmented(archive: Archive, landed: Path) -> Archive:
+    """A copy of it."""
+    shutil.copytree(landed, archive.root, dirs_exist_ok=True)
     return archive
 
 

@@ -181,7 +181,7 @@ def test_what_is_landed_follows_from_what_was_observed_whatever_the_order(
         assert (again.load_id, archive.head().number) == (None, commit)
 
 
-@quick
+@settings(quick, max_examples=4)
 @given(worlds, histories)
 def test_a_refreshed_file_equals_a_rebuilt_one_after_any_history(
     world: World, history: tuple[list[Observed], list[int]]

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from datetime import timedelta
@@ -63,8 +64,10 @@ def shown(archive: Archive) -> dict[str, list[tuple[Any, ...]]]:
     return answers
 
 
-def a_bit_of_everything(archive: Archive) -> None:
-    """Text, bytes, nothing, no day yet, no content, quarantine."""
+@pytest.fixture(scope="module")
+def landed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The root of an archive with text, bytes, nothing, no day yet, no content, odd JSON and quarantine."""
+    archive = open_archive(tmp_path_factory.mktemp("landed") / "root")
     land_rows(
         archive,
         [
@@ -78,37 +81,42 @@ def a_bit_of_everything(archive: Archive) -> None:
         ],
     )
     land(archive, bad("The payload has no SID."), run_id="test", now=NOON)
+    return archive.root
+
+
+@pytest.fixture
+def varied(archive: Archive, landed: Path) -> Archive:
+    """A copy of it."""
+    shutil.copytree(landed, archive.root, dirs_exist_ok=True)
+    return archive
 
 
 # What is published
 
 
-def test_both_destinations_have_the_same_names_columns_types_comments_and_answers(archive: Archive) -> None:
+def test_both_destinations_have_the_same_names_columns_types_comments_and_answers(varied: Archive) -> None:
     """An analyst cannot tell them apart but by `_commit`, and both read back as landed."""
-    a_bit_of_everything(archive)
-    publish(archive, "duckdb", now=NOON)
-    native = shown(archive)
-    assert verify(archive).mismatches == ()
-    publish(archive, "parquet", now=NOON)
-    assert shown(archive) == native
-    assert verify(archive).mismatches == ()
+    publish(varied, "duckdb", now=NOON)
+    native = shown(varied)
+    assert verify(varied).mismatches == ()
+    publish(varied, "parquet", now=NOON)
+    assert shown(varied) == native
+    assert verify(varied).mismatches == ()
     assert set(native) == {*TABLES, "transcripts", "retention", "_commit", "columns"}
     assert len(native["contents"]) == 4
 
 
-@pytest.mark.parametrize("destination", ["duckdb", "parquet"])
-def test_what_is_shown_is_what_was_landed(archive: Archive, destination: Destination) -> None:
+def test_what_is_shown_is_what_was_landed(varied: Archive) -> None:
     """Contents byte by byte, times in UTC with their zone, days as dates."""
-    a_bit_of_everything(archive)
-    publish(archive, destination, now=NOON)
-    with opened(archive) as db:
+    publish(varied, "duckdb", now=NOON)
+    with opened(varied) as db:
         found = db.execute("SELECT payload_sid, content, completed_date FROM contents ORDER BY 1").fetchall()
         when = db.execute(
             "SELECT date_completed, date_completed::VARCHAR FROM add_on_results WHERE sid = ?", [sid("XR", 1)]
         )
         assert when.fetchall() == [(NOON, "2026-11-20 12:00:00+00")]
     assert found == [
-        (row["payload_sid"], row["content"], row["completed_date"]) for row in logical(archive)[CONTENTS.name]
+        (row["payload_sid"], row["content"], row["completed_date"]) for row in logical(varied)[CONTENTS.name]
     ]
 
 
@@ -131,12 +139,11 @@ def test_every_table_view_and_column_has_a_comment_even_without_rows(
     assert bare == []
 
 
-def test_the_published_file_is_read_only(archive: Archive) -> None:
+def test_the_published_file_is_read_only(varied: Archive) -> None:
     """Its bits say so, and it needs no second file beside it."""
-    a_bit_of_everything(archive)
-    publish(archive, "duckdb", now=NOON)
-    assert stat.S_IMODE((archive.root / NAME).stat().st_mode) == 0o400
-    assert [path.name for path in archive.root.iterdir() if path.name.startswith(NAME)] == [NAME]
+    publish(varied, "duckdb", now=NOON)
+    assert stat.S_IMODE((varied.root / NAME).stat().st_mode) == 0o400
+    assert [path.name for path in varied.root.iterdir() if path.name.startswith(NAME)] == [NAME]
 
 
 def test_no_inner_table_of_contents_grows_over_its_bound(archive: Archive) -> None:
@@ -192,35 +199,33 @@ def _refreshed_and_rebuilt(archive: Archive) -> tuple[object, object]:
     return refreshed, shown(archive)
 
 
-def test_a_refresh_after_moves_and_changes_equals_a_rebuild(archive: Archive) -> None:
+def test_a_refresh_after_moves_and_changes_equals_a_rebuild(varied: Archive) -> None:
     """Rows change, move with their contents, come and stay, over several commits at once."""
-    a_bit_of_everything(archive)
-    publish(archive, "duckdb", now=NOON)
-    land_rows(archive, [result(4, at=later(1), done=NOON)])
-    land_rows(archive, [result(2, at=later(1), done=NOON + timedelta(days=3), status="failed")])
-    land_rows(archive, [payload(5, data=b"late", done=NOON, at=later(2)), content(5, b"late"), *whole(9)])
-    land_rows(archive, [result(2, at=later(3), done=NOON, status="completed")])
-    refreshed, rebuilt = _refreshed_and_rebuilt(archive)
+    publish(varied, "duckdb", now=NOON)
+    land_rows(varied, [result(4, at=later(1), done=NOON)])
+    land_rows(varied, [result(2, at=later(1), done=NOON + timedelta(days=3), status="failed")])
+    land_rows(varied, [payload(5, data=b"late", done=NOON, at=later(2)), content(5, b"late"), *whole(9)])
+    land_rows(varied, [result(2, at=later(3), done=NOON, status="completed")])
+    refreshed, rebuilt = _refreshed_and_rebuilt(varied)
     assert refreshed == rebuilt
 
 
 @pytest.mark.parametrize("commits_too", [True, False], ids=["collected", "files lost"])
-def test_a_refresh_without_the_superseded_files_equals_a_rebuild(archive: Archive, commits_too: bool) -> None:
+def test_a_refresh_without_the_superseded_files_equals_a_rebuild(varied: Archive, commits_too: bool) -> None:
     """When the files or the commit of the old state are gone, the archive decides."""
-    a_bit_of_everything(archive)
-    publish(archive, "duckdb", now=NOON)
+    publish(varied, "duckdb", now=NOON)
     for hour in (1, 2):
-        land_rows(archive, [result(1, at=later(hour), status=f"s{hour}", done=NOON + timedelta(days=hour))])
-    superseded = {archive.root / path for path in live_files(archive)} ^ {*archive.root.rglob("*.parquet")}
+        land_rows(varied, [result(1, at=later(hour), status=f"s{hour}", done=NOON + timedelta(days=hour))])
+    superseded = {varied.root / path for path in live_files(varied)} ^ {*varied.root.rglob("*.parquet")}
     assert superseded
     if commits_too:
         for path in superseded:
             os.utime(path, (0, 0))
-        assert archive.collect(now=later(100_000), grace=timedelta(hours=1), keep=1) == len(superseded)
+        assert varied.collect(now=later(100_000), grace=timedelta(hours=1), keep=1) == len(superseded)
     else:
         for path in superseded:
             path.unlink()
-    refreshed, rebuilt = _refreshed_and_rebuilt(archive)
+    refreshed, rebuilt = _refreshed_and_rebuilt(varied)
     assert refreshed == rebuilt
 
 
@@ -240,14 +245,13 @@ def test_a_file_of_another_history_is_not_taken_for_this_one(tmp_path: Path) -> 
 # A previous file that is not as it was left
 
 
-def test_a_deleted_file_is_rebuilt(archive: Archive) -> None:
+def test_a_deleted_file_is_rebuilt(varied: Archive) -> None:
     """`addons.duckdb` is disposable."""
-    a_bit_of_everything(archive)
-    publish(archive, "duckdb", now=NOON)
-    before = shown(archive)
-    (archive.root / NAME).unlink()
-    publish(archive, "duckdb", now=NOON)
-    assert shown(archive) == before
+    publish(varied, "duckdb", now=NOON)
+    before = shown(varied)
+    (varied.root / NAME).unlink()
+    publish(varied, "duckdb", now=NOON)
+    assert shown(varied) == before
 
 
 def test_a_deleted_file_is_rebuilt_although_this_process_still_has_it_open(archive: Archive) -> None:
@@ -281,21 +285,20 @@ def test_a_stray_log_beside_the_file_is_removed(archive: Archive, log: bytes, so
     assert len(shown(archive)[CONTENTS.name]) == 1 + something_new
 
 
-def test_a_previous_file_damaged_anywhere_never_shows_in_the_next(archive: Archive) -> None:
+def test_a_previous_file_damaged_anywhere_never_shows_in_the_next(varied: Archive) -> None:
     """One flipped byte in the previous file, wherever it is, and the next one still shows the archive."""
-    a_bit_of_everything(archive)
-    publish(archive, "duckdb", now=NOON)
-    good = (archive.root / NAME).read_bytes()
-    land_rows(archive, whole(8))
-    publish(archive, "duckdb", now=NOON, afresh=True)
-    wanted = shown(archive)
+    publish(varied, "duckdb", now=NOON)
+    good = (varied.root / NAME).read_bytes()
+    land_rows(varied, whole(8))
+    publish(varied, "duckdb", now=NOON, afresh=True)
+    wanted = shown(varied)
     used = [n for n in range(0, len(good), 4096) if any(good[n : n + 4096])]
     for position in used[:: max(1, len(used) // 5)]:
         damaged = bytearray(good)
         damaged[position + 100] ^= 0x20
-        _replace(archive, bytes(damaged))
-        publish(archive, "duckdb", now=NOON)
-        assert shown(archive) == wanted, f"damage at {position}"
+        _replace(varied, bytes(damaged))
+        publish(varied, "duckdb", now=NOON)
+        assert shown(varied) == wanted, f"damage at {position}"
 
 
 @pytest.mark.parametrize("previous", [b"", bytes(20_000)], ids=["empty", "zeros"])
