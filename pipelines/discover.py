@@ -16,8 +16,8 @@ from pipelines.dates import RECORDING_LOOK_BACK, utc_day
 from pipelines.normalize import Extracted, ExtractedRecording
 from pipelines.records import Malformed, Recording, parse_recording
 from pipelines.twilio.client import TwilioClient
-from warehouse.land import QuarantineRow
 from warehouse.landed import LandedRecording
+from warehouse.quarantine import QuarantineRow
 
 AHEAD = 6
 """Days listed in parallel ahead of the one being worked on."""

@@ -20,9 +20,10 @@ from pipelines.normalize import Extracted, ExtractedPayload, normalize
 from pipelines.twilio.client import Traffic, TwilioClient
 from pipelines.verify import Mismatch
 from warehouse.archive import Archive
-from warehouse.land import Load, QuarantineRow, land
+from warehouse.land import Load, land
 from warehouse.landed import LandedRecording, landed_recordings
 from warehouse.publish import Destination, publish
+from warehouse.quarantine import QuarantineRow
 
 BATCH_BYTES = 6 << 20
 """Contents landed together. Landing needs about four times this for a moment: Arrow, Parquet, compression."""

@@ -24,8 +24,8 @@ from pipelines.normalize import (
 )
 from pipelines.records import AddOnResult, Malformed, Payload, parse_add_on_result, parse_payload
 from pipelines.twilio.client import ByteBudget, TwilioClient
-from warehouse.land import QuarantineRow
 from warehouse.landed import LandedResult
+from warehouse.quarantine import QuarantineRow
 from warehouse.schema import KNOWN_STATUSES, UNFINISHED_STATUSES
 
 Emit = Callable[[Extracted], Awaitable[None]]

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from pipelines.dates import expires_at, utc_day
 from pipelines.records import AddOnResult, Payload, Recording
-from warehouse.land import QuarantineRow, quarantine_rows
+from warehouse.quarantine import QuarantineRow, quarantine_rows
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, CONTENTS, RECORDINGS, Table
 
 

@@ -8,7 +8,7 @@ the key columns.
 
 import hashlib
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
@@ -21,6 +21,8 @@ from warehouse.archive import Archive, by_day, partition_day, reading_errors
 from warehouse.commits import Commit, LiveFile
 from warehouse.errors import CommitRace, RepairWarehouse
 from warehouse.files import sha256_of
+from warehouse.merge import fold_sql, merge_sql
+from warehouse.quarantine import QuarantineRow, quarantine_rows
 from warehouse.schema import (
     ADD_ON_PAYLOADS,
     ADD_ON_RESULTS,
@@ -30,7 +32,6 @@ from warehouse.schema import (
     QUARANTINE,
     RECORDINGS,
     TABLES,
-    Column,
     Table,
 )
 
@@ -105,7 +106,7 @@ class _Landing:
             payloads = self._payloads_of_moved_results(db, batch.get(ADD_ON_PAYLOADS.name, ADD_ON_PAYLOADS.empty()))
             changes[ADD_ON_PAYLOADS.name] = self._merge(db, ADD_ON_PAYLOADS, self._on_their_results_day(db, payloads))
             contents, conflicts = self._settle_contents(db, contents)
-            changes[CONTENTS.name] = self._append(CONTENTS, contents, known=self._landed_contents(db))
+            changes[CONTENTS.name] = self._append(CONTENTS, contents, known=self._landed_contents(db, contents))
             self._move_contents(db, changes[CONTENTS.name])
             content_bytes = self._content_bytes
             given = batch.get(QUARANTINE.name, QUARANTINE.empty())
@@ -139,11 +140,17 @@ class _Landing:
         live, key, part = self.head.tables[table.name], table.key, table.partition
         merged, old = f"{table.name}_merged", f"{table.name}_old"
         db.register("source", source)
+        if not source.num_rows:
+            extra = f", NULL::BOOLEAN AS is_new, NULL::VARCHAR AS old_file, {part} AS old_day"
+            for suffix, columns in (("seen", ""), ("old", ", NULL::VARCHAR AS filename"), ("merged", extra)):
+                db.execute(f"CREATE TEMP TABLE {table.name}_{suffix} AS SELECT *{columns} FROM source")
+            db.unregister("source")
+            return _Change()
         keys = pc.unique(source[key].combine_chunks())
         if len(keys) == source.num_rows:
             db.execute(f"CREATE TEMP TABLE {table.name}_seen AS SELECT * FROM source")
         else:
-            folded = ", ".join(f"{_fold_sql(table, column)} AS {column.name}" for column in table.columns)
+            folded = ", ".join(f"{fold_sql(table, column)} AS {column.name}" for column in table.columns)
             db.execute(f"CREATE TEMP TABLE {table.name}_seen AS SELECT {folded} FROM source GROUP BY {key}")
         hits = self._landed_keys(table, keys)
         for path in hits:
@@ -152,7 +159,7 @@ class _Landing:
             f"CREATE TEMP TABLE {old} AS SELECT * FROM {self.archive.relation(table, hits, filename=True)} "
             f"SEMI JOIN {table.name}_seen USING ({key})"
         )
-        values = {column.name: _merge_sql(table, column, self.load_id) for column in table.columns}
+        values = {column.name: merge_sql(table, column, self.load_id) for column in table.columns}
         selected = ", ".join(f"{value} AS {name}" for name, value in values.items())
         differs = " OR ".join(
             f"({values[c.name]}) IS DISTINCT FROM o.{c.name}" for c in table.columns if c.is_change and c.name != key
@@ -285,10 +292,16 @@ class _Landing:
         db.unregister("given")
         return rows.cast(ADD_ON_PAYLOADS.schema)
 
-    def _landed_contents(self, db: duckdb.DuckDBPyConnection) -> set[str]:
-        """Payloads of this batch whose content is landed: their landed row says so, in the same commit."""
-        rows = db.execute(f"SELECT sid FROM {ADD_ON_PAYLOADS.name}_old WHERE content_sha256 IS NOT NULL").fetchall()
-        return {row[0] for row in rows}
+    def _landed_contents(self, db: duckdb.DuckDBPyConnection, contents: pa.Table) -> set[str]:
+        """Payloads whose content is landed: their landed row says so, in the same commit.
+
+        Contents that come without their payload row are looked up themselves.
+        """
+        name = ADD_ON_PAYLOADS.name
+        rows = db.execute(f"SELECT sid FROM {name}_old WHERE content_sha256 IS NOT NULL").fetchall()
+        batch = pa.array([row[0] for row in db.execute(f"SELECT sid FROM {name}_seen").fetchall()], pa.string())
+        alone = contents["payload_sid"].filter(pc.invert(pc.is_in(contents["payload_sid"], value_set=batch)))
+        return {row[0] for row in rows}.union(*self._landed_keys(CONTENTS, alone.combine_chunks()).values())
 
     def _settle_contents(self, db: duckdb.DuckDBPyConnection, contents: pa.Table) -> tuple[pa.Table, pa.Table]:
         """Contents on their payload's day, and quarantine rows for those that differ from the payload's hash.
@@ -370,77 +383,3 @@ class _Landing:
             **{name: touched[name] for name in touched if name in LOADS.names},
         }
         return pa.Table.from_pylist([row], schema=LOADS.schema)
-
-
-@dataclass(frozen=True, slots=True)
-class QuarantineRow:
-    """One piece of input that could not be landed as it should."""
-
-    kind: str
-    sid: str | None
-    parent_sid: str | None
-    account_sid: str | None
-    reason: str
-    raw: bytes | None
-
-
-def quarantine_rows(rows: Sequence[QuarantineRow], *, now: datetime) -> pa.Table:
-    """Rows of the `quarantine` table; equal input gets an equal id, so it is kept once."""
-    return pa.Table.from_pylist(
-        [
-            {
-                "quarantine_id": _fingerprint(row),
-                "kind": row.kind,
-                "sid": row.sid,
-                "parent_sid": row.parent_sid,
-                "account_sid": row.account_sid,
-                "reason": row.reason,
-                "raw": row.raw,
-                "quarantined_at": now,
-            }
-            for row in rows
-        ],
-        schema=QUARANTINE.schema,
-    )
-
-
-def _fingerprint(row: QuarantineRow) -> str:
-    digest = hashlib.sha256()
-    for part in (row.kind, row.sid, row.parent_sid, row.account_sid, row.reason, row.raw):
-        data = part if isinstance(part, bytes) else (part or "").encode("utf-8", "surrogatepass")
-        digest.update(len(data).to_bytes(8, "big") + data)
-    return digest.hexdigest()
-
-
-def _fold_sql(table: Table, column: Column) -> str:
-    """SQL for one column's value over all observations of a row in one batch: the rules of merging, at once."""
-    name = column.name
-    if name == table.key:
-        return name
-    match column.merge:
-        case "latest" | "load" | "day":
-            return f"arg_max({name}, observed_at)"  # ignores nulls
-        case "first":
-            return f"arg_min({name}, observed_at)"
-        case "most":
-            return f"max({name})"
-
-
-def _merge_sql(table: Table, column: Column, load_id: str) -> str:
-    """SQL for one column's value after merging the seen row `s` into the landed row `o` (null when new)."""
-    name = column.name
-    if name == table.key:
-        return f"s.{name}"
-    match column.merge:
-        case "latest":
-            later = f"o.{table.key} IS NULL OR s.observed_at >= o.observed_at"
-            return f"CASE WHEN {later} THEN coalesce(s.{name}, o.{name}) ELSE coalesce(o.{name}, s.{name}) END"
-        case "first":
-            return f"coalesce(o.{name}, s.{name})"
-        case "most":
-            return f"greatest(o.{name}, s.{name})"
-        case "load":
-            return f"'{load_id}'"
-        case "day":
-            source = next(c for c in table.columns if c.name == column.day_of)
-            return f"CAST(({_merge_sql(table, source, load_id)}) AT TIME ZONE 'UTC' AS DATE)"

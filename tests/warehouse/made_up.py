@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from warehouse.archive import Archive
-from warehouse.land import Load, QuarantineRow, land, quarantine_rows
+from warehouse.land import Load, land
+from warehouse.quarantine import QuarantineRow, quarantine_rows
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, CONTENTS, LOADS, QUARANTINE, RECORDINGS, TABLES, Table
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
