@@ -14,13 +14,13 @@ $(VENV)/.runtime: requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; try make PYTHON=python3.12"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing the locked dependencies into $(VENV)/ (a minute or two the first time)..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes -r requirements.txt
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --editable .
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.runtime requirements-dev.txt
 	@echo "Installing what tests and checks need..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes -r requirements-dev.txt
 	@touch $@
 
 setup: $(VENV)/.runtime ## install into .venv/ and stop
@@ -48,7 +48,7 @@ layering: $(VENV)/.dev ## import-linter
 check: lint types layering test ## everything CI runs
 
 lock: $(VENV)/.dev ## bring the lock files up to date
-	@$(BIN)/python -m pip install --quiet pip-tools
+	@$(BIN)/python -m pip install -qq pip-tools
 	@$(BIN)/pip-compile --quiet --upgrade $(LOCK) -o requirements.txt pyproject.toml
 	@$(BIN)/pip-compile --quiet --upgrade $(LOCK) --extra dev -c requirements.txt -o requirements-dev.txt pyproject.toml
 
