@@ -177,6 +177,17 @@ def hourly_export(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
     )
 
 
+@dg.schedule(job=export_job, cron_schedule="30 3 * * *", execution_timezone="UTC")
+def daily_sweep(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    """As `hourly_export`, but settled recordings are listed again too: a safety net for what comes late."""
+    today = context.scheduled_execution_time.astimezone(UTC).date()
+    return dg.RunRequest(
+        run_key=f"sweep {context.scheduled_execution_time.isoformat()}",
+        tags=partition_tags(today - timedelta(days=1), today),
+        run_config=everything(full=True),
+    )
+
+
 def partition_tags(first: date, last: date) -> dict[str, str]:
     """Run tags that make one run of the partitions from `first` to `last`."""
     return {

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from assets.add_ons import export_add_ons, export_job, hourly_export
+from assets.add_ons import daily_sweep, export_add_ons, export_job, hourly_export
 from assets.resources import Twilio, Warehouse, fresh_progress
 from pipelines.export import Progress
 
@@ -15,7 +15,7 @@ def build_definitions(progress: Progress | None = None) -> dg.Definitions:
     return dg.Definitions(
         assets=[export_add_ons],
         jobs=[export_job],
-        schedules=[hourly_export],
+        schedules=[hourly_export, daily_sweep],
         resources={"twilio": Twilio(), "warehouse": Warehouse(), "progress": counters},
         executor=dg.in_process_executor,
     )

@@ -4,6 +4,7 @@ Pure. Every field may be null or missing. What cannot be read becomes null and a
 item without a usable SID is refused whole. Nothing is guessed.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -170,8 +171,8 @@ class _Item:
     def __init__(self, raw: bytes) -> None:
         try:
             self.source = raw.decode()
-            fields = msgspec.json.decode(raw)
-        except (UnicodeDecodeError, msgspec.DecodeError, RecursionError) as error:
+            fields = _decoded(raw)
+        except (ValueError, RecursionError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
             raise Malformed(f"is not valid JSON: {type(error).__name__}") from error
         if not isinstance(fields, dict):
             raise Malformed(f"is not a JSON object but {type(fields).__name__}")
@@ -246,6 +247,18 @@ class _Item:
     def json(self, key: str) -> str | None:
         value = self._fields.get(key)
         return None if value is None else msgspec.json.encode(value).decode()
+
+
+def _decoded(raw: bytes) -> Any:
+    try:
+        return msgspec.json.decode(raw)
+    except msgspec.DecodeError:
+        # half a surrogate pair in one text is no reason to lose the row; NaN and Infinity are no JSON
+        return json.loads(raw, parse_constant=_no_constant)
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON")
 
 
 def _too_deep(value: object, levels: int) -> bool:

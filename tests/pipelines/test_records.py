@@ -88,6 +88,14 @@ def test_an_unreadable_date_is_a_problem_and_the_rest_is_kept(field: str) -> Non
     assert result.status == "completed"
 
 
+def test_half_a_surrogate_pair_costs_its_field_and_not_the_row() -> None:
+    """JSON allows it, Arrow and UTF-8 do not."""
+    payload = parse_payload(b'{"sid": "XH' + b"a" * 32 + b'", "label": "\\ud800", "content_type": "text/plain"}')
+    assert payload.label is None
+    assert payload.content_type == "text/plain"
+    assert "label" in payload.problems[0]
+
+
 def test_the_raw_json_is_kept_to_the_byte() -> None:
     """Fields that nobody knows yet survive in `raw`."""
     raw = b'{ "sid":"XR' + b"a" * 32 + b'",  "new_field" : [1, 2.50], "status":"some-new-word" }'

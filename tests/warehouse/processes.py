@@ -102,23 +102,45 @@ def hold_open(root: Path, talk: Connection) -> None:
                 return
 
 
+Answer = tuple[int, ...]
+"""Commit, recordings, results, payloads, contents, distinct contents and their bytes, in one statement."""
+
+
+def read_once(root: Path) -> Answer:
+    """Open, ask and close."""
+    with duckdb.connect(str(root / NAME), read_only=True) as db:
+        answer: Answer = db.execute(
+            "SELECT (SELECT number FROM _commit), (SELECT count(*) FROM recordings), (SELECT count(*) FROM "
+            "add_on_results), (SELECT count(*) FROM add_on_payloads), count(*), count(DISTINCT payload_sid), "
+            "sum(octet_length(content)) FROM contents"
+        ).fetchall()[0]
+    return answer
+
+
 def read_again_and_again(root: Path, talk: Connection) -> None:
-    """Open, read and close until told to stop; says every distinct answer in the order met, and how many reads."""
-    answers: list[tuple[int, ...]] = []
+    """Read until told to stop; says every distinct answer in the order met, and how many reads."""
+    answers: list[Answer] = []
     reads = 0
     while not talk.poll():
-        with duckdb.connect(str(root / NAME), read_only=True) as db:
-            answer = db.execute(
-                "SELECT (SELECT number FROM _commit), (SELECT count(*) FROM recordings), (SELECT count(*) FROM "
-                "add_on_results), (SELECT count(*) FROM add_on_payloads), count(*), count(DISTINCT payload_sid), "
-                "sum(octet_length(content)) FROM contents"
-            ).fetchall()[0]
+        answer = read_once(root)
         reads += 1
         if not answers or answers[-1] != answer:
             answers.append(answer)
         if reads == 1:
             talk.send("reading")
     talk.send((reads, answers))
+
+
+def read_times(root: Path, times: int, talk: Connection) -> None:
+    """Read so many times, then say what was met: answers, and errors by name."""
+    talk.send("reading")
+    met: set[object] = set()
+    for _ in range(times):
+        try:
+            met.add(read_once(root))
+        except duckdb.Error as error:
+            met.add(type(error).__name__)
+    talk.send(met)
 
 
 def land_with_small_files_only(root: Path, limit: int, talk: Connection) -> None:

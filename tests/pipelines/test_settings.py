@@ -1,0 +1,66 @@
+"""Reading the configuration: defaults, per-subaccount credentials, and secrets that stay out of sight."""
+
+from pathlib import Path
+
+import pytest
+
+from pipelines.errors import FixConfiguration
+from pipelines.settings import environment, settle_time, twilio_settings, warehouse_settings
+
+ACCOUNT, SUBACCOUNT = "AC" + "1" * 32, "AC" + "2" * 32
+ENV = {"TWILIO_ACCOUNT_SID": ACCOUNT, "TWILIO_AUTH_TOKEN": "token-kept-secret"}
+
+
+def test_three_variables_are_enough() -> None:
+    """Everything else has a default."""
+    settings = twilio_settings(ENV)
+    assert (settings.login.username, settings.login.password) == (ACCOUNT, "token-kept-secret")
+    assert (settings.base_url, settings.max_concurrency) == ("https://api.twilio.com", 100)
+    assert settings.subaccounts == "none"
+    assert warehouse_settings({}).destination == "duckdb"
+
+
+def test_an_api_key_goes_before_the_auth_token() -> None:
+    """With an API key the account's SID is still in the path, but not the user name."""
+    settings = twilio_settings({**ENV, "TWILIO_API_KEY": "SK1", "TWILIO_API_SECRET": "secret-kept-secret"})
+    assert (settings.account_sid, settings.login.username) == (ACCOUNT, "SK1")
+    with pytest.raises(FixConfiguration, match="TWILIO_API_SECRET"):
+        twilio_settings({**ENV, "TWILIO_API_KEY": "SK1"})
+
+
+def test_a_subaccount_may_have_credentials_of_its_own() -> None:
+    """Main-account API keys do not reach subaccounts."""
+    env = {**ENV, "TWILIO_SUBACCOUNTS": f"{SUBACCOUNT}, ", f"TWILIO_AUTH_TOKEN_{SUBACCOUNT}": "other"}
+    settings = twilio_settings(env)
+    assert settings.subaccounts == (SUBACCOUNT,)
+    assert settings.subaccount_logins[settings.subaccounts[0]].password == "other"
+
+
+def test_no_secret_is_in_a_repr() -> None:
+    """What is logged by accident must be harmless."""
+    env = {**ENV, f"TWILIO_AUTH_TOKEN_{SUBACCOUNT}": "token-kept-secret"}
+    assert "kept-secret" not in repr(twilio_settings(env))
+
+
+def test_the_environment_goes_before_the_env_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`.env` fills in what is not set."""
+    (tmp_path / ".env").write_text("TWILIO_ACCOUNT_SID=from-file\nEXPORT_SETTLE_HOURS=7\n")
+    monkeypatch.setenv("TWILIO_ACCOUNT_SID", ACCOUNT)
+    env = environment(tmp_path)
+    assert env["TWILIO_ACCOUNT_SID"] == ACCOUNT
+    assert settle_time(env).total_seconds() == 7 * 3600
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("TWILIO_MAX_CONCURRENCY", "0"),
+        ("TWILIO_MAX_CONCURRENCY", "many"),
+        ("TWILIO_SUBACCOUNTS", "AC1,AC2"),
+        ("TWILIO_ACCOUNT_SID", "SK" + "1" * 32),
+    ],
+)
+def test_an_impossible_value_names_its_variable(name: str, value: str) -> None:
+    """And not the value where it may be a secret in the wrong place."""
+    with pytest.raises(FixConfiguration, match=name):
+        twilio_settings({**ENV, name: value})
