@@ -1,4 +1,4 @@
-"""Publish `addons.duckdb`: build it beside, then rename it into place.
+"""Publish `addons.duckdb`: build it beside, then swap a link to it into place.
 
 The published file is a projection of one commit. Nobody ever writes to it, so an analyst can open it read-only
 at any moment, and a reader that stays open keeps its old file and holds nobody up. With destination "parquet"
@@ -36,6 +36,9 @@ from warehouse.schema import CONTENTS, TABLES, Table, sql_type
 Destination = Literal["duckdb", "parquet"]
 
 NAME = "addons.duckdb"
+
+KEPT = ".addons-"
+"""Start of the names of published files; `addons.duckdb` is a link to the newest, the one before it stays."""
 
 LOCK = ".publish.lock"
 """Held while publishing; its text is the SHA-256 of the file as it was published."""
@@ -129,8 +132,16 @@ def _swap(archive: Archive, temporary: Path, target: Path) -> None:
     (archive.root / LOCK).write_text(sha256_of(temporary))
     # a stray log beside a replaced file would make it unreadable
     target.with_name(f"{NAME}.wal").unlink(missing_ok=True)
-    temporary.rename(target)
+    # a link, not the file itself: DuckDB opens a path three times, and a rename in between mixes two files
+    earlier = set(archive.root.glob(f"{KEPT}*.duckdb"))
+    shown = (archive.root / target.readlink()) if target.is_symlink() else None
+    file, link = (archive.root / f"{name}{uuid.uuid4().hex}{end}" for name, end in ((KEPT, ".duckdb"), (".", ".tmp")))
+    temporary.rename(file)
+    link.symlink_to(file.name)
+    link.rename(target)
     sync_folder(archive.root)
+    for path in earlier - {shown}:  # the one shown until now stays for whoever is just opening it
+        path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -189,3 +189,16 @@ def live_files(archive: Archive) -> set[str]:
 def path_of(handle: int) -> str:
     """The path an open file descriptor was opened by (or has been renamed to)."""
     return str(Path(f"/proc/self/fd/{handle}").readlink())
+
+
+def leftovers(root: Path) -> set[str]:
+    """Dot-names under the root that are neither the lock nor a published file that `addons.duckdb` links to."""
+    shown = (root / "addons.duckdb").resolve()
+
+    def belongs(path: Path) -> bool:
+        published = (
+            path.parent == shown.parent and path.suffix == shown.suffix and (root / "addons.duckdb").is_symlink()
+        )
+        return path.name == ".publish.lock" or published or path in shown.parents
+
+    return {path.relative_to(root).as_posix() for path in root.rglob(".*") if not belongs(path)}
