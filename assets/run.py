@@ -4,6 +4,7 @@ The run is recorded in DAGSTER_HOME, so the UI that `make dev` starts shows it. 
 that made the run fail is raised again, so that the command line can say it in one sentence.
 """
 
+import fcntl
 import logging
 import os
 import shutil
@@ -13,11 +14,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipelines.errors import ExportError, FixConfiguration
 from pipelines.export import Progress
 from pipelines.settings import environment, twilio_settings, warehouse_settings
 from warehouse.archive import open_archive
+
+if TYPE_CHECKING:
+    import dagster as dg
 
 DEFAULT_HOME = ".dagster_home"
 """DAGSTER_HOME when none is set: in the current folder, as the default EXPORT_ROOT is."""
@@ -61,7 +66,7 @@ def run_export(first: date | None, last: date | None, *, full: bool, say: Callab
     os.environ["EXPORT_START_DATE"] = min(
         first, date.fromisoformat(os.environ.get("EXPORT_START_DATE") or f"{first}")
     ).isoformat()
-    dagster_home()
+    home = dagster_home()
     import dagster as dg
 
     from assets.add_ons import ExportConfig, partition_tags
@@ -75,7 +80,7 @@ def run_export(first: date | None, last: date | None, *, full: bool, say: Callab
         loggers={"console": {"config": {"log_level": "CRITICAL"}}},
     )
     say(f"Exporting account {settings.account_sid} to {target.root} ({target.destination}).")
-    with dg.DagsterInstance.get() as instance, _shown(progress):
+    with _instance(home) as instance, _shown(progress):
         try:
             job.execute_in_process(
                 instance=instance, run_config=config, tags={**partition_tags(first, last), "addon_export": "cli"}
@@ -87,6 +92,25 @@ def run_export(first: date | None, last: date | None, *, full: bool, say: Callab
                 raise failure.__cause__ from failure
             raise
     return progress
+
+
+@contextmanager
+def _instance(home: Path) -> "Iterator[dg.DagsterInstance]":
+    """Dagster's history in `home`, opened by one process at a time.
+
+    Two that open a new one together both try to create its tables, and one of them fails.
+    """
+    import dagster as dg
+
+    lock = os.open(home / ".open.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        instance = dg.DagsterInstance.get()
+        instance.all_asset_keys()  # creates the event log's tables too
+    finally:
+        os.close(lock)
+    with instance:
+        yield instance
 
 
 @contextmanager

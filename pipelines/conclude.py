@@ -44,6 +44,7 @@ def conclude(archive: Archive, destination: Destination, *, since: int, now: dat
     new = [f.bytes for path, f in archive.head().tables[CONTENTS.name].items() if path not in before[CONTENTS.name]]
     if sum(new) < LARGE_BYTES:
         return _conclude(archive, destination, since, now, run_id)
+    return_freed_memory()
     # "spawn": a fork would take the export's memory along, and its threads' locks
     with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_let_the_parent_decide) as pool:
         return pool.submit(_conclude, archive, destination, since, now, run_id).result()

@@ -9,8 +9,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from pipelines import conclude
 from pipelines.discover import Scope
-from pipelines.errors import FixConfiguration, IncompleteExport, SourceError, SourceUntrusted
+from pipelines.errors import FixConfiguration, IncompleteExport, RepairWarehouse, SourceError, SourceUntrusted
 from pipelines.sandbox.exchange import Reply, Request
 from pipelines.sandbox.made_up import made_up_world
 from pipelines.sandbox.run import Sandbox
@@ -335,6 +336,22 @@ def test_credentials_that_stop_working_end_the_run_at_once(sandbox: Sandbox, wor
         exporter(workers=1)
     assert asked < 10
     assert verify(exporter.archive).mismatches == ()
+
+
+def test_a_large_export_concludes_in_a_process_of_its_own(
+    sandbox: Sandbox, world: World, exporter: Exporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Published and verified all the same, and its errors come back as what they are."""
+    monkeypatch.setattr(conclude, "LARGE_BYTES", 0)
+    _, payload = _completed(world, sandbox, b"large enough")
+    exporter().verdict()
+    assert exporter.rows("SELECT payload_sid FROM contents") == [(payload.sid,)]
+    (damaged,) = exporter.archive.head().tables["add_on_payloads"]
+    path = exporter.archive.root / damaged
+    path.write_bytes(path.read_bytes()[:-9])
+    (exporter.archive.root / "addons.duckdb").unlink()
+    with pytest.raises(RepairWarehouse):
+        exporter()
 
 
 def test_contents_are_fetched_without_credentials(sandbox: Sandbox, world: World, exporter: Exporter) -> None:
