@@ -50,6 +50,19 @@ def test_a_range_is_exported_into_parquet(command: CommandLine, sandbox: Sandbox
     assert command.rows("SELECT destination FROM _commit") == [("parquet",)]
 
 
+def test_subaccounts_are_exported_with_the_main_accounts_token(command: CommandLine, sandbox: Sandbox) -> None:
+    """`all` lists them at Twilio, whose list carries their tokens: none of those is kept anywhere."""
+    done = command("export", TWILIO_SUBACCOUNTS="all")
+    assert done.returncode == 0, done.stderr
+    accounts = sandbox.world.accounts
+    truth = {sid: sum(1 for _ in sandbox.world.truth(sandbox.now, account_sid=sid)) for sid in accounts}
+    assert len(truth) == 2
+    assert dict(command.rows("SELECT account_sid, count(*) FROM add_on_results GROUP BY account_sid")) == truth
+    tokens = [account.auth_token.encode() for account in accounts.values()]
+    for path in command.folder.rglob("*"):
+        assert not path.is_file() or not any(token in path.read_bytes() for token in tokens), path
+
+
 @pytest.mark.parametrize(
     ("arguments", "environment", "code", "sentence"),
     [
