@@ -16,7 +16,7 @@ from pipelines.discover import Scope
 from pipelines.errors import ExportError
 from pipelines.export import ExportReport, Progress, export
 from pipelines.settings import environment, settle_time
-from warehouse.archive import Archive
+from warehouse.archive import Archive, partition_day
 from warehouse.commits import Commit
 from warehouse.landed import rows_by_day
 from warehouse.memory import return_freed_memory
@@ -150,8 +150,7 @@ def _touched(before: Commit, after: Commit, table: Table) -> set[date]:
     """Days of a table whose files differ between two commits."""
     old, new = before.tables[table.name], after.tables[table.name]
     changed = [file for files, other in ((old, new), (new, old)) for path, file in files.items() if path not in other]
-    values = {file.folder.partition("=")[2] for file in changed}
-    return {date.fromisoformat(value) for value in values if value and not value.startswith("__")}
+    return {day for file in changed if (day := partition_day(file)) is not None}
 
 
 export_job = dg.define_asset_job(

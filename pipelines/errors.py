@@ -29,6 +29,7 @@ __all__ = [
     "SourceUntrusted",
     "VerificationMismatch",
     "WarehouseError",
+    "first_cause",
 ]
 
 
@@ -90,3 +91,10 @@ class IncompleteExport(ExportError):
 
 class VerificationMismatch(ExportError):
     """What is stored differs from what was received."""
+
+
+def first_cause(error: BaseException) -> BaseException:
+    """The first real error of a group of parallel failures; any other error is its own."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

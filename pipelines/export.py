@@ -14,7 +14,7 @@ from datetime import date, datetime
 
 from pipelines.conclude import conclude
 from pipelines.discover import Assignment, Discovery, Scope, discover
-from pipelines.errors import IncompleteExport, VerificationMismatch, WarehouseError
+from pipelines.errors import IncompleteExport, VerificationMismatch, WarehouseError, first_cause
 from pipelines.extract import Extraction, extract
 from pipelines.normalize import Extracted, ExtractedPayload, normalize
 from pipelines.twilio.client import Traffic, TwilioClient
@@ -330,6 +330,4 @@ def _error_of(task: asyncio.Task[None]) -> BaseException | None:
     if task.cancelled():
         return None
     error = task.exception()
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
+    return None if error is None else first_cause(error)

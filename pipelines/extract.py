@@ -14,7 +14,7 @@ from datetime import datetime
 
 from pipelines.dates import utc_day
 from pipelines.discover import Assignment, Scope, next_listed_at
-from pipelines.errors import SourceRefused, SourceUnavailable, SourceUntrusted
+from pipelines.errors import SourceRefused, SourceUnavailable, SourceUntrusted, first_cause
 from pipelines.normalize import (
     Extracted,
     ExtractedContent,
@@ -106,7 +106,7 @@ class _Extract:
                     for result in results:
                         group.create_task(self._result(result))
         except ExceptionGroup as failures:
-            raise _first(failures) from failures
+            raise first_cause(failures) from failures
         except (SourceRefused, SourceUntrusted, SourceUnavailable) as error:
             # a deleted recording may take its results with it; for any other, a refusal is worth a report
             gone = isinstance(error, SourceRefused) and error.status == 404 and self.recording.soft_deleted
@@ -278,11 +278,3 @@ def _unchanged(result: AddOnResult, landed: LandedResult) -> bool:
 
 def _sentence(problems: tuple[str, ...]) -> str:
     return "; ".join(problems) + "."
-
-
-def _first(failures: ExceptionGroup[Exception]) -> Exception:
-    """The first real error of a group of parallel ones."""
-    error: Exception = failures
-    while isinstance(error, ExceptionGroup):
-        error = error.exceptions[0]
-    return error

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from warehouse import commits
 from warehouse.commits import FOLDER, Commit, LiveFile
 from warehouse.errors import FixWarehouse, RepairWarehouse
-from warehouse.files import ACCESS, Access, make_folder, storage_errors, sync_and_hash, sync_folder, unnamed
+from warehouse.files import ACCESS, Access, make_folder, sha256_of, storage_errors, sync_and_hash, sync_folder, unnamed
 from warehouse.schema import TABLES, Column, Table, sql_type
 
 NULL_DAY = "__HIVE_DEFAULT_PARTITION__"
@@ -65,6 +65,16 @@ class Archive:
                 sha256 = sync_and_hash(stream)
                 file = LiveFile(f"{name}/{uuid.uuid4().hex}.parquet", rows, stream.tell(), sha256)
                 temporary.rename(self.root / file.path)
+        return file
+
+    def sound(self, file: LiveFile) -> LiveFile:
+        """`file`, if its bytes are those that were committed: damage must not be rewritten under a new hash.
+
+        Raises:
+            RepairWarehouse: they are not.
+        """
+        if sha256_of(self.root / file.path) != file.sha256:
+            raise RepairWarehouse(f"{file.path} is damaged: it does not have the SHA-256 its commit names.")
         return file
 
     def commit(

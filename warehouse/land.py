@@ -20,7 +20,6 @@ import pyarrow.parquet as pq
 from warehouse.archive import Archive, by_day, partition_day, reading_errors
 from warehouse.commits import Commit, LiveFile
 from warehouse.errors import CommitRace, RepairWarehouse
-from warehouse.files import sha256_of
 from warehouse.merge import fold_sql, merge_sql
 from warehouse.quarantine import QuarantineRow, quarantine_rows
 from warehouse.schema import (
@@ -67,6 +66,7 @@ class _Change:
     drop: list[LiveFile] = field(default_factory=list)
     added: int = 0
     changed: int = 0
+    content_bytes: int = 0
 
 
 def land(archive: Archive, batch: Batch, *, run_id: str, now: datetime) -> Load:
@@ -108,14 +108,13 @@ class _Landing:
             contents, conflicts = self._settle_contents(db, contents)
             changes[CONTENTS.name] = self._append(CONTENTS, contents, known=self._landed_contents(db, contents))
             self._move_contents(db, changes[CONTENTS.name])
-            content_bytes = self._content_bytes
             given = batch.get(QUARANTINE.name, QUARANTINE.empty())
             changes[QUARANTINE.name] = self._append(QUARANTINE, pa.concat_tables([given, conflicts]))
             for table in (LOADS, DELETIONS):
                 changes[table.name] = self._append(table, batch.get(table.name, table.empty()))
             if not any(change.add for change in changes.values()):
                 return Load(None, self.head.number)
-            row = self._append(LOADS, self._load_row(changes, content_bytes))
+            row = self._append(LOADS, self._load_row(changes))
             changes[LOADS.name].add += row.add
             changes[LOADS.name].added += row.added
         commit = self.archive.commit(
@@ -130,7 +129,7 @@ class _Landing:
             commit.number,
             {name: change.added for name, change in changes.items()},
             {name: change.changed for name, change in changes.items()},
-            content_bytes,
+            changes[CONTENTS.name].content_bytes,
         )
 
     # -- tables whose rows change ---------------------------------------------------------------------
@@ -154,7 +153,9 @@ class _Landing:
             db.execute(f"CREATE TEMP TABLE {table.name}_seen AS SELECT {folded} FROM source GROUP BY {key}")
         hits = self._landed_keys(table, keys)
         for path in hits:
-            self._sound(live[path])  # before DuckDB, which skips rows by statistics that nothing protects, reads it
+            self.archive.sound(
+                live[path]
+            )  # before DuckDB, which skips rows by statistics that nothing protects, reads it
         db.execute(
             f"CREATE TEMP TABLE {old} AS SELECT * FROM {self.archive.relation(table, hits, filename=True)} "
             f"SEMI JOIN {table.name}_seen USING ({key})"
@@ -188,7 +189,7 @@ class _Landing:
         for file in self.head.tables[table.name].values():
             if file.bytes < SMALL_BYTES and file not in dropped and partition_day(file) in days:
                 folders.setdefault(file.folder, []).append(file)
-        return [self._sound(file) for files in folders.values() if len(files) >= SMALL_FILES for file in files]
+        return [self.archive.sound(file) for files in folders.values() if len(files) >= SMALL_FILES for file in files]
 
     def _write_days(self, db: duckdb.DuckDBPyConnection, table: Table, change: _Change) -> None:
         """One new file for each touched day: its merged rows plus the untouched rows of files being replaced."""
@@ -244,11 +245,9 @@ class _Landing:
             change.add.append(self.archive.seal(table, day, part.to_batches(max_chunksize=256)))
         change.added = rows.num_rows
         if table is CONTENTS:
-            self._content_bytes = pc.sum(pc.binary_length(rows["content"])).as_py() or 0
+            change.content_bytes = pc.sum(pc.binary_length(rows["content"])).as_py() or 0
         self._nothing_vanished(table, change)
         return change
-
-    _content_bytes = 0
 
     def _move_contents(self, db: duckdb.DuckDBPyConnection, change: _Change) -> None:
         """Rewrite landed contents whose payload has just moved to another day."""
@@ -261,7 +260,7 @@ class _Landing:
             return
         live = self.head.tables[CONTENTS.name]
         for path in self._landed_keys(CONTENTS, pa.array(list(days), pa.string())):
-            file = self._sound(live[path])
+            file = self.archive.sound(live[path])
             rewritten = self._rewrite_contents(file, days)
             change.drop.append(file)
             change.add.extend(rewritten)
@@ -357,12 +356,6 @@ class _Landing:
                     found[path] = set(hits)
         return found
 
-    def _sound(self, file: LiveFile) -> LiveFile:
-        """`file`, if its bytes are those that were committed: damage must not be rewritten under a new hash."""
-        if sha256_of(self.archive.root / file.path) != file.sha256:
-            raise RepairWarehouse(f"{file.path} is damaged: it does not have the SHA-256 its commit names.")
-        return file
-
     def _relative(self, path: str) -> str:
         return path[len(str(self.archive.root)) + 1 :]
 
@@ -373,13 +366,13 @@ class _Landing:
                 f"Landing into {table.name} would turn {before} + {change.added} rows into {after}; nothing was landed."
             )
 
-    def _load_row(self, changes: Mapping[str, _Change], content_bytes: int) -> pa.Table:
+    def _load_row(self, changes: Mapping[str, _Change]) -> pa.Table:
         touched = {name: change.added + change.changed for name, change in changes.items()}
         row = {
             "load_id": self.load_id,
             "run_id": self.run_id,
             "loaded_at": self.now,
-            "content_bytes": content_bytes,
+            "content_bytes": changes[CONTENTS.name].content_bytes,
             **{name: touched[name] for name in touched if name in LOADS.names},
         }
         return pa.Table.from_pylist([row], schema=LOADS.schema)

@@ -243,7 +243,7 @@ def _refresh_table(archive: Archive, db: duckdb.DuckDBPyConnection, table: Table
 
 
 def _rows(db: duckdb.DuckDBPyConnection, table: Table) -> int:
-    name = "_contents_all" if table is CONTENTS else table.name
+    name = table.name
     if table is CONTENTS:
         parts = _parts(db)
         if not parts:
