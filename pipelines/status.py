@@ -8,9 +8,10 @@ from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from typing import Any
 
+from warehouse import views
 from warehouse.archive import Archive
 from warehouse.publish import published
-from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, QUARANTINE, RECORDINGS, UNFINISHED_STATUSES
+from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, QUARANTINE, RECORDINGS
 
 STATES = ("exported", "pending", "unfinished", "lost", "deleted")
 """What can have become of an add-on result; as in the `retention` view."""
@@ -61,22 +62,10 @@ def status(archive: Archive, *, now: datetime) -> Status:
         archive.relation(table, head.tables[table.name])
         for table in (ADD_ON_RESULTS, ADD_ON_PAYLOADS, RECORDINGS, QUARANTINE)
     )
-    unfinished = ", ".join(f"'{word}'" for word in UNFINISHED_STATUSES)
     with archive.database() as db:
         states = db.execute(
             f"""
-            WITH state AS (
-                SELECT r.completed_date, r.expires_at, CASE
-                    WHEN r.deleted_at IS NOT NULL THEN 'deleted'
-                    WHEN r.exported_at IS NOT NULL AND coalesce(p.missing, 0) = 0 THEN 'exported'
-                    WHEN r.expires_at < $now THEN 'lost'
-                    WHEN r.status IN ({unfinished}) THEN 'unfinished'
-                    ELSE 'pending' END AS state
-                FROM {results} r LEFT JOIN (
-                    SELECT add_on_result_sid, count(*) FILTER (content_sha256 IS NULL) AS missing
-                    FROM {payloads} GROUP BY add_on_result_sid
-                ) p ON p.add_on_result_sid = r.sid
-            )
+            WITH state AS ({views.states(results, payloads, "$now")})
             SELECT completed_date, state, count(*),
                 epoch_us(min(expires_at) FILTER (state IN ('pending', 'unfinished')))
             FROM state GROUP BY ALL ORDER BY completed_date NULLS FIRST, state

@@ -103,20 +103,25 @@ SELECT payload_sid, add_on_result_sid, recording_sid, completed_date,
 FROM shaped
 """
 
-RETENTION = f"""
-CREATE OR REPLACE VIEW retention AS
+
+def states(results: str, payloads: str, now: str) -> str:
+    """SQL for every result with what has become of it at `now`; the one rule for `retention` and for `status`."""
+    return f"""
 SELECT r.sid, r.reference_sid, r.completed_date, r.status, r.expires_at,
-    date_diff('second', now(), r.expires_at) / 3600.0 AS hours_left,
+    date_diff('second', {now}, r.expires_at) / 3600.0 AS hours_left,
     CASE WHEN r.deleted_at IS NOT NULL THEN 'deleted'
         WHEN r.exported_at IS NOT NULL AND coalesce(p.missing, 0) = 0 THEN 'exported'
-        WHEN r.expires_at < now() THEN 'lost'
+        WHEN r.expires_at < {now} THEN 'lost'
         WHEN r.status IN ({", ".join(quote(s) for s in UNFINISHED_STATUSES)}) THEN 'unfinished'
         ELSE 'pending' END AS state
-FROM add_on_results r LEFT JOIN (
+FROM {results} r LEFT JOIN (
     SELECT add_on_result_sid, count(*) FILTER (content_sha256 IS NULL) AS missing
-    FROM add_on_payloads GROUP BY add_on_result_sid
+    FROM {payloads} GROUP BY add_on_result_sid
 ) p ON p.add_on_result_sid = r.sid
 """
+
+
+RETENTION = f"CREATE OR REPLACE VIEW retention AS {states('add_on_results', 'add_on_payloads', 'now()')}"
 
 
 def comments(destination: str) -> Iterator[str]:
