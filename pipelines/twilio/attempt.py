@@ -9,18 +9,17 @@ loop's.
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import httpx
 
 from pipelines.twilio.failure import Cause, Failure, error_code, request_id, retry_after
-from pipelines.twilio.transport import AddressRefused
+from pipelines.twilio.transport import AddressRefused, Incoming, Transport
 from pipelines.twilio.wire import Framing, Reply, WireFault, framing, receive
 
 _SMALL_BODY_CAP = 64 * 1024  # bytes, for the bodies of errors and redirects
-_NO_BODY = httpx.ByteStream(b"")
 
 
 class ByteBudget(Protocol):
@@ -61,8 +60,8 @@ class Line:
     `discreet`: nothing of the host's error bodies or error texts is kept, as they may show a signed URL.
     """
 
-    transport: httpx.AsyncBaseTransport
-    headers: httpx.Headers = field(repr=False)
+    transport: Transport
+    headers: Mapping[str, str] = field(repr=False)
     classify: Callable[[int], Cause]
     discreet: bool
 
@@ -85,8 +84,8 @@ class Attempt:
 
     async def run(self, *, first_deadline: float | None = None) -> Reply | Failure:
         """Send and read; a shorter `first_deadline`, in seconds, applies until the head has arrived."""
-        first_end = self._end if first_deadline is None else self._started + first_deadline
-        self._timer = asyncio.timeout_at(min(self._end, first_end))
+        first_end = self._end if first_deadline is None else min(self._end, self._started + first_deadline)
+        self._timer = asyncio.timeout_at(first_end)
         try:
             async with self._timer:
                 return await self._converse()
@@ -104,52 +103,48 @@ class Attempt:
 
     async def _converse(self) -> Reply | Failure:
         line, ask = self._line, self._ask
-        request = httpx.Request(ask.method, ask.url, headers=line.headers, stream=_NO_BODY)
-        response = await line.transport.handle_async_request(request)
-        stream = response.stream
-        assert isinstance(stream, httpx.AsyncByteStream)
+        reply = await line.transport.send(ask.method, ask.url, line.headers)
         try:
-            self.status = response.status_code
-            self._timer.reschedule(self._end)
+            self.status = reply.status
+            if self._timer.when() != self._end:
+                self._timer.reschedule(self._end)
             if not line.discreet:
-                self._request_id = request_id(response.headers)
+                self._request_id = request_id(reply.headers)
             if self.status not in ask.accept:
-                return await self._unwanted(response, stream)
+                return await self._unwanted(reply)
             if self.status == 204:
-                return Reply(self.status, response.headers, b"")  # has no body, so no framing either
-            if 300 <= self.status < 400 and "location" in response.headers:
-                await self._small_body(response, stream)  # nothing of it is used, the connection is
-                return Reply(self.status, response.headers, b"")
-            return await self._wanted(response, stream)
+                return Reply(self.status, reply.headers, b"")  # has no body, so no framing either
+            if 300 <= self.status < 400 and "location" in reply.headers:
+                await self._small_body(reply)  # nothing of it is used, the connection is
+                return Reply(self.status, reply.headers, b"")
+            return await self._wanted(reply)
         finally:
-            await stream.aclose()
+            await reply.aclose()
 
-    async def _wanted(self, response: httpx.Response, stream: httpx.AsyncByteStream) -> Reply:
+    async def _wanted(self, reply: Incoming) -> Reply:
         ask = self._ask
-        frame = framing(response.headers, cap=ask.cap)
+        frame = framing(reply.headers, cap=ask.cap)
         if ask.slowest is not None and frame.length is not None:
             self._end += frame.length / ask.slowest
             self._timer.reschedule(self._end)
         if ask.budget is None:
-            return await self._whole(response, stream, frame, reserved=0)
+            return await self._whole(reply, frame, reserved=0)
         reserved = frame.length or 0
         await self._reserve(ask.budget, reserved)
         try:
-            return await self._whole(response, stream, frame, reserved=reserved)
+            return await self._whole(reply, frame, reserved=reserved)
         except BaseException:
             ask.budget.release(reserved)
             raise
 
-    async def _whole(
-        self, response: httpx.Response, stream: httpx.AsyncByteStream, frame: Framing, *, reserved: int
-    ) -> Reply:
+    async def _whole(self, reply: Incoming, frame: Framing, *, reserved: int) -> Reply:
         ask = self._ask
         digest = hashlib.sha256() if ask.hashed else None
         unknown = ask.slowest is not None and frame.length is None
-        body = await receive(stream, frame, cap=ask.cap, digest=digest, progress=self._extend if unknown else None)
+        body = await receive(reply.read, frame, cap=ask.cap, digest=digest, progress=self._extend if unknown else None)
         return Reply(
-            response.status_code,
-            response.headers,
+            reply.status,
+            reply.headers,
             body,
             framed=frame.framed,
             sha256=digest.hexdigest() if digest is not None else "",
@@ -169,17 +164,17 @@ class Attempt:
         assert self._ask.slowest is not None
         self._timer.reschedule(self._end + received / self._ask.slowest)
 
-    async def _unwanted(self, response: httpx.Response, stream: httpx.AsyncByteStream) -> Failure:
+    async def _unwanted(self, reply: Incoming) -> Failure:
         code = None
         if not self._line.discreet:
-            code = error_code(await self._small_body(response, stream))
-        cause = self._line.classify(response.status_code)
-        return self._failure(cause, code=code, after=retry_after(response.headers))
+            code = error_code(await self._small_body(reply))
+        cause = self._line.classify(reply.status)
+        return self._failure(cause, code=code, after=retry_after(reply.headers))
 
-    async def _small_body(self, response: httpx.Response, stream: httpx.AsyncByteStream) -> bytes:
+    async def _small_body(self, reply: Incoming) -> bytes:
         with contextlib.suppress(WireFault, httpx.TransportError, httpx.DecodingError):
-            frame = framing(response.headers, cap=_SMALL_BODY_CAP)
-            return await receive(stream, frame, cap=_SMALL_BODY_CAP)
+            frame = framing(reply.headers, cap=_SMALL_BODY_CAP)
+            return await receive(reply.read, frame, cap=_SMALL_BODY_CAP)
         return b""  # a courtesy of the server, not needed
 
     def _failure(

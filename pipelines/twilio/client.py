@@ -28,7 +28,7 @@ from pipelines.twilio.limiter import Gate, Window
 from pipelines.twilio.paging import Listing, read_page, read_redirect, read_subaccount
 from pipelines.twilio.resources import Resources, api_headers, storage_headers
 from pipelines.twilio.storage_url import SignedUrl, address_allowed, signed_url
-from pipelines.twilio.transport import open_transport, tls_context
+from pipelines.twilio.transport import HttpxTransport, Transport, open_transport, tls_context
 from pipelines.twilio.values import Content, Credential, DeleteOutcome, DeleteReply, Subaccount, Tuning
 from pipelines.twilio.wire import Reply
 
@@ -72,8 +72,8 @@ class TwilioClient:
         credential: Credential,
         *,
         base_url: str,
-        api: httpx.AsyncBaseTransport,
-        storage: httpx.AsyncBaseTransport,
+        api: Transport | httpx.AsyncBaseTransport,
+        storage: Transport | httpx.AsyncBaseTransport,
         max_concurrency: int = 100,
         tuning: Tuning = _DEFAULTS,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -84,6 +84,7 @@ class TwilioClient:
         self._resources = Resources(account_sid)
         self._base_url, self._loopback = checked_base_url(base_url)
         self._tuning = tuning
+        api, storage = (HttpxTransport(t) if isinstance(t, httpx.AsyncBaseTransport) else t for t in (api, storage))
         self._transports = (api, storage)
         self._api = Host(
             Line(api, api_headers(credential), cause_of_status, discreet=False),

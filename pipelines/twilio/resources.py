@@ -4,11 +4,10 @@ Twilio's v2010 API answers JSON only to paths that end in `.json`.
 """
 
 from base64 import b64encode
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from importlib import metadata
-
-import httpx
 
 from pipelines.sids import AccountSid, AddOnResultSid, PayloadSid, RecordingSid
 from pipelines.twilio.paging import Listing
@@ -59,16 +58,16 @@ class Resources:
         return f"{_ROOT}/{self.account}/Recordings/{recording}/AddOnResults/{result}"
 
 
-def api_headers(credential: Credential) -> httpx.Headers:
+def api_headers(credential: Credential) -> Mapping[str, str]:
     """Return the headers for the API host, and for no other: they carry the credential."""
     pair = f"{credential.username}:{credential.password}".encode()
     basic = b64encode(pair).decode("ascii")
-    return httpx.Headers({**_plain_headers(), "Accept": "application/json", "Authorization": f"Basic {basic}"})
+    return {**_plain_headers(), "Accept": "application/json", "Authorization": f"Basic {basic}"}
 
 
-def storage_headers() -> httpx.Headers:
+def storage_headers() -> Mapping[str, str]:
     """Return the headers for signed storage."""
-    return httpx.Headers({**_plain_headers(), "Accept": "*/*"})
+    return {**_plain_headers(), "Accept": "*/*"}
 
 
 def _plain_headers() -> dict[str, str]:

@@ -1,17 +1,19 @@
-"""The one place where connections are made: httpx's transport interface over aiohttp's connection pool.
+"""The one place where connections are made: aiohttp's connection pool, or any transport of httpx.
 
-httpx's own pool is quadratic in the number of connections (HTTP.md); aiohttp's is not. What it does
-beyond carrying bytes is switched off here: it sends the URL exactly as given (a signature covers each
-byte), follows nothing, decodes nothing, keeps no cookies, reads no proxy settings, repeats nothing by
-itself (aiohttp would send a DELETE twice when the connection breaks), and checks every resolved address
-when asked to. Errors are httpx's and name what happened, never the URL.
+httpx's own pool is quadratic in the number of connections, and building its request, URL and response objects
+costs a third of the client's CPU time (benchmarks/README.md); so the product's requests go to aiohttp directly, and
+only the errors are httpx's. What aiohttp does beyond carrying bytes is switched off here: it sends the URL exactly as
+given (a signature covers each byte), follows nothing, decodes nothing, keeps no cookies, reads no proxy settings,
+repeats nothing by itself (aiohttp would send a DELETE twice when the connection breaks), and checks every resolved
+address when asked to. Errors name what happened, never the URL.
 """
 
 import functools
 import os
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol
 
 import aiohttp
 import aiohttp.abc
@@ -53,29 +55,85 @@ class CheckedResolver(aiohttp.abc.AbstractResolver):
         await self._inner.close()
 
 
-class ExactTransport(httpx.AsyncBaseTransport):
-    """Sends httpx requests through an aiohttp session that is opened with the first request."""
+class Incoming(Protocol):
+    """The head of a reply, and its body to be read.
+
+    Attributes:
+        status: HTTP status.
+        headers: by lower-case name; several of one name are joined by ", ".
+    """
+
+    status: int
+    headers: Mapping[str, str]
+
+    async def read(self) -> bytes:
+        """Return the next bytes of the body, empty at its end; raises httpx.TransportError or DecodingError."""
+
+    async def aclose(self) -> None:
+        """Let go of the connection; it is used again only when the body was read to its end."""
+
+
+class Transport(Protocol):
+    """Carries requests to a host and replies back."""
+
+    async def send(self, method: str, url: str, headers: Mapping[str, str]) -> Incoming:
+        """Send a request without a body; raises httpx.TransportError or InvalidURL."""
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+
+
+class HttpxTransport:
+    """Any transport of httpx as a `Transport`."""
+
+    def __init__(self, inner: httpx.AsyncBaseTransport) -> None:
+        self._inner = inner
+
+    async def send(self, method: str, url: str, headers: Mapping[str, str]) -> Incoming:
+        """Send a request through httpx's interface."""
+        request = httpx.Request(method, url, headers=headers, stream=httpx.ByteStream(b""))
+        return _HttpxReply(await self._inner.handle_async_request(request))
+
+    async def aclose(self) -> None:
+        """Close the transport."""
+        await self._inner.aclose()
+
+
+class _HttpxReply:
+    def __init__(self, response: httpx.Response) -> None:
+        assert isinstance(response.stream, httpx.AsyncByteStream)
+        self.status = response.status_code
+        self.headers: Mapping[str, str] = response.headers
+        self._stream = response.stream
+        self._chunks = aiter(response.stream)
+
+    async def read(self) -> bytes:
+        async for chunk in self._chunks:
+            if chunk:
+                return chunk
+        return b""
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+class ExactTransport:
+    """Sends requests through an aiohttp session that is opened with the first request."""
 
     def __init__(self, open_session: Callable[[], aiohttp.ClientSession]) -> None:
         self._open_session = open_session
         self._session: aiohttp.ClientSession | None = None
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send the request and return the head of its reply; the body is read from the reply's stream."""
+    async def send(self, method: str, url: str, headers: Mapping[str, str]) -> Incoming:
+        """Send the request and return the head of its reply."""
         if self._session is None:
             self._session = self._open_session()
         problem: httpx.TransportError
         try:
-            reply = await self._session.request(
-                request.method,
-                URL(str(request.url), encoded=True),
-                headers=request.headers.multi_items(),
-                allow_redirects=False,
-            )
+            target = URL(url, encoded=True)
+            return _ExactReply(await self._session.request(method, target, headers=headers, allow_redirects=False))
         except (aiohttp.ClientError, OSError, ValueError) as error:
             problem = _translated(error)
-        else:
-            return httpx.Response(reply.status, headers=list(reply.raw_headers), stream=_Body(reply), request=request)
         raise problem  # outside `except`, so that aiohttp's error, which may show the URL, is not attached
 
     async def aclose(self) -> None:
@@ -84,24 +142,30 @@ class ExactTransport(httpx.AsyncBaseTransport):
             await self._session.close()
 
 
-class _Body(httpx.AsyncByteStream):
+class _ExactReply:
     def __init__(self, reply: aiohttp.ClientResponse) -> None:
+        self.status = reply.status
+        self.headers = _by_name(reply.raw_headers)
         self._reply = reply
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    async def read(self) -> bytes:
         problem: httpx.TransportError
-        content = self._reply.content
         try:
-            while chunk := await content.readany():
-                yield chunk
+            return await self._reply.content.readany()
         except (aiohttp.ClientError, OSError, ValueError) as error:
             problem = _translated(error)
-        else:
-            return
         raise problem
 
     async def aclose(self) -> None:
         self._reply.release()  # back to the pool when the body was read to its end, closed otherwise
+
+
+def _by_name(raw: Iterable[tuple[bytes, bytes]]) -> Mapping[str, str]:
+    headers: dict[str, str] = {}
+    for name, value in raw:
+        key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+        headers[key] = f"{headers[key]}, {text}" if key in headers else text
+    return headers
 
 
 def open_transport(

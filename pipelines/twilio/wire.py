@@ -7,11 +7,9 @@ the length must match, and a body whose end is marked only by the closed connect
 """
 
 import io
-from collections.abc import AsyncIterable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
-
-import httpx
 
 from pipelines.twilio.failure import Cause
 
@@ -53,14 +51,14 @@ class Reply:
     """A complete reply; `sha256` (hex) if asked for; `reserved` bytes are still held in the byte budget."""
 
     status: int
-    headers: httpx.Headers
+    headers: Mapping[str, str] = field(repr=False)  # may hold a signed URL
     body: bytes = field(repr=False)
     framed: bool = True
     sha256: str = ""
     reserved: int = 0
 
 
-def framing(headers: httpx.Headers, *, cap: int) -> Framing:
+def framing(headers: Mapping[str, str], *, cap: int) -> Framing:
     """Read how the body of a reply is framed.
 
     Raises:
@@ -84,21 +82,21 @@ def framing(headers: httpx.Headers, *, cap: int) -> Framing:
 
 
 async def receive(
-    chunks: AsyncIterable[bytes],
+    read: Callable[[], Awaitable[bytes]],
     frame: Framing,
     *,
     cap: int,
     digest: Digest | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> bytes:
-    """Read a body to its end; `digest` gets each chunk as it comes, `progress` the bytes received so far.
+    """Call `read` to the end of a body; `digest` gets each chunk as it comes, `progress` the bytes received so far.
 
     Raises:
         WireFault: it is longer than `cap` bytes, or not of the length announced.
     """
     body = io.BytesIO()
     received = 0
-    async for chunk in chunks:
+    while chunk := await read():
         received += len(chunk)
         if received > cap:
             raise WireFault(Cause.BROKEN, f"more than {cap} bytes")

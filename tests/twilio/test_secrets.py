@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from pipelines.errors import ExportError
-from pipelines.twilio.transport import open_transport, tls_context
+from pipelines.twilio.transport import Transport, open_transport, tls_context
 from tests.twilio.made_up import RE, SECRET, SIGNATURE, XH, XR, collect, everything
 from tests.twilio.sockets import CUT, on_sockets, reply, serving
 
@@ -107,21 +107,19 @@ def test_nothing_of_the_credentials_or_of_an_error_body_leaks(status: str, caplo
 def test_no_error_of_the_transport_shows_the_url(kind: str) -> None:
     """Already here, before the client drops what storage's errors say; aiohttp's own errors do show it."""
 
-    async def read(transport: httpx.AsyncBaseTransport, request: httpx.Request) -> None:
-        stream = (await transport.handle_async_request(request)).stream
-        assert isinstance(stream, httpx.AsyncByteStream)
+    async def read(transport: Transport, url: str) -> None:
+        reply = await transport.send("GET", url, {})
         try:
-            async for _ in stream:
+            while await reply.read():
                 pass
         finally:
-            await stream.aclose()
+            await reply.aclose()
 
     async def asking() -> None:
         async with serving(lambda _: STORAGE_REPLIES[kind]) as server:
             transport = open_transport(connections=1, context=tls_context())
-            request = httpx.Request("GET", f"{server.url}/x?{SIGNATURE}")
             with pytest.raises(httpx.TransportError) as caught:
-                await read(transport, request)
+                await read(transport, f"{server.url}/x?{SIGNATURE}")
             assert SIGNATURE not in everything(caught.value)
             await transport.aclose()
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import aiohttp
 import aiohttp.abc
-import httpx
 import pytest
 
 from pipelines.errors import SourceRefused, SourceUnavailable, SourceUntrusted
@@ -292,7 +291,7 @@ def test_a_name_that_resolves_to_an_address_inside_is_not_connected_to() -> None
             )
             for url in (f"http://localhost:{server.port}/", f"https://localhost:{server.port}/"):
                 with pytest.raises(AddressRefused):
-                    await storage.handle_async_request(httpx.Request("GET", url))
+                    await storage.send("GET", url, {})
             await storage.aclose()
             assert server.connections == 0
 
