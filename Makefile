@@ -3,9 +3,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PEERS := .venv-bench
 export DAGSTER_HOME ?= $(CURDIR)/.dagster_home
 
-.PHONY: help setup demo test dev lint types layering check lock clean
+.PHONY: help setup demo test dev bench lint types layering check lock clean
 
 help: ## what there is
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -36,6 +37,15 @@ dev: $(VENV)/.runtime ## Dagster's UI on http://localhost:3000
 	@$(BIN)/python -c 'from assets.run import dagster_home; dagster_home()'
 	@$(BIN)/dagster dev -w workspace.yaml
 
+$(PEERS)/.locked: benchmarks/requirements.txt
+	@test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	@echo "Installing what the benchmark's other ways need into $(PEERS)/ (a minute the first time)..."
+	@$(PEERS)/bin/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes -r benchmarks/requirements.txt
+	@touch $@
+
+bench: $(VENV)/.dev $(PEERS)/.locked ## measure the export beside the other ways (15 minutes; ARGS="--scenario cost")
+	@$(BIN)/python -m benchmarks.bench $(ARGS)
+
 lint: $(VENV)/.dev ## ruff
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
@@ -51,9 +61,10 @@ lock: $(VENV)/.dev ## bring the lock files up to date
 	@$(BIN)/python -m pip install -qq pip-tools
 	@$(BIN)/pip-compile --quiet --upgrade $(LOCK) -o requirements.txt pyproject.toml
 	@$(BIN)/pip-compile --quiet --upgrade $(LOCK) --extra dev -c requirements.txt -o requirements-dev.txt pyproject.toml
+	@$(BIN)/pip-compile --quiet --upgrade $(LOCK) -o benchmarks/requirements.txt benchmarks/requirements.in
 
 LOCK := --strip-extras --generate-hashes --allow-unsafe --no-annotate --no-header \
 	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links
 
 clean: ## remove what make made
-	@rm -rf $(VENV) .dagster_home demo-data .mypy_cache .ruff_cache .pytest_cache
+	@rm -rf $(VENV) $(PEERS) .dagster_home demo-data .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,1 @@
+"""Tests of the benchmarks: what they measure with must itself be right."""
