@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 
+from assets.garbage import seldom_collected
 from assets.interrupt import run_until_interrupted
 from assets.partitions import DAILY
 from assets.resources import Twilio, Warehouse
@@ -86,7 +87,8 @@ def export_add_ons(
         archive = warehouse.archive()
         before = archive.head()
         work = _export(context.run.run_id, archive, twilio, warehouse, scope=scope, progress=progress)
-        report = run_until_interrupted(work)
+        with seldom_collected():
+            report = run_until_interrupted(work)
         report.verdict()
     except ExportError as error:
         raise dg.Failure(str(error), metadata=_numbers(progress), allow_retries=False) from error

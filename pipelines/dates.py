@@ -6,6 +6,7 @@ null, because null means "not finished yet" here.
 
 import re
 from datetime import UTC, date, datetime, timedelta, timezone
+from functools import lru_cache
 
 RETENTION = timedelta(days=30)
 """How long Twilio keeps an add-on result. From which date is not documented, so the earliest known one counts."""
@@ -16,6 +17,8 @@ RECORDING_LOOK_BACK = timedelta(days=40)
 _MONTHS = dict(
     zip(("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"), range(1, 13), strict=True)
 )
+
+_LAST_YEAR = 9998  # a deadline after it is beyond Python's dates
 
 _RFC_2822 = re.compile(
     r"(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), )?(\d{1,2}) ([A-Z][a-z]{2}) (\d{4}) "
@@ -39,6 +42,7 @@ _NAMED_ZONES = {
 }
 
 
+@lru_cache(2048)  # the dates of one record, and of records made together, are mostly the same
 def parse_timestamp(text: str) -> datetime:
     """Read an RFC 2822 or ISO 8601 time with its real offset; a missing zone or `-0000` means UTC.
 
@@ -61,12 +65,15 @@ def parse_timestamp(text: str) -> datetime:
 
 
 def _utc(year: int, month: int, day: int, hour: int, minute: int, second: int, micros: int, zone: str) -> datetime:
+    if year > _LAST_YEAR:
+        raise ValueError("a year beyond all deadlines")
     leap = second == 60
     offset = _offset(zone)
     local = datetime(year, month, day, hour, minute, 59 if leap else second, micros, timezone(offset))
     return local.astimezone(UTC) + timedelta(seconds=1 if leap else 0)
 
 
+@lru_cache(256)
 def _offset(zone: str) -> timedelta:
     if zone in _NAMED_ZONES:
         return timedelta(hours=_NAMED_ZONES[zone])
@@ -81,9 +88,3 @@ def _offset(zone: str) -> timedelta:
 def utc_day(at: datetime | None) -> date | None:
     """The UTC day of a time: the partition."""
     return None if at is None else at.astimezone(UTC).date()
-
-
-def expires_at(date_created: datetime | None, date_completed: datetime | None) -> datetime | None:
-    """The deadline: 30 days after the earliest known date; null when none is known."""
-    known = [at for at in (date_created, date_completed) if at is not None]
-    return min(known) + RETENTION if known else None

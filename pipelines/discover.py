@@ -19,10 +19,13 @@ from pipelines.twilio.client import TwilioClient
 from warehouse.landed import LandedRecording
 from warehouse.quarantine import QuarantineRow
 
-AHEAD = 6
+AHEAD = 16
 """Days listed in parallel ahead of the one being worked on."""
 
-PAGES_AHEAD = 20
+PAGES_AHEAD = 2
+"""Pages held of each day that is listed ahead."""
+
+PAGES_ORDERED = 20
 """Pages of one day held at once to be ordered; of a larger day each 20 pages are ordered among themselves."""
 
 _FOREVER_AGO = datetime(1970, 1, 1, tzinfo=UTC)
@@ -137,7 +140,7 @@ async def _listings(
     filtering = []
     for client in clients:
         honours_filter = True
-        async for pages in _pieces(client.recordings(days[0], days[0])):
+        async for pages in _pieces(client.recordings(days[0], days[0]), first=1):
             honours_filter = honours_filter and not _reaches_outside(pages[0], days[0])
             yield client, [item for page in pages for item in page]
         if honours_filter:
@@ -190,13 +193,20 @@ async def _drain(queue: "_Queue") -> AsyncIterator[tuple[bytes, ...]]:
 _Queue = asyncio.Queue[tuple[bytes, ...] | Exception | None]
 
 
-async def _pieces(pages: AsyncIterator[tuple[bytes, ...]]) -> AsyncIterator[list[tuple[bytes, ...]]]:
+async def _pieces(
+    pages: AsyncIterator[tuple[bytes, ...]], *, first: int = PAGES_ORDERED
+) -> AsyncIterator[list[tuple[bytes, ...]]]:
+    """Pages in pieces; of `first` pages, then twice as many, up to PAGES_ORDERED.
+
+    The oldest day's are expired, unless it is a listing of everything: then extraction need not wait for 20 pages.
+    """
     piece: list[tuple[bytes, ...]] = []
+    size = first
     async for page in pages:
         piece.append(page)
-        if len(piece) >= PAGES_AHEAD:
+        if len(piece) >= size:
             yield piece
-            piece = []
+            piece, size = [], min(2 * size, PAGES_ORDERED)
     if piece:
         yield piece
 

@@ -7,19 +7,21 @@ an export stops, for whatever reason, stays and is published; the next export go
 
 import asyncio
 import contextlib
-from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 
 from pipelines.conclude import conclude
+from pipelines.dates import utc_day
 from pipelines.discover import Assignment, Discovery, Scope, discover
 from pipelines.errors import IncompleteExport, VerificationMismatch, WarehouseError, first_cause
 from pipelines.extract import Extraction, extract
-from pipelines.normalize import Extracted, ExtractedPayload, normalize
+from pipelines.holding import Holding
+from pipelines.normalize import Extracted, ExtractedPayload, is_text_in_pieces, normalize
 from pipelines.twilio.client import Traffic, TwilioClient
 from pipelines.verify import Mismatch
 from warehouse.archive import Archive
+from warehouse.contents import CHUNK_BYTES, SpooledContent
 from warehouse.land import Load, land
 from warehouse.landed import LandedRecording, landed_recordings
 from warehouse.publish import Destination, publish
@@ -143,29 +145,28 @@ async def export(
     def lookup(sids: Sequence[str], since: date | None) -> Mapping[str, LandedRecording]:
         return landed_recordings(archive, head, sids, since=since)
 
-    await asyncio.to_thread(publish, archive, destination, now=clock())  # there is a file to open from the start
-    budget = Budget(BUDGET_BYTES)
-    lander = _Lander(archive, destination, budget, run_id=run_id, clock=clock, progress=progress)
-    found = discover(clients, lookup, scope=scope, clock=clock, found=progress.discovery)
-    extracting = asyncio.create_task(
-        _extract_all(found, lander, budget, scope=scope, clock=clock, workers=workers, progress=progress)
-    )
-    landing = asyncio.create_task(lander.run())
-    mismatches: tuple[Mismatch, ...] = ()
-    try:
-        await asyncio.wait({extracting, landing}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        extracting.cancel()
-        await asyncio.wait({extracting})
-        if not landing.done():
-            # what has been handed on is whole and in order, so it is landed even when extraction has failed
-            await lander.end()
-            await asyncio.wait({landing})
-        if not isinstance(_error_of(landing), WarehouseError):
-            concluded = await asyncio.to_thread(
-                conclude, archive, destination, since=head.number, now=clock(), run_id=run_id
-            )
-            progress.commit, mismatches = concluded.commit, concluded.mismatches
+    with Holding(BUDGET_BYTES, archive.root) as holding:
+        lander = _Lander(archive, destination, holding, run_id=run_id, clock=clock, progress=progress)
+        found = discover(clients, lookup, scope=scope, clock=clock, found=progress.discovery)
+        extracting = asyncio.create_task(
+            _extract_all(found, lander, holding, scope=scope, clock=clock, workers=workers, progress=progress)
+        )
+        landing = asyncio.create_task(lander.run())
+        mismatches: tuple[Mismatch, ...] = ()
+        try:
+            await asyncio.wait({extracting, landing}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            extracting.cancel()
+            await asyncio.wait({extracting})
+            if not landing.done():
+                # what has been handed on is whole and in order, so it is landed even when extraction has failed
+                await lander.end()
+                await asyncio.wait({landing})
+            if not isinstance(_error_of(landing), WarehouseError):
+                concluded = await asyncio.to_thread(
+                    conclude, archive, destination, since=head.number, now=clock(), run_id=run_id
+                )
+                progress.commit, mismatches = concluded.commit, concluded.mismatches
     for task in (landing, extracting):
         if (error := _error_of(task)) is not None:
             raise error
@@ -177,7 +178,7 @@ async def export(
 async def _extract_all(
     found: AsyncGenerator[Assignment | Extracted, None],
     lander: "_Lander",
-    budget: "Budget",
+    holding: Holding,
     *,
     scope: Scope,
     clock: Clock,
@@ -189,7 +190,7 @@ async def _extract_all(
 
     async def work() -> None:
         while (assignment := await assignments.get()) is not None:
-            await extract(assignment, lander.put, scope=scope, clock=clock, budget=budget, tally=progress.extraction)
+            await extract(assignment, lander.put, scope=scope, clock=clock, holding=holding, tally=progress.extraction)
         await assignments.put(None)  # the next worker stops too
 
     async with asyncio.TaskGroup() as group, contextlib.aclosing(found):
@@ -213,13 +214,13 @@ class _Lander:
         self,
         archive: Archive,
         destination: Destination,
-        budget: "Budget",
+        holding: Holding,
         *,
         run_id: str,
         clock: Clock,
         progress: Progress,
     ) -> None:
-        self._archive, self._destination, self._budget = archive, destination, budget
+        self._archive, self._destination, self._holding = archive, destination, holding
         self._run_id, self._clock, self._progress = run_id, clock, progress
         self._queue: asyncio.Queue[Extracted | None] = asyncio.Queue(BATCH_ROWS)
         self._ended = False
@@ -236,6 +237,8 @@ class _Lander:
         """Land until `end`."""
         loop = asyncio.get_running_loop()
         published_at = loop.time()
+        # there is a file to open from the start, while the first recordings are listed
+        await asyncio.to_thread(publish, self._archive, self._destination, now=self._clock())
         while not self._ended:
             batch = await self._collect(loop)
             if not batch:
@@ -245,13 +248,17 @@ class _Lander:
             self._progress.add(load)
             for value in batch:
                 if isinstance(value, ExtractedPayload) and value.content is not None:
-                    self._budget.release(value.content.reserved)
+                    self._holding.release(value.content.reserved)
+                    if value.content.file is not None:
+                        value.content.file.close()
             if loop.time() - published_at > PUBLISH_SECONDS:
                 await asyncio.to_thread(publish, self._archive, self._destination, now=now)
                 published_at = loop.time()
 
     def _land(self, batch: Sequence[Extracted], now: datetime) -> Load:
-        return land(self._archive, normalize(batch, now=now), run_id=self._run_id, now=now)
+        values = [_in_memory_unless_large(value) for value in batch]
+        large = [content for value in values if (content := _spooled(value)) is not None]
+        return land(self._archive, normalize(values, now=now), run_id=self._run_id, now=now, spooled=large)
 
     async def _collect(self, loop: asyncio.AbstractEventLoop) -> list[Extracted]:
         """The next batch: full by bytes or rows, or old enough, or wanted because fetching waits for memory."""
@@ -269,60 +276,31 @@ class _Lander:
                 break
             batch.append(value)
             if isinstance(value, ExtractedPayload) and value.content is not None:
-                size += len(value.content.data)
+                size += value.content.length
             if until is None:
                 until = loop.time() + BATCH_SECONDS
-            if self._budget.wanted and self._queue.empty():
+            if self._holding.wanted and self._queue.empty():
                 break
         return batch
 
 
-class Budget:
-    """Bytes of contents that may be in memory at once; first come, first served.
+def _in_memory_unless_large(value: Extracted) -> Extracted:
+    """The value with its content read back from the spool, if it turned out to be of ordinary size."""
+    if not isinstance(value, ExtractedPayload) or value.content is None or value.content.file is None:
+        return value
+    if value.content.length > CHUNK_BYTES:
+        return value
+    return replace(value, content=replace(value.content, data=b"".join(value.content.file.chunks()), file=None))
 
-    A size above the whole budget is let through when nothing else is held.
-    """
 
-    def __init__(self, total: int) -> None:
-        self._total = total
-        self._held = 0
-        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
-
-    @property
-    def wanted(self) -> bool:
-        """Whether somebody waits for bytes to be released."""
-        return bool(self._waiting)
-
-    async def acquire(self, size: int) -> None:
-        """Wait until `size` more bytes may be held; holds nothing when cancelled."""
-        if not self._waiting and self._fits(size):
-            self._held += size
-            return
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((size, turn))
-        try:
-            await turn
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self.release(size)
-            else:
-                self._waiting.remove((size, turn))
-                self._wake()
-            raise
-
-    def release(self, size: int) -> None:
-        """Give `size` bytes back."""
-        self._held -= size
-        self._wake()
-
-    def _fits(self, size: int) -> bool:
-        return self._held == 0 or self._held + size <= self._total
-
-    def _wake(self) -> None:
-        while self._waiting and self._fits(self._waiting[0][0]):
-            size, turn = self._waiting.popleft()
-            self._held += size
-            turn.set_result(None)
+def _spooled(value: Extracted) -> SpooledContent | None:
+    """The content of a value as it is landed from the spool; None when there is none."""
+    if not isinstance(value, ExtractedPayload) or value.content is None or value.content.file is None:
+        return None
+    payload, content, file = value.payload, value.content, value.content.file
+    day = utc_day(value.result.date_completed)
+    text = is_text_in_pieces(payload.content_type, file.chunks())
+    return SpooledContent(payload.sid, day, text, content.length, content.sha256, file.file)
 
 
 def _error_of(task: asyncio.Task[None]) -> BaseException | None:

@@ -8,13 +8,15 @@ cannot be had is reported with its reason and does not stop the others.
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import TypeVar
 
 from pipelines.dates import utc_day
 from pipelines.discover import Assignment, Scope, next_listed_at
 from pipelines.errors import SourceRefused, SourceUnavailable, SourceUntrusted, first_cause
+from pipelines.holding import Holding
 from pipelines.normalize import (
     Extracted,
     ExtractedContent,
@@ -23,10 +25,12 @@ from pipelines.normalize import (
     ExtractedResult,
 )
 from pipelines.records import AddOnResult, Malformed, Payload, parse_add_on_result, parse_payload
-from pipelines.twilio.client import ByteBudget, TwilioClient
+from pipelines.twilio.client import TwilioClient
 from warehouse.landed import LandedResult
 from warehouse.quarantine import QuarantineRow
 from warehouse.schema import KNOWN_STATUSES, UNFINISHED_STATUSES
+
+_T = TypeVar("_T")
 
 Emit = Callable[[Extracted], Awaitable[None]]
 Clock = Callable[[], datetime]
@@ -66,14 +70,14 @@ class Extraction:
 
 
 async def extract(
-    assignment: Assignment, emit: Emit, *, scope: Scope, clock: Clock, budget: ByteBudget, tally: Extraction
+    assignment: Assignment, emit: Emit, *, scope: Scope, clock: Clock, holding: Holding, tally: Extraction
 ) -> None:
     """Extract one recording's results and hand them on through `emit`.
 
     Raises:
         SourceUnavailable, FixConfiguration: nothing more can be had from Twilio now; what was handed on is good.
     """
-    await _Extract(assignment, emit, scope=scope, clock=clock, budget=budget, tally=tally).run()
+    await _Extract(assignment, emit, scope=scope, clock=clock, holding=holding, tally=tally).run()
 
 
 class _Extract:
@@ -84,13 +88,13 @@ class _Extract:
         *,
         scope: Scope,
         clock: Clock,
-        budget: ByteBudget,
+        holding: Holding,
         tally: Extraction,
     ) -> None:
         self.client: TwilioClient = assignment.client
         self.recording = assignment.recording
         self.before = assignment.landed
-        self.emit, self.scope, self.clock, self.budget, self.tally = emit, scope, clock, budget, tally
+        self.emit, self.scope, self.clock, self.holding, self.tally = emit, scope, clock, holding, tally
         self.open = 0
 
     async def run(self) -> None:
@@ -102,9 +106,7 @@ class _Extract:
                 results = [r for raw in page if (r := await self._read_result(raw)) and r.sid not in seen]
                 seen.update(r.sid for r in results)
                 # side by side, a page at a time: at most 1,000 results of one recording are under way
-                async with asyncio.TaskGroup() as group:
-                    for result in results:
-                        group.create_task(self._result(result))
+                await _side_by_side([self._result(result) for result in results])
         except ExceptionGroup as failures:
             raise first_cause(failures) from failures
         except (SourceRefused, SourceUntrusted, SourceUnavailable) as error:
@@ -168,9 +170,7 @@ class _Extract:
         if payloads is None:
             await self._hand_on(result, None, whole=False, observed_at=observed_at)
             return
-        async with asyncio.TaskGroup() as group:
-            fetched = [group.create_task(self._payload(result, p, landed, observed_at)) for p in payloads]
-        whole = all(task.result() for task in fetched)
+        whole = all(await _side_by_side([self._payload(result, p, landed, observed_at) for p in payloads]))
         listed = {payload.sid for payload in payloads}
         for sid, has_content in ({} if landed is None else landed.contents).items():
             if not has_content and sid not in listed:
@@ -224,14 +224,17 @@ class _Extract:
 
     async def _content(self, result: AddOnResult, payload: Payload) -> ExtractedContent | None:
         try:
-            content = await self.client.content(self.recording.sid, result.sid, payload.sid, budget=self.budget)
+            content = await self.client.content(
+                self.recording.sid, result.sid, payload.sid, budget=self.holding, spool=self.holding.open
+            )
         except (SourceRefused, SourceUntrusted, SourceUnavailable) as error:
             await self._content_failed(payload, result, error)
             return None
         self.tally.failures_in_a_row = 0
         self.tally.contents += 1
-        self.tally.content_bytes += len(content.data)
-        return ExtractedContent(content.data, content.sha256, self.clock(), content.reserved)
+        self.tally.content_bytes += content.length
+        c = content
+        return ExtractedContent(c.data, c.length, c.sha256, self.clock(), c.reserved, c.file)
 
     async def _content_failed(
         self,
@@ -263,6 +266,15 @@ class _Extract:
         self.tally.quarantined += raw is not None
         self.tally.note(f"{kind} {sid or 'under ' + parent}: {reason}")
         await self.emit(QuarantineRow(kind, sid, parent, self.client.account_sid, reason, raw))
+
+
+async def _side_by_side(steps: Sequence[Coroutine[None, None, _T]]) -> list[_T]:
+    """Run all and return what they return; one alone, the usual case, without the cost of a task."""
+    if len(steps) == 1:
+        return [await steps[0]]
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(step) for step in steps]
+    return [task.result() for task in tasks]
 
 
 def _unfinished(result: AddOnResult) -> bool:

@@ -1,20 +1,23 @@
 """Normalise: extracted values become Arrow tables in the warehouse's schemas.
 
 Pure: values in, tables out. Derives the partition day, the deadline and whether a content is text; everything
-else is carried over as it was read.
+else is carried over as it was read. Works on columns: cells are gathered and derived without Python code for each.
 """
 
-from collections.abc import Iterable, Mapping
+import codecs
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
-from typing import Any
+from datetime import datetime
+from operator import attrgetter
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from pipelines.dates import expires_at, utc_day
+from pipelines.dates import RETENTION
+from pipelines.holding import SpoolFile
 from pipelines.records import AddOnResult, Payload, Recording
 from warehouse.quarantine import QuarantineRow, quarantine_rows
-from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, CONTENTS, RECORDINGS, Table
+from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, CONTENTS, RECORDINGS, UTC_TIME, Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +47,16 @@ class ExtractedResult:
 class ExtractedContent:
     """The bytes of a payload and their SHA-256 (hex) as they came off the wire.
 
-    `reserved` bytes are held in the export's byte budget until the content is landed.
+    `reserved` bytes are held in the export's byte budget until the content is landed. A large content is in
+    `file`, and `data` is empty.
     """
 
     data: bytes = field(repr=False)
+    length: int
     sha256: str
     fetched_at: datetime
     reserved: int = 0
+    file: SpoolFile | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,127 +77,153 @@ is whole with them, results before the recording that is listed with them."""
 
 
 def normalize(extracted: Iterable[Extracted], *, now: datetime) -> Mapping[str, pa.Table]:
-    """One table for each kind of row; `now` becomes `exported_at` of results that are whole (UTC)."""
-    recordings: list[dict[str, Any]] = []
-    results: list[dict[str, Any]] = []
-    payloads: list[dict[str, Any]] = []
-    contents: list[dict[str, Any]] = []
+    """One table for each kind of row; `now` becomes `exported_at` of results that are whole (UTC).
+
+    Contents in files are not among the rows of `contents`; their lengths and hashes are in the payloads' rows.
+    """
+    recordings: list[ExtractedRecording] = []
+    results: list[ExtractedResult] = []
+    payloads: list[ExtractedPayload] = []
     quarantine: list[QuarantineRow] = []
     for value in extracted:
         match value:
             case ExtractedRecording():
-                recordings.append(_recording(value))
+                recordings.append(value)
             case ExtractedResult():
-                results.append(_result(value, now=now))
+                results.append(value)
             case ExtractedPayload():
-                day = utc_day(value.result.date_completed)
-                payloads.append(_payload(value, day))
-                if value.content is not None:
-                    contents.append(_content(value.payload, value.content, day))
+                payloads.append(value)
             case QuarantineRow():
                 quarantine.append(value)
     return {
-        RECORDINGS.name: _table(RECORDINGS, recordings),
-        ADD_ON_RESULTS.name: _table(ADD_ON_RESULTS, results),
-        ADD_ON_PAYLOADS.name: _table(ADD_ON_PAYLOADS, payloads),
-        CONTENTS.name: _table(CONTENTS, contents),
+        RECORDINGS.name: _recordings(recordings),
+        ADD_ON_RESULTS.name: _results(results, now=now),
+        ADD_ON_PAYLOADS.name: _payloads(payloads),
+        CONTENTS.name: _contents([p for p in payloads if p.content is not None and p.content.file is None]),
         "quarantine": quarantine_rows(quarantine, now=now),
     }
 
 
-def _table(table: Table, rows: list[dict[str, Any]]) -> pa.Table:
-    return pa.Table.from_pylist(rows, schema=table.schema)
+def _recordings(values: Sequence[ExtractedRecording]) -> pa.Table:
+    carried = (
+        *("sid", "call_sid", "conference_sid", "status", "source", "channels", "duration_seconds", "price"),
+        *("price_unit", "error_code", "start_time", "date_created", "date_updated", "encryption_details", "media_url"),
+    )
+    cells = _cells(RECORDINGS, values, "recording", carried) | _cells(RECORDINGS, values, "", _OBSERVED)
+    cells |= _cells(RECORDINGS, values, "", ("listed_at", "open_results"))
+    cells["account_sid"] = _account(values, "recording")
+    cells["created_date"] = _utc_day(cells["date_created"])
+    cells["soft_deleted"] = pc.fill_null(pc.equal(cells["status"], "deleted"), fill_value=False)
+    cells["first_seen_at"] = cells["observed_at"]
+    return _table(RECORDINGS, cells)
 
 
-def _recording(value: ExtractedRecording) -> dict[str, Any]:
-    r = value.recording
+def _results(values: Sequence[ExtractedResult], *, now: datetime) -> pa.Table:
+    carried = (
+        *("sid", "status", "add_on_sid", "add_on_configuration_sid"),
+        *("date_created", "date_updated", "date_completed", "raw"),
+    )
+    cells = _cells(ADD_ON_RESULTS, values, "result", carried) | _cells(ADD_ON_RESULTS, values, "", _OBSERVED)
+    cells |= _cells(ADD_ON_RESULTS, values, "", ("payload_count",))
+    cells["account_sid"] = _account(values, "result")
+    cells["reference_sid"] = _found_under(values)
+    cells["completed_date"] = _utc_day(cells["date_completed"])
+    whole = pa.array(map(attrgetter("whole"), values), pa.bool_())
+    cells["exported_at"] = pc.if_else(whole, pa.scalar(now, UTC_TIME), pa.scalar(None, UTC_TIME))
+    cells["expires_at"] = pc.add(_earliest(cells["date_created"], cells["date_completed"]), pa.scalar(RETENTION))
+    cells["first_seen_at"] = cells["observed_at"]
+    return _table(ADD_ON_RESULTS, cells)
+
+
+def _payloads(values: Sequence[ExtractedPayload]) -> pa.Table:
+    carried = (
+        *("sid", "label", "add_on_sid", "add_on_configuration_sid", "content_type"),
+        *("date_created", "date_updated", "raw"),
+    )
+    cells = _cells(ADD_ON_PAYLOADS, values, "payload", carried) | _cells(ADD_ON_PAYLOADS, values, "", _OBSERVED)
+    cells["account_sid"] = _account(values, "payload")
+    cells["reference_sid"] = _found_under(values)
+    cells["add_on_result_sid"] = pa.array(map(attrgetter("result.sid"), values), pa.string())
+    cells["completed_date"] = _completed_date(values)
+    contents = [value.content for value in values]
+    cells["content_length"] = pa.array([c and c.length for c in contents], pa.int64())
+    cells["content_sha256"] = pa.array([c and c.sha256 for c in contents], pa.string())
+    cells["fetched_at"] = pa.array([c and c.fetched_at for c in contents], UTC_TIME)
+    return _table(ADD_ON_PAYLOADS, cells)
+
+
+def _contents(values: Sequence[ExtractedPayload]) -> pa.Table:
+    texts = [is_text(v.payload.content_type, v.content.data) for v in values if v.content is not None]
+    cells = {
+        "payload_sid": pa.array(map(attrgetter("payload.sid"), values), pa.string()),
+        "completed_date": _completed_date(values),
+        "content": pa.array(map(attrgetter("content.data"), values), pa.binary()),
+        "is_text": pa.array(texts, pa.bool_()),
+    }
+    return _table(CONTENTS, cells)
+
+
+_Values = Sequence[ExtractedRecording] | Sequence[ExtractedResult] | Sequence[ExtractedPayload]
+
+_OBSERVED = ("observed_at",)
+
+
+def _cells(table: Table, values: _Values, record: str, columns: Sequence[str]) -> dict[str, pa.Array]:
+    """Columns gathered from the attributes of the same names, of the values or of their `record`."""
+    paths = [f"{record}.{column}" if record else column for column in columns]
+    types = [table.schema.field(column).type for column in columns]
     return {
-        "sid": r.sid,
-        "account_sid": r.account_sid or value.account_sid,
-        "call_sid": r.call_sid,
-        "conference_sid": r.conference_sid,
-        "status": r.status,
-        "source": r.source,
-        "channels": r.channels,
-        "duration_seconds": r.duration_seconds,
-        "price": r.price,
-        "price_unit": r.price_unit,
-        "error_code": r.error_code,
-        "start_time": r.start_time,
-        "date_created": r.date_created,
-        "date_updated": r.date_updated,
-        "created_date": utc_day(r.date_created),
-        "encryption_details": r.encryption_details,
-        "media_url": r.media_url,
-        "soft_deleted": r.soft_deleted,
-        "listed_at": value.listed_at,
-        "open_results": value.open_results,
-        "observed_at": value.observed_at,
-        "first_seen_at": value.observed_at,
+        column: pa.array(map(attrgetter(path), values), kind)
+        for column, path, kind in zip(columns, paths, types, strict=True)
     }
 
 
-def _result(value: ExtractedResult, *, now: datetime) -> dict[str, Any]:
-    r = value.result
-    return {
-        "sid": r.sid,
-        "account_sid": r.account_sid or value.account_sid,
-        "reference_sid": value.recording_sid,  # the path it was found under; `raw` keeps what it said
-        "status": r.status,
-        "add_on_sid": r.add_on_sid,
-        "add_on_configuration_sid": r.add_on_configuration_sid,
-        "date_created": r.date_created,
-        "date_updated": r.date_updated,
-        "date_completed": r.date_completed,
-        "completed_date": utc_day(r.date_completed),
-        "payload_count": value.payload_count,
-        "exported_at": now if value.whole else None,
-        "expires_at": expires_at(r.date_created, r.date_completed),
-        "observed_at": value.observed_at,
-        "first_seen_at": value.observed_at,
-        "raw": r.raw,
-    }
+def _account(values: _Values, record: str) -> pa.Array:
+    """The account a record names, or the one it was found in."""
+    named = pa.array(map(attrgetter(f"{record}.account_sid"), values), pa.string())
+    return pc.coalesce(named, pa.array(map(attrgetter("account_sid"), values), pa.string()))
 
 
-def _payload(value: ExtractedPayload, day: date | None) -> dict[str, Any]:
-    p, content = value.payload, value.content
-    return {
-        "sid": p.sid,
-        "add_on_result_sid": value.result.sid,
-        "reference_sid": value.recording_sid,
-        "account_sid": p.account_sid or value.account_sid,
-        "label": p.label,
-        "add_on_sid": p.add_on_sid,
-        "add_on_configuration_sid": p.add_on_configuration_sid,
-        "content_type": p.content_type,
-        "date_created": p.date_created,
-        "date_updated": p.date_updated,
-        "completed_date": day,
-        "content_length": None if content is None else len(content.data),
-        "content_sha256": None if content is None else content.sha256,
-        "fetched_at": None if content is None else content.fetched_at,
-        "observed_at": value.observed_at,
-        "raw": p.raw,
-    }
+def _found_under(values: _Values) -> pa.Array:
+    """The recording whose list a value was found in; `raw` keeps what it said itself."""
+    return pa.array(map(attrgetter("recording_sid"), values), pa.string())
 
 
-def _content(payload: Payload, content: ExtractedContent, day: date | None) -> dict[str, Any]:
-    return {
-        "payload_sid": payload.sid,
-        "completed_date": day,
-        "content": content.data,
-        "is_text": is_text(payload.content_type, content.data),
-    }
+def _completed_date(values: Sequence[ExtractedPayload]) -> pa.Array:
+    return _utc_day(pa.array(map(attrgetter("result.date_completed"), values), UTC_TIME))
+
+
+def _earliest(one: pa.Array, other: pa.Array) -> pa.Array:
+    """The earlier of two times, or the one that is known."""
+    return pc.coalesce(pc.if_else(pc.less(other, one), other, one), one, other)
+
+
+def _utc_day(times: pa.Array) -> pa.Array:
+    return pc.cast(times, pa.date32())
+
+
+def _table(table: Table, cells: Mapping[str, pa.Array]) -> pa.Table:
+    """The table in its schema; columns that are not extracted are null."""
+    rows = len(cells[table.schema.names[0]])
+    return pa.table([cells.get(f.name, pa.nulls(rows, f.type)) for f in table.schema], schema=table.schema)
 
 
 def is_text(content_type: str | None, data: bytes) -> bool:
     """Whether the type says text or JSON and the bytes are valid UTF-8."""
+    return is_text_in_pieces(content_type, (data,))
+
+
+def is_text_in_pieces(content_type: str | None, pieces: Iterable[bytes]) -> bool:
+    """As `is_text`, for bytes that come in pieces cut anywhere."""
     kind = (content_type or "").partition(";")[0].strip().lower()
     says_text = kind.startswith("text/") or kind == "application/json" or kind.endswith("+json")
     if not says_text:
         return False
+    decoder = codecs.getincrementaldecoder("utf-8")()
     try:
-        data.decode()
+        for piece in pieces:
+            decoder.decode(piece)
+        decoder.decode(b"", final=True)
     except UnicodeDecodeError:
         return False
     return True

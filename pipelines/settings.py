@@ -16,6 +16,7 @@ from dotenv import dotenv_values
 from pipelines import sids
 from pipelines.errors import FixConfiguration
 from pipelines.sids import AccountSid
+from pipelines.twilio.values import MAX_CONCURRENCY
 
 DEFAULT_BASE_URL = "https://api.twilio.com"
 
@@ -85,7 +86,7 @@ def twilio_settings(env: Mapping[str, str]) -> TwilioSettings:
         account_sid=account,
         login=login,
         base_url=env.get("TWILIO_BASE_URL", "").strip() or DEFAULT_BASE_URL,
-        max_concurrency=_number(env, "TWILIO_MAX_CONCURRENCY", default=100, least=1, most=1000),
+        max_concurrency=_number(env, "TWILIO_MAX_CONCURRENCY", default=MAX_CONCURRENCY, least=1, most=1000),
         subaccounts=named or subaccounts,
         subaccount_logins=own,
     )

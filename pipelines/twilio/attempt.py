@@ -15,9 +15,10 @@ from typing import Protocol
 
 import httpx
 
+from pipelines.holding import SpoolFile
 from pipelines.twilio.failure import Cause, Failure, error_code, request_id, retry_after
 from pipelines.twilio.transport import AddressRefused, Incoming, Transport
-from pipelines.twilio.wire import Framing, Reply, WireFault, framing, receive
+from pipelines.twilio.wire import SPOOLING_BYTES, Framing, Reply, WireFault, framing, receive
 
 _SMALL_BODY_CAP = 64 * 1024  # bytes, for the bodies of errors and redirects
 
@@ -40,7 +41,7 @@ class Ask:
     """One request: what is sent, what counts as an answer, and what reading it may cost.
 
     `deadline` is in seconds; with `slowest`, in bytes a second, the size of the body extends it. `cap` is
-    the most bytes a body may have. `hashed` asks for the body's SHA-256.
+    the most bytes a body may have. `hashed` asks for the body's SHA-256. Large bodies go to the `spool`, if any.
     """
 
     url: str = field(repr=False)
@@ -51,6 +52,14 @@ class Ask:
     slowest: float | None = None
     hashed: bool = False
     budget: ByteBudget | None = None
+    spool: Callable[[], SpoolFile] | None = None
+
+    def let_go(self, reply: Reply) -> None:
+        """Release what a reply that is not used still holds."""
+        if self.budget is not None:
+            self.budget.release(reply.reserved)
+        if reply.file is not None:
+            reply.file.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +138,7 @@ class Attempt:
             self._timer.reschedule(self._end)
         if ask.budget is None:
             return await self._whole(reply, frame, reserved=0)
-        reserved = frame.length or 0
+        reserved = (frame.length or 0) if ask.spool is None else frame.in_memory or SPOOLING_BYTES
         await self._reserve(ask.budget, reserved)
         try:
             return await self._whole(reply, frame, reserved=reserved)
@@ -141,14 +150,22 @@ class Attempt:
         ask = self._ask
         digest = hashlib.sha256() if ask.hashed else None
         unknown = ask.slowest is not None and frame.length is None
-        body = await receive(reply.read, frame, cap=ask.cap, digest=digest, progress=self._extend if unknown else None)
+        body = await receive(
+            reply.read,
+            frame,
+            cap=ask.cap,
+            digest=digest,
+            progress=self._extend if unknown else None,
+            spool=ask.spool,
+        )
         return Reply(
             reply.status,
             reply.headers,
-            body,
+            body if isinstance(body, bytes) else b"",
             framed=frame.framed,
             sha256=digest.hexdigest() if digest is not None else "",
             reserved=reserved,
+            file=None if isinstance(body, bytes) else body,
         )
 
     async def _reserve(self, budget: ByteBudget, size: int) -> None:
@@ -174,7 +191,8 @@ class Attempt:
     async def _small_body(self, reply: Incoming) -> bytes:
         with contextlib.suppress(WireFault, httpx.TransportError, httpx.DecodingError):
             frame = framing(reply.headers, cap=_SMALL_BODY_CAP)
-            return await receive(reply.read, frame, cap=_SMALL_BODY_CAP)
+            body = await receive(reply.read, frame, cap=_SMALL_BODY_CAP)
+            return body if isinstance(body, bytes) else b""
         return b""  # a courtesy of the server, not needed
 
     def _failure(

@@ -19,6 +19,7 @@ from typing import Self
 import httpx
 
 from pipelines.errors import ExportError, FixConfiguration, SourceRefused, SourceUntrusted
+from pipelines.holding import SpoolFile
 from pipelines.sids import AccountSid, AddOnResultSid, PayloadSid, RecordingSid
 from pipelines.twilio.attempt import Ask, ByteBudget, Line
 from pipelines.twilio.base_url import checked_base_url
@@ -29,10 +30,11 @@ from pipelines.twilio.paging import Listing, read_page, read_redirect, read_suba
 from pipelines.twilio.resources import Resources, api_headers, storage_headers
 from pipelines.twilio.storage_url import SignedUrl, address_allowed, signed_url
 from pipelines.twilio.transport import HttpxTransport, Transport, open_transport, tls_context
-from pipelines.twilio.values import Content, Credential, DeleteOutcome, DeleteReply, Subaccount, Tuning
+from pipelines.twilio.values import MAX_CONCURRENCY, Content, Credential, DeleteOutcome, DeleteReply, Subaccount, Tuning
 from pipelines.twilio.wire import Reply
 
 __all__ = [
+    "MAX_CONCURRENCY",
     "ByteBudget",
     "Content",
     "Credential",
@@ -51,7 +53,7 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _BAD_PAGE_TOKEN = 21481
 _FRESH_URLS = 3  # how often Data is asked for one content: a signed URL may expire before it is used
 _START = 8  # concurrent API requests at first
-_MOST_DOWNLOADS = 32
+_MOST_DOWNLOADS = 128  # at once; storage has no limit of Twilio's
 _DEFAULTS = Tuning()
 
 
@@ -74,7 +76,7 @@ class TwilioClient:
         base_url: str,
         api: Transport | httpx.AsyncBaseTransport,
         storage: Transport | httpx.AsyncBaseTransport,
-        max_concurrency: int = 100,
+        max_concurrency: int = MAX_CONCURRENCY,
         tuning: Tuning = _DEFAULTS,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         random: Callable[[], float] = chance.random,
@@ -139,6 +141,7 @@ class TwilioClient:
         payload: PayloadSid,
         *,
         budget: ByteBudget | None = None,
+        spool: Callable[[], SpoolFile] | None = None,
     ) -> Content:
         """Fetch the bytes of a payload.
 
@@ -147,17 +150,20 @@ class TwilioClient:
         acquired and is returned as `Content.reserved`: the caller releases it when done with the bytes.
         While waiting for the budget a place for downloads is held, so do not hold other contents and wait
         for more of them.
+
+        With a `spool`, contents announced to be larger than 4 MB go to a file of it and acquire 1 MB; those
+        without a length acquire 256 KB and go there when they turn out to be larger.
         """
         subject = f"content of payload {payload}"
         data_url = self._base_url + self._resources.data(recording, result, payload)
         gave_up: GaveUp | None = None
         for _ in range(_FRESH_URLS):
             target = await self._signed_url(data_url, subject)
-            outcome = await self._storage.ask(self._content_ask(target, budget))
+            outcome = await self._storage.ask(self._content_ask(target, budget, spool))
             if isinstance(outcome, Reply):
                 self.traffic.contents += 1
                 content_type = outcome.headers.get("content-type")
-                return Content(outcome.body, outcome.sha256, content_type, outcome.reserved)
+                return Content(outcome.body, outcome.sha256, content_type, outcome.reserved, outcome.file)
             gave_up = outcome
             if gave_up.failure.cause is not Cause.EXPIRED:
                 break
@@ -239,7 +245,7 @@ class TwilioClient:
             target = read_redirect(reply.body, subject)
         return signed_url(target, loopback=self._loopback, subject=subject)
 
-    def _content_ask(self, target: SignedUrl, budget: ByteBudget | None) -> Ask:
+    def _content_ask(self, target: SignedUrl, budget: ByteBudget | None, spool: Callable[[], SpoolFile] | None) -> Ask:
         return Ask(
             target.text,
             self._tuning.content_deadline,
@@ -247,6 +253,7 @@ class TwilioClient:
             slowest=self._tuning.slowest,
             hashed=True,
             budget=budget,
+            spool=spool,
         )
 
     def _error(self, gave_up: GaveUp, subject: str) -> ExportError:
@@ -263,7 +270,7 @@ def connect(
     credential: Credential,
     *,
     base_url: str = "https://api.twilio.com",
-    max_concurrency: int = 100,
+    max_concurrency: int = MAX_CONCURRENCY,
     tuning: Tuning = _DEFAULTS,
 ) -> TwilioClient:
     """Make a client that uses the network. `max_concurrency` is the ceiling; the actual number adapts.

@@ -84,17 +84,18 @@ class Host:
         """
         failures: list[Failure] = []
         spent = 0.0
-        unframed: bytes | None = None
+        unframed: str | None = None
         while True:
             first_deadline = None if self._answered else max(0.1, self._unanswered_budget - spent)
             outcome = await self.attempt(ask, first_deadline=first_deadline)
             if isinstance(outcome, Reply):
                 if outcome.framed:
                     return outcome
-                fingerprint = hashlib.sha256(outcome.body).digest()
+                fingerprint = outcome.sha256 or hashlib.sha256(outcome.body).hexdigest()
                 if fingerprint == unframed:
                     return outcome
                 unframed = fingerprint
+                ask.let_go(outcome)
                 outcome = Failure(Cause.UNFRAMED, status=outcome.status)
             failures.append(outcome)
             spent += outcome.seconds
@@ -126,7 +127,7 @@ class Host:
                 self._answered = True
                 verdict = Verdict.ANSWERED
             if isinstance(outcome, Reply):
-                self._traffic.bytes_received += len(outcome.body)
+                self._traffic.bytes_received += outcome.length
             elif outcome.cause is Cause.THROTTLED:
                 self._traffic.refused += 1
                 verdict = Verdict.REFUSED

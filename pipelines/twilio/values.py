@@ -3,7 +3,11 @@
 from dataclasses import dataclass, field
 from enum import Enum
 
+from pipelines.holding import SpoolFile
 from pipelines.sids import AccountSid
+
+MAX_CONCURRENCY = 400
+"""Ceiling for API requests at once: well above the limits people report, as the limit itself is found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,13 +23,20 @@ class Content:
     """The exact bytes of a payload and their SHA-256 (hex), taken while they came off the wire.
 
     `content_type` is storage's word for it, None when it gave none. `reserved` bytes are still held in the
-    byte budget given to `TwilioClient.content`; the caller releases them when it lets go of `data`.
+    byte budget given to `TwilioClient.content`; the caller releases them when it lets go of `data`. A large content
+    is in `file`, of the spool given there, and `data` is empty; the caller closes it.
     """
 
     data: bytes = field(repr=False)
     sha256: str
     content_type: str | None
     reserved: int = 0
+    file: SpoolFile | None = field(default=None, repr=False)
+
+    @property
+    def length(self) -> int:
+        """Bytes of the content."""
+        return len(self.data) if self.file is None else self.file.length
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,5 +76,5 @@ class Tuning:
     content_deadline: float = 60.0  # one content attempt, to which its size adds size / slowest
     slowest: float = 64 * 1024  # bytes a second
     page_cap: int = 64 * 1024 * 1024
-    content_cap: int = 256 * 1024 * 1024
+    content_cap: int = 1024 * 1024 * 1024
     most_pages: int = 10_000

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from pipelines.holding import SpoolFile
 from pipelines.twilio.failure import Cause
 
 
@@ -21,6 +22,16 @@ class WireFault(Exception):
         super().__init__(detail)
         self.cause = cause
         self.detail = detail
+
+
+IN_MEMORY_BYTES = 4 << 20
+"""Bodies announced to be larger than this are spooled, where there is a spool."""
+
+UNANNOUNCED_BYTES = 256 << 10
+"""The same for bodies whose length is not announced."""
+
+SPOOLING_BYTES = 1 << 20
+"""What a spooled body takes of the byte budget: its buffers, and so that not all contents are spooled at once."""
 
 
 class Digest(Protocol):
@@ -45,10 +56,20 @@ class Framing:
         """Whether a body cut short can be told from a whole one."""
         return self.chunked or self.length is not None
 
+    @property
+    def in_memory(self) -> int:
+        """Bytes up to which the body is held in memory, where there is a spool for larger ones."""
+        if self.length is None:
+            return UNANNOUNCED_BYTES
+        return self.length if self.length <= IN_MEMORY_BYTES else 0
+
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A complete reply; `sha256` (hex) if asked for; `reserved` bytes are still held in the byte budget."""
+    """A complete reply; `sha256` (hex) if asked for; `reserved` bytes are still held in the byte budget.
+
+    `body` is empty when the reply was spooled to `file`, which whoever takes the reply closes.
+    """
 
     status: int
     headers: Mapping[str, str] = field(repr=False)  # may hold a signed URL
@@ -56,6 +77,12 @@ class Reply:
     framed: bool = True
     sha256: str = ""
     reserved: int = 0
+    file: SpoolFile | None = field(default=None, repr=False)
+
+    @property
+    def length(self) -> int:
+        """Bytes of the body."""
+        return len(self.body) if self.file is None else self.file.length
 
 
 def framing(headers: Mapping[str, str], *, cap: int) -> Framing:
@@ -88,23 +115,36 @@ async def receive(
     cap: int,
     digest: Digest | None = None,
     progress: Callable[[int], None] | None = None,
-) -> bytes:
+    spool: Callable[[], SpoolFile] | None = None,
+) -> bytes | SpoolFile:
     """Call `read` to the end of a body; `digest` gets each chunk as it comes, `progress` the bytes received so far.
+
+    With a `spool`, a body of more than `frame.in_memory` bytes goes to a file of it, which is returned.
 
     Raises:
         WireFault: it is longer than `cap` bytes, or not of the length announced.
     """
     body = io.BytesIO()
+    file: SpoolFile | None = None
     received = 0
-    while chunk := await read():
-        received += len(chunk)
-        if received > cap:
-            raise WireFault(Cause.BROKEN, f"more than {cap} bytes")
-        if digest is not None:
-            digest.update(chunk)
-        body.write(chunk)
-        if progress is not None:
-            progress(received)
-    if frame.length is not None and received != frame.length:
-        raise WireFault(Cause.TRUNCATED, f"{received} of {frame.length} bytes")
-    return body.getvalue()
+    try:
+        while chunk := await read():
+            received += len(chunk)
+            if received > cap:
+                raise WireFault(Cause.BROKEN, f"more than {cap} bytes")
+            if digest is not None:
+                digest.update(chunk)
+            if file is None and spool is not None and received > frame.in_memory:
+                file = spool()
+                file.write(body.getvalue())
+                body = io.BytesIO()
+            (body if file is None else file).write(chunk)
+            if progress is not None:
+                progress(received)
+        if frame.length is not None and received != frame.length:
+            raise WireFault(Cause.TRUNCATED, f"{received} of {frame.length} bytes")
+    except BaseException:
+        if file is not None:
+            file.close()
+        raise
+    return body.getvalue() if file is None else file

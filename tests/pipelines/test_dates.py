@@ -1,10 +1,10 @@
 """Reading times and deriving the partition and the deadline."""
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 
 import pytest
 
-from pipelines.dates import expires_at, parse_timestamp, utc_day
+from pipelines.dates import parse_timestamp, utc_day
 
 
 @pytest.mark.parametrize(
@@ -55,11 +55,3 @@ def test_the_partition_is_the_utc_day() -> None:
     assert utc_day(parse_timestamp("Fri, 20 Nov 2026 00:30:00 +0100")) == date(2026, 11, 19)
     assert utc_day(parse_timestamp("Fri, 20 Nov 2026 23:59:59 +0000")) == date(2026, 11, 20)
     assert utc_day(None) is None
-
-
-def test_the_deadline_counts_from_the_earliest_known_date() -> None:
-    """Which date Twilio counts from is not documented: the worse is assumed."""
-    created, completed = datetime(2026, 11, 1, tzinfo=UTC), datetime(2026, 11, 2, tzinfo=UTC)
-    assert expires_at(created, completed) == created + timedelta(days=30)
-    assert expires_at(None, completed) == completed + timedelta(days=30)
-    assert expires_at(None, None) is None

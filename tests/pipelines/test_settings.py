@@ -15,7 +15,7 @@ def test_three_variables_are_enough() -> None:
     """Everything else has a default."""
     settings = twilio_settings(ENV)
     assert (settings.login.username, settings.login.password) == (ACCOUNT, "token-kept-secret")
-    assert (settings.base_url, settings.max_concurrency) == ("https://api.twilio.com", 100)
+    assert (settings.base_url, settings.max_concurrency) == ("https://api.twilio.com", 400)
     assert settings.subaccounts == "none"
     assert warehouse_settings({}).destination == "duckdb"
 

@@ -101,6 +101,66 @@ def test_the_limit_finds_a_cap_uses_it_and_is_seldom_refused() -> None:
         assert phase.refusals < 5
 
 
+class Greedy(Window):
+    """The control: leaves no place free."""
+
+    __slots__ = ()
+
+    def refused(self, *, others: int, now: float) -> None:
+        """Take all that is accepted."""
+        super().refused(others=others, now=now)
+        self._limit = max(1.0, float(others))
+
+
+async def beside(exports: int, window: type[Window]) -> tuple[float, list[float]]:
+    """Share of refused requests of a program that sends 10 at once, and the mean places each export then has."""
+    server = Capped(100)
+    gates = [Gate(window(start=8, ceiling=200)) for _ in range(exports)]
+    tasks = [asyncio.ensure_future(keep_asking(server, gate)) for gate in gates for _ in range(200)]
+    await asyncio.sleep(5.0)
+    asked = refused = 0
+
+    async def other_program() -> None:
+        nonlocal asked, refused
+        while True:
+            verdict = await server.serve()
+            asked += 1
+            refused += verdict is Verdict.REFUSED
+            await asyncio.sleep(1.0 if verdict is Verdict.REFUSED else 0.0)
+
+    tasks += [asyncio.ensure_future(other_program()) for _ in range(10)]
+    await asyncio.sleep(5.0)
+    asked = refused = 0
+    places = [0.0] * exports
+    for _ in range(200):
+        await asyncio.sleep(0.1)
+        places = [mean + gate.in_flight / 200 for mean, gate in zip(places, gates, strict=True)]
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    return refused / asked, places
+
+
+def test_another_program_on_the_account_keeps_working() -> None:
+    """It is refused less than once in 100, and the export has most of the places it leaves."""
+    share, (ours,) = run_virtually(beside(1, Window))
+    assert share < 0.01
+    assert ours > 80
+
+
+def test_without_spared_places_another_program_is_shut_out() -> None:
+    """The control: whatever becomes free is taken again at once."""
+    share, _ = run_virtually(beside(1, Greedy))
+    assert share > 0.5
+
+
+def test_two_exports_of_one_account_share_it() -> None:
+    """Neither starves, and the other program still works."""
+    share, places = run_virtually(beside(2, Window))
+    assert share < 0.02
+    assert min(places) > 30
+
+
 def test_a_fixed_limit_above_the_cap_fails_the_same_measure() -> None:
     """The control: what the measure above must be able to tell apart."""
 
@@ -153,7 +213,7 @@ def test_the_limit_does_not_grow_while_its_places_are_unused() -> None:
 def test_after_a_refusal_the_limit_is_held_before_the_next_try() -> None:
     """So refusals come at a set pace, whatever the number of requests."""
     window = Window(start=8, ceiling=100, hold=2.0)
-    window.refused(others=5, now=10.0)
+    window.refused(others=6, now=10.0)
     for _ in range(100):
         window.answered(others=4, took=0.1, now=11.9)
     assert window.limit == 5
