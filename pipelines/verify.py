@@ -5,17 +5,16 @@ SHA-256 taken from the wire, tables against each other, and `addons.duckdb` agai
 """
 
 import contextlib
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date
 from hashlib import sha256
 
 import duckdb
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from warehouse import commits
-from warehouse.archive import FEW_ROWS, NULL_DAY, Archive, reading_errors
+from warehouse.archive import NULL_DAY, Archive, reading_errors
 from warehouse.commits import Commit, LiveFile
 from warehouse.errors import RepairWarehouse
 from warehouse.files import sha256_of
@@ -67,7 +66,7 @@ def verify(archive: Archive, *, first: date | None = None, last: date | None = N
         None if shown is None else shown.commit,
         len(files),
         sum(f.bytes for f in files),
-        sum(f.rows for f in contents),
+        sum(f.keys for f in contents),
         tuple(mismatches),
     )
 
@@ -129,23 +128,36 @@ def _wrong_contents(
                 continue
             expected = {sid: (digest, length) for sid, digest, length in rows}
             for file in together:
-                path = archive.root / file.path
-                with contextlib.closing(pq.ParquetFile(path, page_checksum_verification=True)) as reader:
-                    for batch in reader.iter_batches(batch_size=FEW_ROWS, columns=["payload_sid", "content"]):
-                        yield from _wrong_rows(batch, expected, complete=len(sound) == len(payloads))
+                for sid, *found in _hashed(archive.read(file, CONTENTS, _PIECES)):
+                    if sid not in expected:
+                        if len(sound) == len(payloads):
+                            sentence = f"The content of payload {sid} has no payload row in its partition."
+                            yield Mismatch("content", sid, sentence)
+                    elif tuple(found) != expected[sid]:
+                        sentence = f"The content of payload {sid} does not have the SHA-256 it came with."
+                        yield Mismatch("content", sid, sentence)
 
 
-def _wrong_rows(
-    batch: pa.RecordBatch, expected: Mapping[str, tuple[str, int]], *, complete: bool
-) -> Iterator[Mismatch]:
-    for sid, content in zip(batch["payload_sid"].to_pylist(), batch["content"], strict=True):
-        data = content.as_buffer()
-        found = (sha256(data).hexdigest(), data.size)
-        if sid not in expected:
-            if complete:
-                yield Mismatch("content", sid, f"The content of payload {sid} has no payload row in its partition.")
-        elif found != expected[sid]:
-            yield Mismatch("content", sid, f"The content of payload {sid} does not have the SHA-256 it came with.")
+_PIECES = ("payload_sid", "chunk", "content")
+
+
+def _hashed(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[str, str, int]]:
+    """SID, SHA-256 and length of each content, from rows of _PIECES; no more than a batch is held.
+
+    The chunks of a content follow one another in order; in any other order they hash to something else.
+    """
+    current, digest, length = None, sha256(), 0
+    for batch in batches:
+        columns = batch["payload_sid"].to_pylist(), batch["chunk"].to_pylist(), batch["content"]
+        for sid, chunk, content in zip(*columns, strict=True):
+            if current is not None and (sid != current or not chunk):
+                yield current, digest.hexdigest(), length
+                digest, length = sha256(), 0
+            current, data = sid, content.as_buffer()
+            digest.update(data)
+            length += data.size
+    if current is not None:
+        yield current, digest.hexdigest(), length
 
 
 def _broken_references(archive: Archive, head: Commit) -> Iterator[Mismatch]:
@@ -156,7 +168,7 @@ def _broken_references(archive: Archive, head: Commit) -> Iterator[Mismatch]:
 
     queries = {
         **{
-            f"{table.name} holds {{}} more than once.": f"SELECT {table.key} FROM {relation(table)} "
+            f"{table.name} holds {{}} more than once.": f"SELECT {table.key} FROM {_keyed(table, relation(table))} "
             f"GROUP BY {table.key} HAVING count(*) > 1"
             for table in TABLES.values()
         },
@@ -180,6 +192,11 @@ def _broken_references(archive: Archive, head: Commit) -> Iterator[Mismatch]:
         yield Mismatch("file", str(archive.root), str(error))
 
 
+def _keyed(table: Table, relation: str) -> str:
+    """One row for each key: of the chunks of a content only the first."""
+    return f"(FROM {relation} WHERE coalesce(chunk, 0) = 0)" if table is CONTENTS else relation
+
+
 def _published_differences(archive: Archive, shown: Published | None) -> Iterator[Mismatch]:
     """Whether `addons.duckdb` holds what its commit says, row for row and byte for byte.
 
@@ -197,15 +214,12 @@ def _published_differences(archive: Archive, shown: Published | None) -> Iterato
     head = commits.load(archive.root, shown.commit) if shown.commit else commits.EMPTY
     try:
         with contextlib.closing(duckdb.connect(str(archive.root / NAME), read_only=True)) as db:
-            db.execute("SET memory_limit = '64MB'; SET threads = 1; SET TimeZone = 'UTC'")
+            db.execute("SET memory_limit = '32MB'; SET threads = 1; SET TimeZone = 'UTC'")
             for view in ("contents", "transcripts", "retention"):
                 db.execute(f"SELECT * FROM {view} LIMIT 0")
             for table in TABLES.values():
                 yield from _table_differences(archive, db, table, head)
-            largest = db.execute("SELECT coalesce(max(content_length), 0) FROM add_on_payloads").fetchall()[0][0]
-            db.execute(f"SET memory_limit = '{64 + 4 * (largest >> 20)}MB'")
-            rows = db.execute("SELECT sid, content_sha256 FROM add_on_payloads").fetchall()
-            wrong = _wrong_published(db, dict(rows))
+            wrong = _wrong_published(db)
     except duckdb.Error as error:
         yield Mismatch("published", NAME, f"{NAME} cannot be read: {type(error).__name__}; run `addon-export rebuild`.")
         return
@@ -219,18 +233,33 @@ def _table_differences(
     """Whether a published table has the rows of the archive: same number, same hash over all values."""
     columns = "payload_sid, completed_date" if table is CONTENTS else ", ".join(table.names)
     fingerprint = f"SELECT count(*), bit_xor(hash({columns})) FROM "
-    expected = db.execute(fingerprint + archive.relation(table, head.tables[table.name], json="typed")).fetchall()
+    rows = archive.relation(table, head.tables[table.name], json="typed")
+    expected = db.execute(fingerprint + _keyed(table, rows)).fetchall()
     if db.execute(fingerprint + table.name).fetchall() != expected:
         yield Mismatch("published", table.name, f"{NAME} holds other rows of {table.name} than the archive.")
 
 
-def _wrong_published(db: duckdb.DuckDBPyConnection, expected: Mapping[str, str | None]) -> list[str]:
-    """Payloads whose published content is missing or hashes to something else."""
+def _wrong_published(db: duckdb.DuckDBPyConnection) -> list[str]:
+    """Payloads whose published content is missing or hashes to something else; no more than a day is held."""
+    largest = db.execute(
+        "SELECT coalesce(max(content_length), 0) FROM add_on_payloads "
+        "WHERE sid NOT IN (SELECT payload_sid FROM _contents.chunks)"
+    ).fetchall()[0][0]
+    db.execute(f"SET memory_limit = '{32 + 4 * (largest >> 20)}MB'")
+    at_once = {"whole": max(1, min(2048, (8 << 20) // (largest + 1))), "chunks": 1}
+    days = db.execute(
+        "SELECT completed_date FROM add_on_payloads UNION SELECT completed_date FROM contents ORDER BY ALL"
+    ).fetchall()
     wrong = []
-    missing = {sid for sid, digest in expected.items() if digest is not None}
-    for batch in db.sql("SELECT payload_sid, content FROM contents").to_arrow_reader(FEW_ROWS):
-        for sid, content in zip(batch["payload_sid"].to_pylist(), batch["content"], strict=True):
-            missing.discard(sid)
-            if sha256(content.as_buffer()).hexdigest() != expected.get(sid):
-                wrong.append(sid)
-    return [*wrong, *sorted(missing)]
+    for (day,) in days:
+        of_day = "WHERE completed_date IS NULL" if day is None else f"WHERE completed_date = DATE '{day}'"
+        expected = dict(db.execute(f"SELECT sid, content_sha256 FROM add_on_payloads {of_day}").fetchall())
+        missing = {sid for sid, digest in expected.items() if digest is not None}
+        for name, rows in at_once.items():
+            found = db.sql(f"SELECT {', '.join(_PIECES)} FROM _contents.{name} {of_day}").to_arrow_reader(rows)
+            for sid, digest, _ in _hashed(found):
+                missing.discard(sid)
+                if digest != expected.get(sid):
+                    wrong.append(sid)
+        wrong += sorted(missing)
+    return wrong

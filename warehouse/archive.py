@@ -9,8 +9,8 @@ import errno
 import os
 import shutil
 import uuid
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Literal
@@ -20,9 +20,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from warehouse import commits
-from warehouse.commits import FOLDER, Commit, LiveFile
+from warehouse.commits import CHUNKED, FOLDER, Commit, LiveFile
 from warehouse.errors import FixWarehouse, RepairWarehouse
 from warehouse.files import ACCESS, Access, make_folder, sha256_of, storage_errors, sync_and_hash, sync_folder, unnamed
+from warehouse.keys import Keys
 from warehouse.schema import TABLES, Column, Table, sql_type
 
 NULL_DAY = "__HIVE_DEFAULT_PARTITION__"
@@ -33,9 +34,6 @@ ROW_GROUP_BYTES = 4 << 20
 
 ROW_GROUP_ROWS = 122_880
 
-FEW_ROWS = 8
-"""Rows of contents read at once: one may have many MB."""
-
 DUCKDB_MEMORY = "64MB"
 
 
@@ -45,16 +43,20 @@ class Archive:
 
     root: Path
     access: Access
+    keys: Keys = field(default_factory=Keys, compare=False, repr=False)
 
     def head(self) -> Commit:
         """The newest commit; EMPTY when nothing has landed."""
         return commits.head(self.root)
 
-    def seal(self, table: Table, day: date | None, batches: Iterable[pa.RecordBatch]) -> LiveFile:
+    def seal(
+        self, table: Table, day: date | None, batches: Iterable[pa.RecordBatch], *, ending: str = ".parquet"
+    ) -> LiveFile:
         """Write rows of one partition as one durable file, without its partition column.
 
         Page checksums are on, so a flipped bit is an error and not wrong data. The caller must call `commit`
-        with the file before saying that anything is landed.
+        with the file before saying that anything is landed. A file of the chunks of one content is named with
+        the ending CHUNKED.
         """
         name = table.name if table.partition is None else f"{table.name}/{table.partition}={day or NULL_DAY}"
         folder = self.root / name
@@ -63,9 +65,23 @@ class Archive:
             with unnamed(folder, self.access) as (stream, temporary):
                 rows = _write_parquet(stream, table, batches)
                 sha256 = sync_and_hash(stream)
-                file = LiveFile(f"{name}/{uuid.uuid4().hex}.parquet", rows, stream.tell(), sha256)
+                file = LiveFile(f"{name}/{uuid.uuid4().hex}{ending}", rows, stream.tell(), sha256)
                 temporary.rename(self.root / file.path)
         return file
+
+    def read(self, file: LiveFile, table: Table, columns: Sequence[str] = ()) -> Iterator[pa.RecordBatch]:
+        """The rows of a file, or only `columns` of them, checked against the pages' checksums.
+
+        The partition column is not in the file. Comes in row groups: no more than ROW_GROUP_BYTES and one row.
+        """
+        names = columns or table.file_schema.names
+        reader = pq.ParquetFile(self.root / file.path, page_checksum_verification=True)
+        with contextlib.closing(reader):
+            for group in range(reader.num_row_groups):
+                rows = reader.read_row_group(group, columns=names, use_threads=False)
+                for name in set(names) - set(rows.column_names):  # the file was sealed before there was this column
+                    rows = rows.append_column(name, pa.nulls(rows.num_rows, table.file_schema.field(name).type))
+                yield from rows.select(names).to_batches()
 
     def sound(self, file: LiveFile) -> LiveFile:
         """`file`, if its bytes are those that were committed: damage must not be rewritten under a new hash.
@@ -106,6 +122,7 @@ class Archive:
                     for file in add:
                         (self.root / file.path).unlink(missing_ok=True)
                 raise
+        self.keys.forget_all_but(path for files in tables.values() for path in files)
         return after
 
     def _may_be_durable(self, commit: Commit) -> bool:
@@ -123,20 +140,21 @@ class Archive:
         """SQL that reads `files` (paths relative to the root) with all columns of `table`, in order.
 
         JSON columns come as the text that was landed; "typed" makes them JSON for analysts, null where DuckDB
-        does not accept the text (half a surrogate pair, for one).
+        does not accept the text (half a surrogate pair, for one). The chunks of large contents are rows of their own.
         """
         paths = sorted(files)
         if not paths:
             nulls = ", ".join(f"CAST(NULL AS {_type(c, json)}) AS {c.name}" for c in table.columns)
             return f"(SELECT {nulls}{', NULL::VARCHAR AS filename' if filename else ''} WHERE false)"
+        chunked = [path for path in paths if path.endswith(CHUNKED)]
+        if 0 < len(chunked) < len(paths):
+            whole = [path for path in paths if not path.endswith(CHUNKED)]
+            return f"(FROM {self.relation(table, whole)} UNION ALL FROM {self.relation(table, chunked)})"
         listed = ", ".join(quote(str(self.root / path)) for path in paths)
         hive = "hive_partitioning = false"
         if table.partition is not None:
             hive = f"hive_partitioning = true, hive_types = {{'{table.partition}': DATE}}"
-        cast = json == "typed"
-        columns = ", ".join(
-            f"TRY_CAST({c.name} AS JSON) AS {c.name}" if c.json and cast else c.name for c in table.columns
-        )
+        columns = ", ".join(_read(column, json, chunked=bool(chunked)) for column in table.columns)
         return (
             f"(SELECT {columns}{', filename' if filename else ''} "
             f"FROM read_parquet([{listed}], union_by_name = true, filename = true, {hive}))"
@@ -166,15 +184,15 @@ class Archive:
         Returns:
             Number of files removed.
         """
-        numbers = commits.numbers(self.root)
-        young = [n for n in numbers if commits.load(self.root, n).at > now - grace]
+        known = {n: commits.load(self.root, n) for n in commits.numbers(self.root)}
+        young = [n for n, commit in known.items() if commit.at > now - grace]
         # a reader may have opened what was newest when the grace time began
-        opened = [n for n in numbers if not young or n < young[0]][-1:]
-        kept = sorted({*opened, *young, *numbers[-keep:]})
-        live = {path for n in kept for files in commits.load(self.root, n).tables.values() for path in files}
+        opened = [n for n in known if not young or n < young[0]][-1:]
+        kept = {*opened, *young, *list(known)[-keep:]}
+        live = {path for n in kept for files in known[n].tables.values() for path in files}
         removed = 0
         with storage_errors(self.root):
-            for number in set(numbers) - set(kept):
+            for number in known.keys() - kept:
                 commits.commit_path(self.root, number).unlink(missing_ok=True)
             for name in TABLES:
                 for path in (self.root / name).rglob("*"):
@@ -221,6 +239,8 @@ def reading_errors(root: Path) -> Iterator[None]:
         yield
     except (duckdb.BinderException, duckdb.CatalogException, duckdb.ParserException):
         raise  # our own SQL is wrong, not a file
+    except duckdb.OutOfMemoryException as error:
+        raise FixWarehouse(f"DuckDB has too little memory for what is under {root}; no file is damaged.") from error
     except (duckdb.Error, pa.ArrowException, UnicodeDecodeError, OSError) as error:
         if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
             raise
@@ -233,6 +253,14 @@ def reading_errors(root: Path) -> Iterator[None]:
 
 def _type(column: Column, json: Literal["text", "typed"]) -> str:
     return "VARCHAR" if column.json and json == "text" else sql_type(column)
+
+
+def _read(column: Column, json: Literal["text", "typed"], *, chunked: bool) -> str:
+    if column.json and json == "typed":
+        return f"TRY_CAST({column.name} AS JSON) AS {column.name}"
+    if column.name == "chunk" and not chunked:
+        return "NULL::INTEGER AS chunk"  # older files lack it
+    return column.name
 
 
 def quote(text: str) -> str:

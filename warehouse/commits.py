@@ -19,6 +19,9 @@ from warehouse.schema import TABLES
 
 FOLDER = "_commits"
 
+CHUNKED = ".chunks.parquet"
+"""How the name of a file ends whose rows are the chunks of one large content."""
+
 _NAME = re.compile(r"(\d{12})\.json", re.ASCII)
 
 
@@ -37,6 +40,16 @@ class LiveFile:
         parts = self.path.split("/")
         return parts[1] if len(parts) == 3 else ""
 
+    @property
+    def chunked(self) -> bool:
+        """Whether the rows are the chunks of one content."""
+        return self.path.endswith(CHUNKED)
+
+    @property
+    def keys(self) -> int:
+        """Values of the table's key: one for each row, but one for all chunks of a content."""
+        return 1 if self.chunked else self.rows
+
 
 Files = Mapping[str, LiveFile]
 """Live files of one table by path."""
@@ -52,8 +65,8 @@ class Commit:
     tables: Mapping[str, Files]
 
     def rows(self, table: str) -> int:
-        """Rows of one table."""
-        return sum(file.rows for file in self.tables[table].values())
+        """Rows of one table; the chunks of a content count as one."""
+        return sum(file.keys for file in self.tables[table].values())
 
 
 EMPTY = Commit(0, datetime(1970, 1, 1, tzinfo=UTC), "", {name: {} for name in TABLES})

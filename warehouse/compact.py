@@ -4,17 +4,12 @@ Every landing adds a file to each day it touches. Readers pay for the number of 
 this. The rows are the same before, during and after; superseded files stay for readers until they are collected.
 """
 
-import contextlib
-from collections.abc import Iterator
 from datetime import datetime
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from warehouse.archive import FEW_ROWS, Archive, partition_day, reading_errors
+from warehouse.archive import Archive, partition_day, reading_errors
 from warehouse.commits import LiveFile
 from warehouse.errors import CommitRace, RepairWarehouse
-from warehouse.schema import CONTENTS, TABLES, Table
+from warehouse.schema import TABLES, Table
 
 MOST_FILES = 8
 """Small files a partition may have before they are joined."""
@@ -39,7 +34,7 @@ def compact(archive: Archive, *, now: datetime, run_id: str, most_files: int = M
     for table in TABLES.values():
         folders: dict[str, list[LiveFile]] = {}
         for file in head.tables[table.name].values():
-            if file.bytes < SMALL_BYTES:
+            if file.bytes < SMALL_BYTES and not file.chunked:
                 folders.setdefault(file.folder, []).append(file)
         for files in folders.values():
             if len(files) >= most_files:
@@ -58,14 +53,8 @@ def _join(archive: Archive, table: Table, files: list[LiveFile]) -> LiveFile:
     with reading_errors(archive.root):
         for file in files:
             archive.sound(file)
-        joined = archive.seal(table, partition_day(files[0]), _batches(archive, table, files))
+        rows = (batch for file in sorted(files, key=lambda f: f.path) for batch in archive.read(file, table))
+        joined = archive.seal(table, partition_day(files[0]), rows)
     if joined.rows != sum(file.rows for file in files):
         raise RepairWarehouse(f"Joining files of {table.name} would change the number of rows; nothing was changed.")
     return joined
-
-
-def _batches(archive: Archive, table: Table, files: list[LiveFile]) -> Iterator[pa.RecordBatch]:
-    for file in sorted(files, key=lambda f: f.path):
-        reader = pq.ParquetFile(archive.root / file.path, page_checksum_verification=True)
-        with contextlib.closing(reader):
-            yield from reader.iter_batches(batch_size=FEW_ROWS if table is CONTENTS else 4096)

@@ -97,3 +97,13 @@ def sha256_of(path: Path) -> str:
     """SHA-256 (hex) of a file's bytes."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def copy_and_hash(source: Path, target: Path) -> str:
+    """Copy a file's bytes and return the SHA-256 (hex) of what was copied: one reading for both."""
+    digest = hashlib.sha256()
+    with source.open("rb") as given, target.open("wb") as copy:
+        while block := given.read(1 << 20):
+            digest.update(block)
+            copy.write(block)
+    return digest.hexdigest()

@@ -6,19 +6,18 @@ the state before or after, never between. Costs grow with the batch and the file
 the key columns.
 """
 
-import hashlib
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from warehouse.archive import Archive, by_day, partition_day, reading_errors
 from warehouse.commits import Commit, LiveFile
+from warehouse.contents import PayloadFacts, SpooledContent, moved, seal_spooled, settle, settle_spooled
 from warehouse.errors import CommitRace, RepairWarehouse
 from warehouse.merge import fold_sql, merge_sql
 from warehouse.quarantine import QuarantineRow, quarantine_rows
@@ -69,19 +68,26 @@ class _Change:
     content_bytes: int = 0
 
 
-def land(archive: Archive, batch: Batch, *, run_id: str, now: datetime) -> Load:
+def land(archive: Archive, batch: Batch, *, run_id: str, now: datetime, spooled: Sequence[SpooledContent] = ()) -> Load:
     """Land `batch` and return what changed; on return everything in it is durable.
+
+    Args:
+        archive: where to.
+        batch: the rows.
+        run_id: kept in `loads`.
+        now: time of landing (UTC).
+        spooled: contents that are too large to be rows of the batch; landed by the same rules and commit.
 
     Raises:
         FixWarehouse: the root cannot be written; nothing of the batch is landed.
-        RepairWarehouse: a live file cannot be read, or a row would be lost; nothing is landed.
+        RepairWarehouse: a live file or a spooled content is damaged, or a row would be lost; nothing is landed.
         CommitRace: other processes committed first 50 times in a row.
     """
     load_id = f"{now:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
     for _ in range(ATTEMPTS):
         try:
             with reading_errors(archive.root):
-                return _Landing(archive, archive.head(), load_id=load_id, run_id=run_id, now=now).land(batch)
+                return _Landing(archive, archive.head(), load_id=load_id, run_id=run_id, now=now).land(batch, spooled)
         except CommitRace:
             continue
     raise CommitRace(f"Other processes committed to {archive.root} first {ATTEMPTS} times in a row; run again.")
@@ -93,10 +99,9 @@ class _Landing:
     def __init__(self, archive: Archive, head: Commit, *, load_id: str, run_id: str, now: datetime) -> None:
         self.archive, self.head, self.load_id, self.run_id, self.now = archive, head, load_id, run_id, now
 
-    def land(self, batch: Batch) -> Load:
+    def land(self, batch: Batch, spooled: Sequence[SpooledContent]) -> Load:
         if unknown := batch.keys() - TABLES.keys():
             raise ValueError(f"no such table: {', '.join(sorted(unknown))}")
-        contents = batch.get(CONTENTS.name, CONTENTS.empty())
         changes: dict[str, _Change] = {}
         with self.archive.database() as db:
             changes[RECORDINGS.name] = self._merge(db, RECORDINGS, batch.get(RECORDINGS.name, RECORDINGS.empty()))
@@ -105,11 +110,14 @@ class _Landing:
             )
             payloads = self._payloads_of_moved_results(db, batch.get(ADD_ON_PAYLOADS.name, ADD_ON_PAYLOADS.empty()))
             changes[ADD_ON_PAYLOADS.name] = self._merge(db, ADD_ON_PAYLOADS, self._on_their_results_day(db, payloads))
-            contents, conflicts = self._settle_contents(db, contents)
-            changes[CONTENTS.name] = self._append(CONTENTS, contents, known=self._landed_contents(db, contents))
+            changes[CONTENTS.name], differing = self._land_contents(
+                db, batch.get(CONTENTS.name, CONTENTS.empty()), spooled
+            )
             self._move_contents(db, changes[CONTENTS.name])
             given = batch.get(QUARANTINE.name, QUARANTINE.empty())
-            changes[QUARANTINE.name] = self._append(QUARANTINE, pa.concat_tables([given, conflicts]))
+            changes[QUARANTINE.name] = self._append(
+                QUARANTINE, pa.concat_tables([given, quarantine_rows(differing, now=self.now)])
+            )
             for table in (LOADS, DELETIONS):
                 changes[table.name] = self._append(table, batch.get(table.name, table.empty()))
             if not any(change.add for change in changes.values()):
@@ -214,12 +222,14 @@ class _Landing:
         moved = f"SELECT sid, completed_date FROM {ADD_ON_RESULTS.name}_merged WHERE NOT is_new " + (
             "AND completed_date IS DISTINCT FROM old_day"
         )
-        if not db.execute(f"SELECT count(*) FROM ({moved})").fetchall()[0][0]:
+        sids = pa.array([sid for sid, _ in db.execute(moved).fetchall()], pa.string())
+        files = self._landed_keys(ADD_ON_PAYLOADS, sids, "add_on_result_sid")
+        if not files:
             return source
-        live = self.archive.relation(ADD_ON_PAYLOADS, self.head.tables[ADD_ON_PAYLOADS.name])
         db.register("given", source)
         rows = db.sql(
-            f"SELECT p.* REPLACE (m.completed_date AS completed_date, $now AS observed_at) FROM {live} p "
+            "SELECT p.* REPLACE (m.completed_date AS completed_date, $now AS observed_at) "
+            f"FROM {self.archive.relation(ADD_ON_PAYLOADS, files)} p "
             f"JOIN ({moved}) m ON p.add_on_result_sid = m.sid WHERE p.sid NOT IN (SELECT sid FROM given)",
             params={"now": self.now},
         ).to_arrow_table()
@@ -249,6 +259,29 @@ class _Landing:
         self._nothing_vanished(table, change)
         return change
 
+    def _land_contents(
+        self, db: duckdb.DuckDBPyConnection, contents: pa.Table, spooled: Sequence[SpooledContent]
+    ) -> tuple[_Change, list[QuarantineRow]]:
+        """Add the contents that are not landed; returns also those that differ from what is.
+
+        The first content of a payload stays; another one under the same SID, landed before or in the same batch,
+        is kept in quarantine.
+        """
+        if not contents.num_rows and not spooled:
+            return _Change(), []
+        payloads = self._payload_facts(db)
+        contents, differing = settle(contents, payloads)
+        large, differing_too = settle_spooled(spooled, payloads)
+        known = self._landed_contents(db, [*contents["payload_sid"].to_pylist(), *(c.payload_sid for c in large)])
+        change = self._append(CONTENTS, contents, known=known)
+        for content in large:
+            if content.payload_sid not in known:
+                known.add(content.payload_sid)
+                change.add.append(seal_spooled(self.archive, content))
+                change.added += 1
+                change.content_bytes += content.length
+        return change, differing + differing_too
+
     def _move_contents(self, db: duckdb.DuckDBPyConnection, change: _Change) -> None:
         """Rewrite landed contents whose payload has just moved to another day."""
         rows = db.execute(
@@ -260,107 +293,57 @@ class _Landing:
             return
         live = self.head.tables[CONTENTS.name]
         for path in self._landed_keys(CONTENTS, pa.array(list(days), pa.string())):
-            file = self.archive.sound(live[path])
-            rewritten = self._rewrite_contents(file, days)
-            change.drop.append(file)
-            change.add.extend(rewritten)
+            change.add += moved(self.archive, live[path], days)
+            change.drop.append(live[path])
         self._nothing_vanished(CONTENTS, change)
-
-    def _rewrite_contents(self, file: LiveFile, days: Mapping[str, date | None]) -> list[LiveFile]:
-        """The rows of one contents file, split between its own day and the days its payloads moved to."""
-        table = pq.read_table(self.archive.root / file.path, partitioning=None, page_checksum_verification=True)
-        home = partition_day(file)
-        target = [days.get(sid, home) for sid in table["payload_sid"].to_pylist()]
-        whole = table.append_column(CONTENTS.partition, pa.array(target, pa.date32()))
-        return [
-            self.archive.seal(CONTENTS, day, part.to_batches(max_chunksize=256))
-            for day, part in by_day(CONTENTS, whole).items()
-        ]
 
     def _on_their_results_day(self, db: duckdb.DuckDBPyConnection, source: pa.Table) -> pa.Table:
         """`source` with the day filled in where an older listing did not know it but the landed result does."""
         if not source["completed_date"].null_count:
             return source
+        dayless = source["add_on_result_sid"].filter(pc.is_null(source["completed_date"])).drop_null()
+        landed = self._landed_keys(ADD_ON_RESULTS, dayless.combine_chunks())
         db.register("given", source)
-        live = self.head.tables[ADD_ON_RESULTS.name]
         rows = db.sql(
             "SELECT g.* REPLACE (coalesce(g.completed_date, m.completed_date, o.completed_date) AS completed_date) "
             f"FROM given g LEFT JOIN {ADD_ON_RESULTS.name}_merged m ON m.sid = g.add_on_result_sid "
-            f"LEFT JOIN {self.archive.relation(ADD_ON_RESULTS, live)} o ON o.sid = g.add_on_result_sid"
+            f"LEFT JOIN {self.archive.relation(ADD_ON_RESULTS, landed)} o ON o.sid = g.add_on_result_sid"
         ).to_arrow_table()
         db.unregister("given")
         return rows.cast(ADD_ON_PAYLOADS.schema)
 
-    def _landed_contents(self, db: duckdb.DuckDBPyConnection, contents: pa.Table) -> set[str]:
+    def _landed_contents(self, db: duckdb.DuckDBPyConnection, sids: Iterable[str]) -> set[str]:
         """Payloads whose content is landed: their landed row says so, in the same commit.
 
         Contents that come without their payload row are looked up themselves.
         """
         name = ADD_ON_PAYLOADS.name
         rows = db.execute(f"SELECT sid FROM {name}_old WHERE content_sha256 IS NOT NULL").fetchall()
-        batch = pa.array([row[0] for row in db.execute(f"SELECT sid FROM {name}_seen").fetchall()], pa.string())
-        alone = contents["payload_sid"].filter(pc.invert(pc.is_in(contents["payload_sid"], value_set=batch)))
-        return {row[0] for row in rows}.union(*self._landed_keys(CONTENTS, alone.combine_chunks()).values())
+        batch = {sid for (sid,) in db.execute(f"SELECT sid FROM {name}_seen").fetchall()}
+        alone = pa.array([sid for sid in sids if sid not in batch], pa.string())
+        return {sid for (sid,) in rows}.union(*self._landed_keys(CONTENTS, alone).values())
 
-    def _settle_contents(self, db: duckdb.DuckDBPyConnection, contents: pa.Table) -> tuple[pa.Table, pa.Table]:
-        """Contents on their payload's day, and quarantine rows for those that differ from the payload's hash.
-
-        The first content of a payload stays; another one under the same SID, landed before or in the same batch,
-        is kept in quarantine.
-        """
-        if not contents.num_rows:
-            return contents, QUARANTINE.empty()
-        name = ADD_ON_PAYLOADS.name
-        columns = "sid, completed_date, content_sha256, add_on_result_sid, account_sid"
+    def _payload_facts(self, db: duckdb.DuckDBPyConnection) -> dict[str, PayloadFacts]:
+        """What the payload rows of this batch say once they are merged."""
+        name, columns = ADD_ON_PAYLOADS.name, "sid, completed_date, content_sha256, add_on_result_sid, account_sid"
         rows = db.execute(
             f"SELECT {columns} FROM {name}_merged UNION ALL "
             f"SELECT {columns} FROM {name}_old ANTI JOIN {name}_merged USING (sid)"
         ).fetchall()
-        payload = {sid: facts for sid, *facts in rows}
-        keep, days, differing = [], [], []
-        for position, (sid, day, content) in enumerate(
-            zip(
-                contents["payload_sid"].to_pylist(),
-                contents["completed_date"].to_pylist(),
-                contents["content"],
-                strict=True,
-            )
-        ):
-            settled, digest, result, account = payload.get(sid, (day, None, None, None))
-            data = content.as_buffer()
-            if digest is None or hashlib.sha256(data).hexdigest() == digest:
-                keep.append(position)
-                days.append(settled)
-            else:
-                reason = "The content differs from the one landed under the same payload SID."
-                differing.append(QuarantineRow("content", sid, result, account, reason, data.to_pybytes()))
-        kept = contents if len(keep) == contents.num_rows else contents.take(pa.array(keep, pa.int64()))
-        index = kept.schema.get_field_index("completed_date")
-        kept = kept.set_column(index, CONTENTS.schema.field(index), pa.array(days, pa.date32()))
-        return kept, quarantine_rows(differing, now=self.now)
+        return {sid: PayloadFacts(*facts) for sid, *facts in rows}
 
     # -- shared ---------------------------------------------------------------------------------------
 
-    def _landed_keys(self, table: Table, keys: pa.Array) -> dict[str, set[str]]:
-        """Which of `keys` are landed, by the path of the live file that holds them, wherever a row lives now.
-
-        Read with page checksums, which DuckDB does not check: a damaged key would land its row a second time.
-        """
-        found = {}
-        if len(keys):
-            for path in sorted(self.head.tables[table.name]):
-                column = pq.read_table(
-                    self.archive.root / path, columns=[table.key], partitioning=None, page_checksum_verification=True
-                )[table.key]
-                if hits := column.filter(pc.is_in(column, value_set=keys)).to_pylist():
-                    found[path] = set(hits)
-        return found
+    def _landed_keys(self, table: Table, values: pa.Array, column: str | None = None) -> dict[str, set[str]]:
+        """Which of `values` are landed, by the path of the live file that holds them, wherever a row lives now."""
+        files = self.head.tables[table.name]
+        return self.archive.keys.holding(self.archive.root, files, column or table.key, values)
 
     def _relative(self, path: str) -> str:
         return path[len(str(self.archive.root)) + 1 :]
 
     def _nothing_vanished(self, table: Table, change: _Change) -> None:
-        before, after = (sum(file.rows for file in files) for files in (change.drop, change.add))
+        before, after = (sum(file.keys for file in files) for files in (change.drop, change.add))
         if after != before + change.added:
             raise RepairWarehouse(
                 f"Landing into {table.name} would turn {before} + {change.added} rows into {after}; nothing was landed."

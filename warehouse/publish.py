@@ -4,10 +4,6 @@ The published file is a projection of one commit. Nobody ever writes to it, so a
 at any moment, and a reader that stays open keeps its old file and holds nobody up. With destination "parquet"
 it holds views over the live files; with "duckdb" native tables, brought up to date from a copy of the closed
 previous file, so the cost grows with what is new plus one file copy.
-
-Contents live in inner tables of at most 16 MB each under one view. DuckDB holds a whole row group of large
-values in memory at a checkpoint; measured on 300 MB of contents, one table peaked at 587-672 MB, tables of 16 MB
-at 198 MB, with a quarter of the CPU and a smaller file.
 """
 
 import contextlib
@@ -23,14 +19,12 @@ from typing import Literal
 
 import duckdb
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from warehouse import commits, views
-from warehouse.archive import DUCKDB_MEMORY, FEW_ROWS, Archive, reading_errors
-from warehouse.commits import Commit
+from warehouse import commits, parts, views
+from warehouse.archive import DUCKDB_MEMORY, ROW_GROUP_ROWS, Archive, reading_errors
+from warehouse.commits import Commit, LiveFile
 from warehouse.errors import RepairWarehouse
-from warehouse.files import sha256_of, storage_errors, sync_folder
+from warehouse.files import copy_and_hash, sha256_of, storage_errors, sync_folder
 from warehouse.schema import CONTENTS, TABLES, Table, sql_type
 
 Destination = Literal["duckdb", "parquet"]
@@ -43,14 +37,14 @@ KEPT = ".addons-"
 LOCK = ".publish.lock"
 """Held while publishing; its text is the SHA-256 of the file as it was published."""
 
-LAYOUT = 1
+LAYOUT = 2
 """Raised when the inner layout changes; a file of another layout is rebuilt, not refreshed."""
 
 STORAGE_VERSION = {"duckdb": "v1.2.0", "parquet": "v1.0.0"}
 """Oldest DuckDB that can open the file; v1.2.0 is the first that compresses long strings."""
 
-PART_BYTES = 16 << 20
-SLICE_BYTES = 4 << 20
+ROW_GROUP_MEMORY = "128MB"
+"""For writing whole row groups of wide rows; 64 MB were too little for a million results."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,18 +162,41 @@ def _build(archive: Archive, head: Commit, path: Path, destination: Destination,
         for table in TABLES.values():
             relation = archive.relation(table, head.tables[table.name], json="typed")
             if destination == "parquet":
-                if table is CONTENTS:
-                    db.execute(views.contents_view(relation))
-                else:
+                if table is not CONTENTS:
                     db.execute(f"CREATE VIEW {table.name} AS SELECT * FROM {relation}")
             elif table is not CONTENTS:
                 columns = ", ".join(f"{c.name} {sql_type(c)}" for c in table.columns)
                 db.execute(f"CREATE TABLE {table.name} ({columns})")
-                db.execute(f"INSERT INTO {table.name} SELECT * FROM {relation} ORDER BY ALL")
+                _insert_rows(db, archive, table, head.tables[table.name].values())
+        db.execute(f"SET memory_limit = '{DUCKDB_MEMORY}'")
+        db.execute("CREATE SCHEMA _contents")
+        contents = head.tables[CONTENTS.name].values()
         if destination == "duckdb":
-            db.execute("CREATE SCHEMA _contents")
-            _insert_contents(db, _read_contents(archive, head.tables[CONTENTS.name]))
+            parts.create(db)
+            parts.insert(db, archive, contents)
+        else:
+            for name, files in parts.kinds(contents).items():
+                source = archive.relation(CONTENTS, [file.path for file in files])
+                db.execute(f"CREATE VIEW _contents.{name} AS FROM {source}")
         _finish(db, head, destination, now=now)
+
+
+def _insert_rows(db: duckdb.DuckDBPyConnection, archive: Archive, table: Table, files: Iterable[LiveFile]) -> None:
+    """Insert files by about a row group: each statement writes the group it does not fill again.
+
+    At once, and sorted, a million rows need more memory than there is.
+    """
+    group: list[str] = []
+    rows = 0
+    for file in [*sorted(files, key=lambda f: f.path), None]:
+        if file is not None:
+            group.append(file.path)
+            rows += file.rows
+        if group and (file is None or rows >= ROW_GROUP_ROWS):
+            if rows >= ROW_GROUP_ROWS:
+                db.execute(f"SET memory_limit = '{ROW_GROUP_MEMORY}'")
+            db.execute(f"INSERT INTO {table.name} SELECT * FROM {archive.relation(table, group, json='typed')}")
+            group, rows = [], 0
 
 
 def _refresh(archive: Archive, before: Published | None, head: Commit, path: Path, *, now: datetime) -> bool:
@@ -191,10 +208,9 @@ def _refresh(archive: Archive, before: Published | None, head: Commit, path: Pat
     base = commits.load(archive.root, before.commit)
     if base.at != before.committed_at:
         return False  # the file shows a commit of another history, such as one from before a restored backup
-    shutil.copyfile(archive.root / NAME, path)
-    path.chmod(archive.access.file)
-    if sha256_of(path) != (archive.root / LOCK).read_text():
+    if copy_and_hash(archive.root / NAME, path) != (archive.root / LOCK).read_text():
         return False  # damaged since it was published: what is not touched now would stay damaged
+    path.chmod(archive.access.file)
     try:
         with _database(path, "duckdb") as db:
             for table in TABLES.values():
@@ -224,16 +240,18 @@ def _refresh_table(archive: Archive, db: duckdb.DuckDBPyConnection, table: Table
         f"WHERE r.{table.key} = a.{table.key} AND r.{version} IS NOT DISTINCT FROM a.{version})"
     )
     db.execute(
-        f"CREATE TEMP TABLE stale AS SELECT {table.key} FROM fresh UNION "
-        f"SELECT {table.key} FROM removed ANTI JOIN added USING ({table.key})"
+        f"CREATE TEMP TABLE stale AS SELECT r.{table.key} FROM removed r WHERE NOT EXISTS (SELECT 1 FROM added a "
+        f"WHERE r.{table.key} = a.{table.key} AND r.{version} IS NOT DISTINCT FROM a.{version})"
     )
+    any_stale = db.execute("SELECT count(*) FROM stale").fetchall()[0][0]
     if table is CONTENTS:
-        for part in _parts(db):
-            db.execute(f"DELETE FROM _contents.{part} WHERE payload_sid IN (SELECT payload_sid FROM stale)")
+        if any_stale:
+            parts.delete(db, "stale")
         keys = pa.array([row[0] for row in db.execute("SELECT payload_sid FROM fresh").fetchall()], pa.string())
-        _insert_contents(db, _read_contents(archive, added, only=keys))
+        parts.insert(db, archive, [new[path] for path in added], only=keys)
     else:
-        db.execute(f"DELETE FROM {table.name} WHERE {table.key} IN (SELECT {table.key} FROM stale)")
+        if any_stale:
+            db.execute(f"DELETE FROM {table.name} WHERE {table.key} IN (SELECT {table.key} FROM stale)")
         db.execute(
             f"INSERT INTO {table.name} SELECT * FROM {archive.relation(table, added, json='typed')} a "
             f"WHERE a.{table.key} IN (SELECT {table.key} FROM fresh)"
@@ -243,89 +261,19 @@ def _refresh_table(archive: Archive, db: duckdb.DuckDBPyConnection, table: Table
 
 
 def _rows(db: duckdb.DuckDBPyConnection, table: Table) -> int:
-    name = table.name
     if table is CONTENTS:
-        parts = _parts(db)
-        if not parts:
-            return 0
-        name = "(" + " UNION ALL ".join(f"SELECT payload_sid FROM _contents.{part}" for part in parts) + ")"
-    return int(db.execute(f"SELECT count(*) FROM {name}").fetchall()[0][0])
+        return parts.rows(db)
+    return int(db.execute(f"SELECT count(*) FROM {table.name}").fetchall()[0][0])
 
 
 def _finish(db: duckdb.DuckDBPyConnection, head: Commit, destination: Destination, *, now: datetime) -> None:
     """Views, comments and the commit's number; everything checkpointed into the one file."""
-    if destination == "duckdb":
-        parts = [f"SELECT * FROM _contents.{part}" for part in _parts(db)]
-        empty = "SELECT NULL::VARCHAR AS payload_sid, NULL::DATE AS completed_date, NULL::BLOB AS content, "
-        parts = parts or [f"{empty} NULL::BOOLEAN AS is_text WHERE false"]
-        db.execute(views.contents_view("(" + " UNION ALL ".join(parts) + ")"))
     db.execute("BEGIN")  # one transaction: each statement alone would wait for the disk
+    if destination == "duckdb":
+        parts.show(db)
     db.execute("DELETE FROM _commit")
     db.execute("INSERT INTO _commit VALUES (?, ?, ?, ?, ?)", [head.number, head.at, now, destination, LAYOUT])
-    for statement in (views.TRANSCRIPTS, views.RETENTION, *views.comments(destination)):
+    for statement in (views.CONTENTS_VIEW, views.TRANSCRIPTS, views.RETENTION, *views.comments(destination)):
         db.execute(statement)
     db.execute("COMMIT")
     db.execute("CHECKPOINT")
-
-
-# -- contents, in parts -------------------------------------------------------------------------------
-
-
-def _parts(db: duckdb.DuckDBPyConnection) -> list[str]:
-    rows = db.execute("SELECT table_name FROM duckdb_tables() WHERE schema_name = '_contents'").fetchall()
-    return sorted(row[0] for row in rows)
-
-
-def _read_contents(archive: Archive, files: Iterable[str], *, only: pa.Array | None = None) -> Iterator[pa.Table]:
-    """Rows of contents files in slices of a few MB, with their partition day."""
-    for path in sorted(files):
-        day = path.split("/")[1].partition("=")[2]
-        value = pa.scalar(None if day.startswith("__") else day, pa.string()).cast(pa.date32())
-        reader = pq.ParquetFile(archive.root / path, page_checksum_verification=True)
-        with contextlib.closing(reader):
-            for batch in reader.iter_batches(batch_size=FEW_ROWS):
-                rows = pa.table(batch)
-                if only is not None:
-                    rows = rows.filter(pc.is_in(rows["payload_sid"], value_set=only))
-                for part in _slices(rows):
-                    days = pa.repeat(value, part.num_rows)
-                    yield part.append_column("completed_date", days)
-
-
-def _slices(rows: pa.Table) -> Iterator[pa.Table]:
-    """Cut rows so that no slice holds more than SLICE_BYTES of content, unless one row does."""
-    lengths = pc.binary_length(rows["content"]).to_pylist()
-    start = size = 0
-    for position, length in enumerate(lengths):
-        if size and size + length > SLICE_BYTES:
-            yield rows.slice(start, position - start)
-            start, size = position, 0
-        size += length
-    if start < len(lengths):
-        yield rows.slice(start)
-
-
-def _insert_contents(db: duckdb.DuckDBPyConnection, slices: Iterable[pa.Table]) -> None:
-    """Append to the last part until it holds PART_BYTES, then open the next."""
-    parts = _parts(db)
-    number, size = len(parts), 0
-    if parts:
-        held = db.execute(f"SELECT coalesce(sum(octet_length(content)), 0) FROM _contents.{parts[-1]}").fetchall()
-        size = int(held[0][0])
-    for rows in slices:
-        length = pc.sum(pc.binary_length(rows["content"])).as_py()
-        if number == 0 or (size and size + length > PART_BYTES):
-            db.execute("CHECKPOINT")
-            number, size = number + 1, 0
-            db.execute(
-                f"CREATE TABLE _contents.part_{number:06d} "
-                "(payload_sid VARCHAR, completed_date DATE, content BLOB, is_text BOOLEAN)"
-            )
-        size += length
-        if length > SLICE_BYTES:  # one large content; DuckDB needs it several times over
-            db.execute(f"SET memory_limit = '{64 + 4 * (length >> 20)}MB'")
-        db.register("slice", rows)
-        db.execute(
-            f"INSERT INTO _contents.part_{number:06d} SELECT payload_sid, completed_date, content, is_text FROM slice"
-        )
-        db.unregister("slice")

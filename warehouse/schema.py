@@ -242,13 +242,14 @@ CONTENTS = Table(
     key="payload_sid",
     partition="completed_date",
     append_only=True,
-    internal=("is_text",),
+    internal=("is_text", "chunk"),
     description="The payloads' bytes, exactly as Twilio delivered them.",
     columns=(
         Column("payload_sid", pa.string(), "Payload (XH...); joins `add_on_payloads.sid`."),
         _COMPLETED_DATE,
         Column("content", pa.binary(), "The exact bytes."),
         Column("is_text", pa.bool_(), "Whether the type says text or JSON and the bytes are valid UTF-8."),
+        Column("chunk", pa.int32(), "Null: the row is the whole content; else its chunks in order, from 0."),
     ),
 )
 

@@ -61,12 +61,19 @@ VIEW_COMMENTS: Mapping[str, tuple[str, Mapping[str, str]]] = MappingProxyType(
 )
 
 
-def contents_view(source: str) -> str:
-    """CREATE VIEW for `contents` over rows of payload_sid, completed_date, content, is_text."""
-    return (
-        "CREATE OR REPLACE VIEW contents AS SELECT payload_sid, completed_date, content, "
-        f"CASE WHEN is_text THEN decode(content) END AS content_text FROM {source}"
-    )
+CONTENTS_VIEW = """
+CREATE OR REPLACE VIEW contents AS
+SELECT payload_sid, completed_date, content, CASE WHEN is_text THEN decode(content) END AS content_text
+FROM _contents.whole
+UNION ALL
+SELECT payload_sid, completed_date, content, CASE WHEN is_text THEN decode(content) END
+FROM (
+    SELECT payload_sid, completed_date, any_value(is_text) AS is_text,
+        unhex(string_agg(hex(content), '' ORDER BY chunk)) AS content
+    FROM _contents.chunks GROUP BY payload_sid, completed_date
+)
+"""
+"""Over the inner views `whole`, one row for each content, and `chunks`, the pieces of large ones."""
 
 
 TRANSCRIPTS = """
@@ -132,6 +139,8 @@ def comments(destination: str) -> Iterator[str]:
             yield from _comments(kind, table.name, table.description, _descriptions(table))
     for name, (text, columns) in VIEW_COMMENTS.items():
         yield from _comments("TABLE" if name == "_commit" else "VIEW", name, text, columns)
+    yield f"COMMENT ON VIEW _contents.whole IS {quote('Behind `contents`: one row for each content.')}"
+    yield f"COMMENT ON VIEW _contents.chunks IS {quote('Behind `contents`: the chunks of large ones.')}"
 
 
 def _descriptions(table: Table) -> Mapping[str, str]:

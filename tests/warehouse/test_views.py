@@ -61,13 +61,14 @@ def views_over(*rows: Row) -> Iterator[duckdb.DuckDBPyConnection]:
     """A database with the views over these rows."""
     tables = batch(rows)
     with contextlib.closing(duckdb.connect()) as db:
-        db.execute("SET TimeZone = 'UTC'")
+        db.execute("SET TimeZone = 'UTC'; CREATE SCHEMA _contents")
         for table in (ADD_ON_RESULTS, ADD_ON_PAYLOADS, CONTENTS):
             db.register("given", tables[table.name])
-            name = "kept" if table is CONTENTS else table.name
+            name = "_contents.whole" if table is CONTENTS else table.name
             db.execute(f"CREATE TABLE {name} AS SELECT * FROM given")
             db.unregister("given")
-        for statement in (views.contents_view("kept"), views.TRANSCRIPTS, views.RETENTION):
+        db.execute("CREATE TABLE _contents.chunks AS FROM _contents.whole LIMIT 0")
+        for statement in (views.CONTENTS_VIEW, views.TRANSCRIPTS, views.RETENTION):
             db.execute(statement)
         yield db
 
