@@ -15,6 +15,7 @@ from datetime import UTC, date, datetime, timedelta
 from pipelines.dates import RECORDING_LOOK_BACK, utc_day
 from pipelines.normalize import Extracted, ExtractedRecording
 from pipelines.records import Malformed, Recording, parse_recording
+from pipelines.sids import recording_sid
 from pipelines.twilio.client import TwilioClient
 from warehouse.landed import LandedRecording
 from warehouse.quarantine import QuarantineRow
@@ -103,8 +104,11 @@ class Discovery:
     seen: set[str] = field(default_factory=set)
 
 
-Lookup = Callable[[Sequence[str], date | None], Mapping[str, LandedRecording]]
-"""Landed recordings by SID, given the SIDs and the earliest UTC day one of them was created."""
+WithResults = Callable[[str, LandedRecording], bool]
+
+Lookup = Callable[[Sequence[str], date | None, WithResults], Mapping[str, LandedRecording]]
+"""Landed recordings by SID, given the SIDs and the earliest UTC day one of them was created; with their results
+where those are wanted, given the SID and what is landed of the recording itself."""
 
 
 async def discover(
@@ -256,7 +260,9 @@ def _assign(
         recordings.append(recording)
     recordings.sort(key=lambda r: (r.date_created or _FOREVER_AGO, r.sid))
     known = [day for r in recordings if (day := utc_day(r.date_created))]
-    landed = lookup([r.sid for r in recordings], min(known) if len(known) == len(recordings) and known else None)
+    since = min(known) if len(known) == len(recordings) and known else None
+    by_sid = {r.sid: r for r in recordings}
+    landed = lookup(list(by_sid), since, lambda sid, before: must_list(by_sid[recording_sid(sid)], before, scope=scope))
     for recording in recordings:
         before = landed.get(recording.sid)
         if must_list(recording, before, scope=scope):

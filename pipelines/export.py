@@ -13,7 +13,7 @@ from datetime import date, datetime
 
 from pipelines.conclude import conclude
 from pipelines.dates import utc_day
-from pipelines.discover import Assignment, Discovery, Scope, discover
+from pipelines.discover import Assignment, Discovery, Scope, WithResults, discover
 from pipelines.errors import IncompleteExport, VerificationMismatch, WarehouseError, first_cause
 from pipelines.extract import Extraction, extract
 from pipelines.holding import Holding
@@ -142,8 +142,8 @@ async def export(
     progress.commit = head.number
     progress.clients = [client.traffic for client in clients]
 
-    def lookup(sids: Sequence[str], since: date | None) -> Mapping[str, LandedRecording]:
-        return landed_recordings(archive, head, sids, since=since)
+    def lookup(sids: Sequence[str], since: date | None, with_results: WithResults) -> Mapping[str, LandedRecording]:
+        return landed_recordings(archive, head, sids, since=since, with_results=with_results)
 
     with Holding(BUDGET_BYTES, archive.root) as holding:
         lander = _Lander(archive, destination, holding, run_id=run_id, clock=clock, progress=progress)

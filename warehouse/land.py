@@ -207,7 +207,13 @@ class _Landing:
         by_folder: dict[date | None, list[str]] = {day: [] for day in days}
         for file in change.drop:
             by_folder.setdefault(partition_day(file), []).append(file.path)
+        fresh = db.sql(f"SELECT {columns} FROM {merged} ORDER BY {key}").to_arrow_table().cast(table.schema)
+        for day, part_rows in by_day(table, fresh).items():
+            if not by_folder[day]:
+                change.add.append(self.archive.seal(table, day, part_rows.to_batches()))
         for day, files in by_folder.items():
+            if not files:
+                continue
             rows = db.sql(
                 f"SELECT {columns} FROM (SELECT {columns} FROM {merged} WHERE {part} IS NOT DISTINCT FROM $day "
                 f"UNION ALL SELECT {columns} FROM {self.archive.relation(table, files)} old "
