@@ -52,7 +52,7 @@ _NO_CONTENT = frozenset({204})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _BAD_PAGE_TOKEN = 21481
 _FRESH_URLS = 3  # how often Data is asked for one content: a signed URL may expire before it is used
-_START = 8  # concurrent API requests at first
+_START = 32  # concurrent API requests at first
 _MOST_DOWNLOADS = 128  # at once; storage has no limit of Twilio's
 _DEFAULTS = Tuning()
 

@@ -5,7 +5,7 @@ low, doubles each round trip until the first refusal, and from then on
 
 * a refusal sets the limit to a little less than what was in flight besides the refused request, and holds it
   for `hold` seconds; the places spared let in somebody else's requests, which would otherwise all be refused;
-* then it tries one place more each round trip, after five quiet steps 5 % more, so a raised limit is
+* then it tries one place more each round trip, after five quiet steps 10 % more, so a raised limit is
   found soon;
 * it does not grow while the places it has are not used.
 
@@ -61,7 +61,7 @@ class Window:
             self._limit += 1
         elif now >= self._next_step:
             self._quiet_steps += 1
-            self._limit += 1 if self._quiet_steps < 5 else 1 + 0.05 * self._limit
+            self._limit += 1 if self._quiet_steps < 5 else 1 + 0.1 * self._limit
             self._next_step = now + 1.5 * self._round_trip
         self._limit = min(self._limit, self._ceiling)
 
