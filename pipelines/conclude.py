@@ -17,13 +17,16 @@ from warehouse.archive import Archive
 from warehouse.compact import compact
 from warehouse.memory import return_freed_memory
 from warehouse.publish import Destination, publish
-from warehouse.schema import CONTENTS
+from warehouse.schema import ADD_ON_RESULTS, CONTENTS
 
 GRACE = timedelta(hours=24)
 """How long superseded files stay for readers that hold them."""
 
 LARGE_BYTES = 64 << 20
 """New contents (bytes as stored) from which a process of its own is worth its second of start-up."""
+
+MANY_ROWS = 20_000
+"""The same for new results."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,8 @@ def conclude(archive: Archive, destination: Destination, *, since: int, now: dat
     """
     before = commits.load(archive.root, since).tables if since else commits.EMPTY.tables
     new = [f.bytes for path, f in archive.head().tables[CONTENTS.name].items() if path not in before[CONTENTS.name]]
-    if sum(new) < LARGE_BYTES:
+    results = archive.head().rows(ADD_ON_RESULTS.name) - sum(f.rows for f in before[ADD_ON_RESULTS.name].values())
+    if sum(new) < LARGE_BYTES and results < MANY_ROWS:
         return _conclude(archive, destination, since, now, run_id)
     return_freed_memory()
     # "spawn": a fork would take the export's memory along, and its threads' locks

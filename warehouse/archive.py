@@ -244,6 +244,8 @@ def reading_errors(root: Path) -> Iterator[None]:
     except (duckdb.Error, pa.ArrowException, UnicodeDecodeError, OSError) as error:
         if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
             raise
+        if "failed to allocate" in str(error):  # a checkpoint that has too little memory is a FatalException
+            raise FixWarehouse(f"DuckDB has too little memory for what is under {root}; no file is damaged.") from error
         if "No space left" in str(error):
             raise FixWarehouse(f"No space left under {root}; free some and run again.") from error
         raise RepairWarehouse(

@@ -43,8 +43,9 @@ LAYOUT = 2
 STORAGE_VERSION = {"duckdb": "v1.2.0", "parquet": "v1.0.0"}
 """Oldest DuckDB that can open the file; v1.2.0 is the first that compresses long strings."""
 
-ROW_GROUP_MEMORY = "128MB"
-"""For writing whole row groups of wide rows; 64 MB were too little for a million results."""
+TABLE_MEMORY = "256MB"
+"""For tables of rows. DuckDB compresses a row group of up to 122,880 rows at once, `raw` included, and fails where it
+cannot: 64 MB were too little for 50,000 results, 128 MB for a million."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +143,7 @@ def _swap(archive: Archive, temporary: Path, target: Path) -> None:
 def _database(path: Path, destination: Destination) -> Iterator[duckdb.DuckDBPyConnection]:
     config: dict[str, str | bool | int | float | list[str]] = {
         "storage_compatibility_version": STORAGE_VERSION[destination],
-        "memory_limit": DUCKDB_MEMORY,
+        "memory_limit": TABLE_MEMORY,
         "threads": "1",
         "preserve_insertion_order": "false",
         "temp_directory": f"{path}.spill",
@@ -193,8 +194,6 @@ def _insert_rows(db: duckdb.DuckDBPyConnection, archive: Archive, table: Table, 
             group.append(file.path)
             rows += file.rows
         if group and (file is None or rows >= ROW_GROUP_ROWS):
-            if rows >= ROW_GROUP_ROWS:
-                db.execute(f"SET memory_limit = '{ROW_GROUP_MEMORY}'")
             db.execute(f"INSERT INTO {table.name} SELECT * FROM {archive.relation(table, group, json='typed')}")
             group, rows = [], 0
 
