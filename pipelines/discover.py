@@ -20,10 +20,10 @@ from pipelines.twilio.client import TwilioClient
 from warehouse.landed import LandedRecording
 from warehouse.quarantine import QuarantineRow
 
-AHEAD = 16
+AHEAD = 32
 """Days listed in parallel ahead of the one being worked on."""
 
-PAGES_AHEAD = 2
+PAGES_AHEAD = 1
 """Pages held of each day that is listed ahead."""
 
 PAGES_ORDERED = 20

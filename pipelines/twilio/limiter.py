@@ -38,7 +38,7 @@ class Window:
 
     __slots__ = ("_ceiling", "_doubling", "_hold", "_limit", "_next_step", "_quiet_steps", "_round_trip")
 
-    def __init__(self, *, start: int, ceiling: int, hold: float = 2.0) -> None:
+    def __init__(self, *, start: int, ceiling: int, hold: float = 1.0) -> None:
         self._ceiling = float(max(1, ceiling))
         self._limit = min(float(start), self._ceiling)
         self._hold = hold
