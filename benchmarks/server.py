@@ -17,6 +17,7 @@ import os
 import stat
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import cast
 
@@ -120,7 +121,7 @@ class Service:
         self.stats.served += 1
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.Protocol, ABC):
     """One connection: read a head, wait, write an answer, again."""
 
     def __init__(self, service: Service) -> None:
@@ -160,9 +161,9 @@ class Connection(asyncio.Protocol):
         target = head.split(b" ", 2)[1].decode("latin-1")
         self.handle(target)
 
+    @abstractmethod
     def handle(self, target: str) -> None:
         """Answer one request."""
-        raise NotImplementedError
 
     def send(self, status: int, headers: bytes, body: bytes) -> None:
         """Write an answer."""

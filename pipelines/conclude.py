@@ -14,6 +14,7 @@ from multiprocessing import get_context
 from pipelines.verify import Mismatch, verify_since
 from warehouse import commits
 from warehouse.archive import Archive
+from warehouse.commits import Commit
 from warehouse.compact import compact
 from warehouse.memory import return_freed_memory
 from warehouse.publish import Destination, publish
@@ -43,15 +44,16 @@ def conclude(archive: Archive, destination: Destination, *, since: int, now: dat
     Raises:
         WarehouseError: the archive cannot be written or read.
     """
-    before = commits.load(archive.root, since).tables if since else commits.EMPTY.tables
-    new = [f.bytes for path, f in archive.head().tables[CONTENTS.name].items() if path not in before[CONTENTS.name]]
-    results = archive.head().rows(ADD_ON_RESULTS.name) - sum(f.rows for f in before[ADD_ON_RESULTS.name].values())
+    before = commits.load(archive.root, since) if since else commits.EMPTY
+    head, contents = archive.head(), before.tables[CONTENTS.name]
+    new = [file.bytes for path, file in head.tables[CONTENTS.name].items() if path not in contents]
+    results = head.rows(ADD_ON_RESULTS.name) - before.rows(ADD_ON_RESULTS.name)
     if sum(new) < LARGE_BYTES and results < MANY_ROWS:
-        return _conclude(archive, destination, since, now, run_id)
+        return _conclude(archive, destination, before, now, run_id)
     return_freed_memory()
     # "spawn": a fork would take the export's memory along, and its threads' locks
     with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_let_the_parent_decide) as pool:
-        return pool.submit(_conclude, archive, destination, since, now, run_id).result()
+        return pool.submit(_conclude, archive, destination, before, now, run_id).result()
 
 
 def _let_the_parent_decide() -> None:
@@ -59,9 +61,8 @@ def _let_the_parent_decide() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _conclude(archive: Archive, destination: Destination, since: int, now: datetime, run_id: str) -> Conclusion:
+def _conclude(archive: Archive, destination: Destination, before: Commit, now: datetime, run_id: str) -> Conclusion:
     return_freed_memory()
-    before = commits.load(archive.root, since) if since else commits.EMPTY
     compact(archive, now=now, run_id=run_id)
     shown = publish(archive, destination, now=now)
     archive.collect(now=now, grace=GRACE)

@@ -15,7 +15,6 @@ from datetime import UTC, date, datetime, timedelta
 from pipelines.dates import RECORDING_LOOK_BACK, utc_day
 from pipelines.normalize import Extracted, ExtractedRecording
 from pipelines.records import Malformed, Recording, parse_recording
-from pipelines.sids import recording_sid
 from pipelines.twilio.client import TwilioClient
 from warehouse.landed import LandedRecording
 from warehouse.quarantine import QuarantineRow
@@ -261,8 +260,8 @@ def _assign(
     recordings.sort(key=lambda r: (r.date_created or _FOREVER_AGO, r.sid))
     known = [day for r in recordings if (day := utc_day(r.date_created))]
     since = min(known) if len(known) == len(recordings) and known else None
-    by_sid = {r.sid: r for r in recordings}
-    landed = lookup(list(by_sid), since, lambda sid, before: must_list(by_sid[recording_sid(sid)], before, scope=scope))
+    by_sid: dict[str, Recording] = {r.sid: r for r in recordings}
+    landed = lookup(list(by_sid), since, lambda sid, before: must_list(by_sid[sid], before, scope=scope))
     for recording in recordings:
         before = landed.get(recording.sid)
         if must_list(recording, before, scope=scope):

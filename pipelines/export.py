@@ -16,8 +16,8 @@ from pipelines.dates import utc_day
 from pipelines.discover import Assignment, Discovery, Scope, WithResults, discover
 from pipelines.errors import IncompleteExport, VerificationMismatch, WarehouseError, first_cause
 from pipelines.extract import Extraction, extract
-from pipelines.holding import Holding
-from pipelines.normalize import Extracted, ExtractedPayload, is_text_in_pieces, normalize
+from pipelines.holding import Holding, SpoolFile
+from pipelines.normalize import Extracted, ExtractedContent, ExtractedPayload, is_text_in_pieces, normalize
 from pipelines.twilio.client import Traffic, TwilioClient
 from pipelines.verify import Mismatch
 from warehouse.archive import Archive
@@ -247,17 +247,24 @@ class _Lander:
             load = await asyncio.to_thread(self._land, batch, now)
             self._progress.add(load)
             for value in batch:
-                if isinstance(value, ExtractedPayload) and value.content is not None:
-                    self._holding.release(value.content.reserved)
-                    if value.content.file is not None:
-                        value.content.file.close()
+                if (content := _content(value)) is not None:
+                    self._holding.release(content.reserved)
+                    if content.file is not None:
+                        content.file.close()
             if loop.time() - published_at > PUBLISH_SECONDS:
                 await asyncio.to_thread(publish, self._archive, self._destination, now=now)
                 published_at = loop.time()
 
     def _land(self, batch: Sequence[Extracted], now: datetime) -> Load:
-        values = [_in_memory_unless_large(value) for value in batch]
-        large = [content for value in values if (content := _spooled(value)) is not None]
+        values, large = [], []
+        for value in batch:
+            if isinstance(value, ExtractedPayload) and value.content is not None and value.content.file is not None:
+                if value.content.length > CHUNK_BYTES:
+                    large.append(_spooled(value, value.content, value.content.file))
+                else:  # it was spooled because its length was not announced
+                    data = b"".join(value.content.file.chunks())
+                    value = replace(value, content=replace(value.content, data=data, file=None))
+            values.append(value)
         return land(self._archive, normalize(values, now=now), run_id=self._run_id, now=now, spooled=large)
 
     async def _collect(self, loop: asyncio.AbstractEventLoop) -> list[Extracted]:
@@ -275,8 +282,8 @@ class _Lander:
                 self._ended = True
                 break
             batch.append(value)
-            if isinstance(value, ExtractedPayload) and value.content is not None:
-                size += value.content.length
+            if (content := _content(value)) is not None:
+                size += content.length
             if until is None:
                 until = loop.time() + BATCH_SECONDS
             if self._holding.wanted and self._queue.empty():
@@ -284,23 +291,15 @@ class _Lander:
         return batch
 
 
-def _in_memory_unless_large(value: Extracted) -> Extracted:
-    """The value with its content read back from the spool, if it turned out to be of ordinary size."""
-    if not isinstance(value, ExtractedPayload) or value.content is None or value.content.file is None:
-        return value
-    if value.content.length > CHUNK_BYTES:
-        return value
-    return replace(value, content=replace(value.content, data=b"".join(value.content.file.chunks()), file=None))
+def _content(value: Extracted) -> ExtractedContent | None:
+    return value.content if isinstance(value, ExtractedPayload) else None
 
 
-def _spooled(value: Extracted) -> SpooledContent | None:
-    """The content of a value as it is landed from the spool; None when there is none."""
-    if not isinstance(value, ExtractedPayload) or value.content is None or value.content.file is None:
-        return None
-    payload, content, file = value.payload, value.content, value.content.file
+def _spooled(value: ExtractedPayload, content: ExtractedContent, file: SpoolFile) -> SpooledContent:
+    """A large content as it is landed from the spool."""
     day = utc_day(value.result.date_completed)
-    text = is_text_in_pieces(payload.content_type, file.chunks())
-    return SpooledContent(payload.sid, day, text, content.length, content.sha256, file.file)
+    text = is_text_in_pieces(value.payload.content_type, file.chunks())
+    return SpooledContent(value.payload.sid, day, text, content.length, content.sha256, file.file)
 
 
 def _error_of(task: asyncio.Task[None]) -> BaseException | None:

@@ -233,8 +233,9 @@ class _Extract:
         self.tally.failures_in_a_row = 0
         self.tally.contents += 1
         self.tally.content_bytes += content.length
-        c = content
-        return ExtractedContent(c.data, c.length, c.sha256, self.clock(), c.reserved, c.file)
+        return ExtractedContent(
+            content.data, content.length, content.sha256, self.clock(), content.reserved, content.file
+        )
 
     async def _content_failed(
         self,

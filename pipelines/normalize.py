@@ -109,8 +109,8 @@ def _recordings(values: Sequence[ExtractedRecording]) -> pa.Table:
         *("sid", "call_sid", "conference_sid", "status", "source", "channels", "duration_seconds", "price"),
         *("price_unit", "error_code", "start_time", "date_created", "date_updated", "encryption_details", "media_url"),
     )
-    cells = _cells(RECORDINGS, values, "recording", carried) | _cells(RECORDINGS, values, "", _OBSERVED)
-    cells |= _cells(RECORDINGS, values, "", ("listed_at", "open_results"))
+    cells = _cells(RECORDINGS, values, "recording", carried)
+    cells |= _cells(RECORDINGS, values, "", ("observed_at", "listed_at", "open_results"))
     cells["account_sid"] = _account(values, "recording")
     cells["created_date"] = _utc_day(cells["date_created"])
     cells["soft_deleted"] = pc.fill_null(pc.equal(cells["status"], "deleted"), fill_value=False)
@@ -123,8 +123,8 @@ def _results(values: Sequence[ExtractedResult], *, now: datetime) -> pa.Table:
         *("sid", "status", "add_on_sid", "add_on_configuration_sid"),
         *("date_created", "date_updated", "date_completed", "raw"),
     )
-    cells = _cells(ADD_ON_RESULTS, values, "result", carried) | _cells(ADD_ON_RESULTS, values, "", _OBSERVED)
-    cells |= _cells(ADD_ON_RESULTS, values, "", ("payload_count",))
+    cells = _cells(ADD_ON_RESULTS, values, "result", carried)
+    cells |= _cells(ADD_ON_RESULTS, values, "", ("observed_at", "payload_count"))
     cells["account_sid"] = _account(values, "result")
     cells["reference_sid"] = _found_under(values)
     cells["completed_date"] = _utc_day(cells["date_completed"])
@@ -140,7 +140,8 @@ def _payloads(values: Sequence[ExtractedPayload]) -> pa.Table:
         *("sid", "label", "add_on_sid", "add_on_configuration_sid", "content_type"),
         *("date_created", "date_updated", "raw"),
     )
-    cells = _cells(ADD_ON_PAYLOADS, values, "payload", carried) | _cells(ADD_ON_PAYLOADS, values, "", _OBSERVED)
+    cells = _cells(ADD_ON_PAYLOADS, values, "payload", carried)
+    cells |= _cells(ADD_ON_PAYLOADS, values, "", ("observed_at",))
     cells["account_sid"] = _account(values, "payload")
     cells["reference_sid"] = _found_under(values)
     cells["add_on_result_sid"] = pa.array(map(attrgetter("result.sid"), values), pa.string())
@@ -164,8 +165,6 @@ def _contents(values: Sequence[ExtractedPayload]) -> pa.Table:
 
 
 _Values = Sequence[ExtractedRecording] | Sequence[ExtractedResult] | Sequence[ExtractedPayload]
-
-_OBSERVED = ("observed_at",)
 
 
 def _cells(table: Table, values: _Values, record: str, columns: Sequence[str]) -> dict[str, pa.Array]:

@@ -149,7 +149,8 @@ class Archive:
         chunked = [path for path in paths if path.endswith(CHUNKED)]
         if 0 < len(chunked) < len(paths):
             whole = [path for path in paths if not path.endswith(CHUNKED)]
-            return f"(FROM {self.relation(table, whole)} UNION ALL FROM {self.relation(table, chunked)})"
+            kinds = (self.relation(table, those, filename=filename, json=json) for those in (whole, chunked))
+            return f"(FROM {' UNION ALL FROM '.join(kinds)})"
         listed = ", ".join(quote(str(self.root / path)) for path in paths)
         hive = "hive_partitioning = false"
         if table.partition is not None:
@@ -239,12 +240,11 @@ def reading_errors(root: Path) -> Iterator[None]:
         yield
     except (duckdb.BinderException, duckdb.CatalogException, duckdb.ParserException):
         raise  # our own SQL is wrong, not a file
-    except duckdb.OutOfMemoryException as error:
-        raise FixWarehouse(f"DuckDB has too little memory for what is under {root}; no file is damaged.") from error
     except (duckdb.Error, pa.ArrowException, UnicodeDecodeError, OSError) as error:
         if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
             raise
-        if "failed to allocate" in str(error):  # a checkpoint that has too little memory is a FatalException
+        # a checkpoint that has too little memory is a FatalException
+        if isinstance(error, duckdb.OutOfMemoryException) or "failed to allocate" in str(error):
             raise FixWarehouse(f"DuckDB has too little memory for what is under {root}; no file is damaged.") from error
         if "No space left" in str(error):
             raise FixWarehouse(f"No space left under {root}; free some and run again.") from error

@@ -61,11 +61,14 @@ class Keys:
 
     def _remember(self, root: Path, paths: Iterable[str], column: str) -> None:
         together: list[tuple[str, pa.Array]] = []
+        count = 0
         for path in paths:
-            together.append((path, _read(root / path, column)))
-            if sum(len(values) for _, values in together) >= HASHED_AT_ONCE:
+            values = _read(root / path, column)
+            together.append((path, values))
+            count += len(values)
+            if count >= HASHED_AT_ONCE:
                 self._keep(together, column)
-                together = []
+                together, count = [], 0
         self._keep(together, column)
 
     def _keep(self, together: list[tuple[str, pa.Array]], column: str) -> None:

@@ -161,9 +161,8 @@ class _Landing:
             db.execute(f"CREATE TEMP TABLE {table.name}_seen AS SELECT {folded} FROM source GROUP BY {key}")
         hits = self._landed_keys(table, keys)
         for path in hits:
-            self.archive.sound(
-                live[path]
-            )  # before DuckDB, which skips rows by statistics that nothing protects, reads it
+            # before DuckDB, which skips rows by statistics that nothing protects, reads it
+            self.archive.sound(live[path])
         db.execute(
             f"CREATE TEMP TABLE {old} AS SELECT * FROM {self.archive.relation(table, hits, filename=True)} "
             f"SEMI JOIN {table.name}_seen USING ({key})"
@@ -203,17 +202,14 @@ class _Landing:
         """One new file for each touched day: its merged rows plus the untouched rows of files being replaced."""
         key, part, merged = table.key, table.partition, f"{table.name}_merged"
         columns = ", ".join(table.names)
-        days = {row[0] for row in db.execute(f"SELECT DISTINCT {part} FROM {merged}").fetchall()}
-        by_folder: dict[date | None, list[str]] = {day: [] for day in days}
+        replaced: dict[date | None, list[str]] = {}
         for file in change.drop:
-            by_folder.setdefault(partition_day(file), []).append(file.path)
+            replaced.setdefault(partition_day(file), []).append(file.path)
         fresh = db.sql(f"SELECT {columns} FROM {merged} ORDER BY {key}").to_arrow_table().cast(table.schema)
-        for day, part_rows in by_day(table, fresh).items():
-            if not by_folder[day]:
-                change.add.append(self.archive.seal(table, day, part_rows.to_batches()))
-        for day, files in by_folder.items():
-            if not files:
-                continue
+        for day, rows in by_day(table, fresh).items():
+            if day not in replaced:
+                change.add.append(self.archive.seal(table, day, rows.to_batches()))
+        for day, files in replaced.items():
             rows = db.sql(
                 f"SELECT {columns} FROM (SELECT {columns} FROM {merged} WHERE {part} IS NOT DISTINCT FROM $day "
                 f"UNION ALL SELECT {columns} FROM {self.archive.relation(table, files)} old "

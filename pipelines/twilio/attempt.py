@@ -150,7 +150,7 @@ class Attempt:
         ask = self._ask
         digest = hashlib.sha256() if ask.hashed else None
         unknown = ask.slowest is not None and frame.length is None
-        body = await receive(
+        body, file = await receive(
             reply.read,
             frame,
             cap=ask.cap,
@@ -161,11 +161,11 @@ class Attempt:
         return Reply(
             reply.status,
             reply.headers,
-            body if isinstance(body, bytes) else b"",
+            body,
             framed=frame.framed,
             sha256=digest.hexdigest() if digest is not None else "",
             reserved=reserved,
-            file=None if isinstance(body, bytes) else body,
+            file=file,
         )
 
     async def _reserve(self, budget: ByteBudget, size: int) -> None:
@@ -191,8 +191,8 @@ class Attempt:
     async def _small_body(self, reply: Incoming) -> bytes:
         with contextlib.suppress(WireFault, httpx.TransportError, httpx.DecodingError):
             frame = framing(reply.headers, cap=_SMALL_BODY_CAP)
-            body = await receive(reply.read, frame, cap=_SMALL_BODY_CAP)
-            return body if isinstance(body, bytes) else b""
+            body, _ = await receive(reply.read, frame, cap=_SMALL_BODY_CAP)
+            return body
         return b""  # a courtesy of the server, not needed
 
     def _failure(

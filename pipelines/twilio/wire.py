@@ -116,10 +116,10 @@ async def receive(
     digest: Digest | None = None,
     progress: Callable[[int], None] | None = None,
     spool: Callable[[], SpoolFile] | None = None,
-) -> bytes | SpoolFile:
+) -> tuple[bytes, SpoolFile | None]:
     """Call `read` to the end of a body; `digest` gets each chunk as it comes, `progress` the bytes received so far.
 
-    With a `spool`, a body of more than `frame.in_memory` bytes goes to a file of it, which is returned.
+    With a `spool`, a body of more than `frame.in_memory` bytes goes to a file of it. Returns bytes and file, one empty.
 
     Raises:
         WireFault: it is longer than `cap` bytes, or not of the length announced.
@@ -147,4 +147,4 @@ async def receive(
         if file is not None:
             file.close()
         raise
-    return body.getvalue() if file is None else file
+    return body.getvalue(), file

@@ -244,15 +244,19 @@ def test_a_missing_or_misplaced_chunk_is_found(copied: Archive, order: list[int]
     assert XH in {m.subject for m in verify(copied).mismatches if m.kind == "content"}
 
 
+def edit_published(archive: Archive, sql: str) -> None:
+    """Change the published file behind the archive's back."""
+    name, edited = archive.root / "addons.duckdb", archive.root / "edited"
+    shutil.copyfile(name, edited)
+    with duckdb.connect(str(edited)) as db:
+        db.execute(sql)
+    edited.rename(name)
+
+
 def test_a_chunk_changed_in_the_published_file_is_found(copied: Archive) -> None:
     """The archive is right, so only the published file is named."""
     publish(copied, "duckdb", now=NOON)
-    name = copied.root / "addons.duckdb"
-    edited = copied.root / "edited"
-    shutil.copyfile(name, edited)
-    with duckdb.connect(str(edited)) as db:
-        db.execute("UPDATE _contents.chunks_000001 SET content = 'forged'::BLOB WHERE chunk = 1")
-    edited.rename(name)
+    edit_published(copied, "UPDATE _contents.chunks_000001 SET content = 'forged'::BLOB WHERE chunk = 1")
     assert {(m.kind, m.subject) for m in verify(copied).mismatches} == {("published", XH)}
 
 
@@ -348,12 +352,7 @@ def test_a_published_file_of_the_older_layout_is_built_anew(archive: Archive) ->
     """Not refreshed: its inner tables lack the column."""
     land_rows(archive, [recording(1)])
     publish(archive, "duckdb", now=NOON)
-    name = archive.root / "addons.duckdb"
-    edited = archive.root / "edited"
-    shutil.copyfile(name, edited)
-    with duckdb.connect(str(edited)) as db:
-        db.execute("UPDATE _commit SET layout = 1; DROP SCHEMA _contents CASCADE")
-    edited.rename(name)
+    edit_published(archive, "UPDATE _commit SET layout = 1; DROP SCHEMA _contents CASCADE")
     found = published(archive)
     assert found is not None
     assert found.layout == 1
