@@ -7,7 +7,7 @@ the key columns.
 """
 
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
@@ -45,6 +45,9 @@ SMALL_BYTES = 1 << 20
 Batch = Mapping[str, pa.Table]
 """Rows by table name, in the schemas of `warehouse.schema`; tables may be missing."""
 
+Build = Callable[[Commit], Batch]
+"""Makes the batch for the commit it is merged onto, anew whenever another process has committed first."""
+
 
 @dataclass(frozen=True, slots=True)
 class Load:
@@ -68,12 +71,14 @@ class _Change:
     content_bytes: int = 0
 
 
-def land(archive: Archive, batch: Batch, *, run_id: str, now: datetime, spooled: Sequence[SpooledContent] = ()) -> Load:
+def land(
+    archive: Archive, batch: Batch | Build, *, run_id: str, now: datetime, spooled: Sequence[SpooledContent] = ()
+) -> Load:
     """Land `batch` and return what changed; on return everything in it is durable.
 
     Args:
         archive: where to.
-        batch: the rows.
+        batch: the rows, or what makes them; what that raises is raised, and nothing is landed.
         run_id: kept in `loads`.
         now: time of landing (UTC).
         spooled: contents that are too large to be rows of the batch; landed by the same rules and commit.
@@ -87,7 +92,9 @@ def land(archive: Archive, batch: Batch, *, run_id: str, now: datetime, spooled:
     for _ in range(ATTEMPTS):
         try:
             with reading_errors(archive.root):
-                return _Landing(archive, archive.head(), load_id=load_id, run_id=run_id, now=now).land(batch, spooled)
+                head = archive.head()
+                rows = batch(head) if callable(batch) else batch
+                return _Landing(archive, head, load_id=load_id, run_id=run_id, now=now).land(rows, spooled)
         except CommitRace:
             continue
     raise CommitRace(f"Other processes committed to {archive.root} first {ATTEMPTS} times in a row; run again.")

@@ -1,0 +1,215 @@
+"""The ledger of deletions: every step, in one chain of hashes, written before and after each DELETE at the source.
+
+Each row's id is the SHA-256 over the row and the id of the one before, so a row that is changed, lost or put in breaks
+the chain. A step is appended to the commit it was decided on and to no other: when another process commits first, it
+is decided again. The rows hold SIDs, times and hashes, never content. An outcome and `deleted_at` are one commit.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import pairwise
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from warehouse.archive import Archive, reading_errors
+from warehouse.commits import Commit
+from warehouse.land import Batch, Load, land
+from warehouse.schema import ADD_ON_RESULTS, DELETIONS
+
+STARTED, SPENT = "started", "spent"
+"""Steps of a whole plan: a run of it begins to delete; the plan is done and cannot be applied again."""
+
+INTENT = "intent"
+"""Written before a DELETE is sent; open until an outcome follows."""
+
+WITHDRAWN, DELETED, ABSENT, VANISHED, UNKNOWN, PRESENT = (
+    "withdrawn",
+    "deleted",
+    "absent",
+    "vanished",
+    "unknown",
+    "present",
+)
+"""Outcomes: no DELETE was sent; a direct 204; not there any more after a DELETE that may have been processed; gone
+although none was sent; not known; still there after a DELETE that was not acknowledged."""
+
+GONE = (DELETED, ABSENT)
+"""Outcomes that mean: deleted at the source by us."""
+
+UNSETTLED = (INTENT, UNKNOWN, PRESENT)
+"""Last steps after which the source must be asked: a DELETE may have been processed, or may still be."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One step as somebody takes it; `proof` and `reply` are JSON."""
+
+    step: str
+    at: datetime
+    plan_hash: str
+    apply_id: str
+    host: str
+    account_sid: str
+    add_on_result_sid: str | None = None
+    reference_sid: str | None = None
+    proof: str | None = None
+    reply: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One step in the chain."""
+
+    deletion_id: str
+    previous_id: str | None
+    sequence: int
+    step: Step
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """All steps, in order."""
+
+    entries: tuple[Entry, ...]
+
+    @property
+    def head(self) -> str | None:
+        """Id of the newest step."""
+        return self.entries[-1].deletion_id if self.entries else None
+
+    def broken(self) -> str | None:
+        """Why this is not the chain that was written, in one sentence; None when it is."""
+        for number, entry in enumerate(self.entries, start=1):
+            if entry.sequence != number:
+                return f"Step {number} of the deletions is missing."
+            if entry.deletion_id != _id(entry.sequence, entry.previous_id, entry.step):
+                return f"Step {number} of the deletions was changed after it was written."
+        for before, after in pairwise(self.entries):
+            if after.previous_id != before.deletion_id:
+                return f"Step {after.sequence} of the deletions does not follow the one before it."
+        if self.entries and self.entries[0].previous_id is not None:
+            return "Step 1 of the deletions follows one that is missing."
+        return None
+
+    def last(self) -> Mapping[str, Entry]:
+        """The newest step of each result."""
+        return {e.step.add_on_result_sid: e for e in self.entries if e.step.add_on_result_sid is not None}
+
+    def last_started(self) -> Step | None:
+        """The newest start of a plan."""
+        return next((e.step for e in reversed(self.entries) if e.step.step == STARTED), None)
+
+    def spent(self, plan_hash: str) -> bool:
+        """Whether a plan is done."""
+        return any(e.step.step == SPENT and e.step.plan_hash == plan_hash for e in self.entries)
+
+
+def read_ledger(archive: Archive, commit: Commit) -> Ledger:
+    """The ledger as of one commit; the caller asks whether it is `broken`.
+
+    Raises:
+        RepairWarehouse: a file of it cannot be read or is not what was committed.
+    """
+    entries = []
+    with reading_errors(archive.root):
+        for file in commit.tables[DELETIONS.name].values():
+            path = archive.root / archive.sound(file).path
+            rows = pq.read_table(path, partitioning=None, page_checksum_verification=True).to_pylist()
+            entries += [_entry(row) for row in rows]
+    return Ledger(tuple(sorted(entries, key=lambda entry: entry.sequence)))
+
+
+def append(
+    archive: Archive, decide: Callable[[Ledger], Iterable[Step]], *, run_id: str, now: datetime
+) -> tuple[Load, tuple[Step, ...]]:
+    """Append the steps that `decide` takes on the newest ledger; on return they are durable.
+
+    `decide` is asked again when another process has committed first; what it raises is raised, and nothing is written.
+    A step that means "deleted" sets the result's `deleted_at` in the same commit.
+
+    Returns:
+        The load, and the steps that were appended.
+    """
+    taken: tuple[Step, ...] = ()
+
+    def build(head: Commit) -> Batch:
+        nonlocal taken
+        ledger = read_ledger(archive, head)
+        taken = tuple(decide(ledger))
+        gone = {s.add_on_result_sid: s.at for s in taken if s.step in GONE}
+        results = [{"sid": sid, "deleted_at": at} for sid, at in gone.items()]
+        return {
+            DELETIONS.name: pa.Table.from_pylist(_chained(ledger, taken), schema=DELETIONS.schema),
+            ADD_ON_RESULTS.name: pa.Table.from_pylist(results, schema=ADD_ON_RESULTS.schema),
+        }
+
+    load = land(archive, build, run_id=run_id, now=now)
+    return load, taken
+
+
+def contradictions(ledger: Ledger, deleted: Collection[str]) -> list[str]:
+    """Sentences on each result that is deleted in `add_on_results` or in the ledger, but not in both."""
+    by_ledger = {e.step.add_on_result_sid for e in ledger.entries if e.step.step in GONE}
+    return [
+        *(f"Result {sid} has a deleted_at but no step of a deletion." for sid in sorted(set(deleted) - by_ledger)),
+        *(
+            f"Result {sid} was deleted at Twilio but has no deleted_at."
+            for sid in sorted(sid for sid in by_ledger if sid is not None and sid not in deleted)
+        ),
+    ]
+
+
+def _chained(ledger: Ledger, steps: Sequence[Step]) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = []
+    previous, sequence = ledger.head, len(ledger.entries)
+    for step in steps:
+        sequence += 1
+        identity = _id(sequence, previous, step)
+        rows.append(
+            {
+                "deletion_id": identity,
+                "previous_id": previous,
+                "sequence": sequence,
+                "step": step.step,
+                "step_at": step.at,
+                "add_on_result_sid": step.add_on_result_sid,
+                "reference_sid": step.reference_sid,
+                "account_sid": step.account_sid,
+                "plan_hash": step.plan_hash,
+                "apply_id": step.apply_id,
+                "host": step.host,
+                "proof": step.proof,
+                "reply": step.reply,
+            }
+        )
+        previous = identity
+    return rows
+
+
+def _id(sequence: int, previous: str | None, step: Step) -> str:
+    """SHA-256 (hex) over the canonical form: a JSON array of all values, the time in microseconds since 1970."""
+    values = [
+        previous,
+        sequence,
+        step.step,
+        round(step.at.timestamp() * 1_000_000),
+        step.add_on_result_sid,
+        step.reference_sid,
+        step.account_sid,
+        step.plan_hash,
+        step.apply_id,
+        step.host,
+        step.proof,
+        step.reply,
+    ]
+    return hashlib.sha256(json.dumps(values, separators=(",", ":")).encode()).hexdigest()
+
+
+def _entry(row: Mapping[str, object]) -> Entry:
+    values = {**row, "at": row["step_at"]}
+    step = Step(**{name: values[name] for name in Step.__slots__})  # type: ignore[arg-type]  # typed by the schema
+    return Entry(row["deletion_id"], row["previous_id"], row["sequence"], step)  # type: ignore[arg-type]  # as above
