@@ -8,20 +8,26 @@
     |   +-- SourceUntrusted         the reply breaks the protocol: foreign host, page loop, truncated or encoded body
     +-- IncompleteExport            the run ended, but something asked for could not be landed (exit code 4 or 5)
     +-- VerificationMismatch        what is stored differs from what was received (exit code 4)
+    +-- PlanAgain                   a guard refused to delete; look at the reason, then make a new plan (exit code 3)
+    +-- ApplyAgain                  a confirmed deletion stopped on the way; run the same command again (exit code 5)
     +-- WarehouseError ...          see `warehouse.errors` (exit code 6)
 
 Each message is one clear sentence and ends with the SID, HTTP status, Twilio code and request id where known.
 No message carries a token, a signed URL or content.
 """
 
+from collections.abc import Sequence
+
 from warehouse.errors import CommitRace, ExportError, FixWarehouse, RepairWarehouse, WarehouseError
 
 __all__ = [
+    "ApplyAgain",
     "CommitRace",
     "ExportError",
     "FixConfiguration",
     "FixWarehouse",
     "IncompleteExport",
+    "PlanAgain",
     "RepairWarehouse",
     "SourceError",
     "SourceRefused",
@@ -91,6 +97,22 @@ class IncompleteExport(ExportError):
 
 class VerificationMismatch(ExportError):
     """What is stored differs from what was received."""
+
+
+class PlanAgain(ExportError):
+    """A guard refused: nothing (more) is deleted, and this plan can do no more without somebody looking.
+
+    Attributes:
+        reasons: every reason that is known, the sentence of the message first.
+    """
+
+    def __init__(self, sentence: str, *, reasons: Sequence[str] = ()) -> None:
+        self.reasons = (sentence, *reasons)
+        super().__init__(sentence)
+
+
+class ApplyAgain(ExportError):
+    """A confirmed deletion is not done: what is open is settled when the same command is run again."""
 
 
 def first_cause(error: BaseException) -> BaseException:

@@ -166,7 +166,7 @@ class _Extract:
             return
         if landed is not None and landed.whole and _unchanged(result, landed) and not self.scope.full:
             return
-        payloads = await self._payloads(result)
+        payloads = await self._payloads(result, landed)
         if payloads is None:
             await self._hand_on(result, None, whole=False, observed_at=observed_at)
             return
@@ -184,7 +184,7 @@ class _Extract:
             ExtractedResult(result, self.recording.sid, self.client.account_sid, payloads, whole, observed_at)
         )
 
-    async def _payloads(self, result: AddOnResult) -> list[Payload] | None:
+    async def _payloads(self, result: AddOnResult, landed: LandedResult | None) -> list[Payload] | None:
         """The payloads of a result, each once; None when they could not be listed."""
         found: dict[str, Payload] = {}
         unreadable = False
@@ -201,7 +201,8 @@ class _Extract:
                         await self._quarantine("payload", payload.sid, result.sid, _sentence(payload.problems), raw)
                     found.setdefault(payload.sid, payload)
         except (SourceRefused, SourceUntrusted, SourceUnavailable) as error:
-            if isinstance(error, SourceRefused) and error.status == 404 and result.status == "deleted":
+            deleted = result.status == "deleted" or (landed is not None and landed.deleted)
+            if isinstance(error, SourceRefused) and error.status == 404 and deleted:
                 return []
             self._unanswered(error)
             self._pending(f"add-on result {result.sid}: {error}")

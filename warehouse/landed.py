@@ -20,14 +20,23 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class LandedResult:
-    """What is landed of one add-on result; `contents` says of each landed payload whether its content is."""
+    """What is landed of one add-on result.
+
+    `deleted_at` says when we deleted it at Twilio; `contents` of each landed payload whether its content is landed.
+    """
 
     status: str | None
     date_updated: datetime | None
     exported_at: datetime | None
     payload_count: int | None
     expires_at: datetime | None
+    deleted_at: datetime | None
     contents: Mapping[str, bool]
+
+    @property
+    def deleted(self) -> bool:
+        """Whether we deleted it at Twilio."""
+        return self.deleted_at is not None
 
     @property
     def whole(self) -> bool:
@@ -88,7 +97,7 @@ def landed_recordings(
         ):
             contents.setdefault(result, {})[str(sid)] = digest is not None
         results: dict[object, dict[str, LandedResult]] = {}
-        columns = "reference_sid sid status date_updated exported_at payload_count expires_at"
+        columns = "reference_sid sid status date_updated exported_at payload_count expires_at deleted_at"
         for recording, sid, *facts in rows(ADD_ON_RESULTS, columns, "reference_sid", wanted):
             landed = LandedResult(*facts, contents.get(sid, {}))  # type: ignore[arg-type, call-arg]  # as above
             results.setdefault(recording, {})[str(sid)] = landed

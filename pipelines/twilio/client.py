@@ -202,6 +202,21 @@ class TwilioClient:
             return DeleteReply(DeleteOutcome.ABSENT, failure.status, failure.code, failure.request_id)
         return DeleteReply(DeleteOutcome.UNKNOWN, failure.status, failure.code, failure.request_id, failure.cause.value)
 
+    async def account(self) -> Subaccount | None:
+        """Fetch the account itself: what Twilio says the credential reaches; None when it may not read accounts.
+
+        A restricted or standard API key may not, so a refusal here does not stop the client.
+        """
+        subject = f"account {self.account_sid}"
+        outcome = await self._api.ask(
+            Ask(self._base_url + self._resources.account_itself(), self._tuning.api_deadline, self._tuning.page_cap)
+        )
+        if isinstance(outcome, Reply):
+            return read_subaccount(outcome.body, subject)
+        if outcome.failure.cause in {Cause.UNAUTHORIZED, Cause.FORBIDDEN}:
+            return None
+        raise self._error(outcome, subject)
+
     async def accounts(self) -> AsyncIterator[Subaccount]:
         """List the accounts the credential can see, its own included; their auth tokens are never decoded."""
         listing = self._resources.accounts()

@@ -26,6 +26,10 @@ class Resources:
         """List the accounts the credential can see."""
         return Listing(f"{_ROOT}.json", "accounts", f"accounts seen by account {self.account}")
 
+    def account_itself(self) -> str:
+        """Return the path of the account."""
+        return f"{_ROOT}/{self.account}.json"
+
     def recordings(self, first_day: date, last_day: date) -> Listing:
         """List the recordings created on the UTC days `first_day` to `last_day`, deleted ones included."""
         filters = (
