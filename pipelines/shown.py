@@ -11,11 +11,11 @@ from datetime import datetime, timedelta
 from pipelines.deletion_gate import Shown
 from pipelines.errors import SourceRefused, first_cause
 from pipelines.records import AddOnResult, Malformed, parse_add_on_result, parse_payload
-from pipelines.sids import AddOnResultSid, RecordingSid, recording_sid
+from pipelines.sids import AddOnResultSid, RecordingSid
 from pipelines.twilio.client import TwilioClient
 from warehouse.archive import Archive
 from warehouse.commits import Commit
-from warehouse.landed import landed_recordings
+from warehouse.landed import LandedRecording, landed_recordings
 
 AT_ONCE = 20
 """Lists read at once; the client sends fewer when Twilio wants fewer."""
@@ -65,8 +65,11 @@ async def look(
                     group.create_task(list_payloads(target))
     except ExceptionGroup as failures:
         raise first_cause(failures) from failures
+    landed = landed_recordings(archive, commit, list(listed), since=None)
     whole = {
-        recording: readable and _must_be_listed(archive, commit, recording, now=now) <= results.keys() | set(gone)
+        recording: readable
+        and recording in landed
+        and _must_be_listed(landed[recording], now=now) <= results.keys() | set(gone)
         for recording, (results, readable) in listed.items()
     }
     return {
@@ -145,12 +148,11 @@ async def _payloads(
     return found
 
 
-def _must_be_listed(archive: Archive, commit: Commit, recording: RecordingSid, *, now: datetime) -> set[str]:
+def _must_be_listed(recording: LandedRecording, *, now: datetime) -> set[str]:
     """The landed results of a recording that Twilio must still list: not deleted, not at their deadline."""
-    landed = landed_recordings(archive, commit, [recording], since=None).get(recording)
     return {
         sid
-        for sid, result in ({} if landed is None else landed.results).items()
+        for sid, result in recording.results.items()
         if not result.deleted
         and result.status != "deleted"
         and (result.expires_at is None or result.expires_at > now + NEAR_EXPIRY)
@@ -159,8 +161,3 @@ def _must_be_listed(archive: Archive, commit: Commit, recording: RecordingSid, *
 
 def _shown(result: AddOnResult, payloads: Mapping[str, datetime | None] | None, *, beside_all_landed: bool) -> Shown:
     return Shown(result.account_sid, result.status, result.date_updated, payloads, beside_all_landed)
-
-
-def target(recording: str, result: AddOnResultSid) -> Target:
-    """A target from what is landed; ValueError when the recording's SID is not one."""
-    return recording_sid(recording), result
