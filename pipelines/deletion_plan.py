@@ -170,7 +170,7 @@ def plan_delete(
     terms: Terms,
     exported: int,
     now: datetime,
-    settled: Collection[str] = (),
+    deleted: Collection[str] = (),
     left_out: Sequence[LeftOut] = (),
 ) -> DeletePlan:
     """Decide what a plan names: of `results`, those for which the gate is open.
@@ -184,7 +184,7 @@ def plan_delete(
         terms: what is allowed.
         exported: exported, not yet deleted results of the account in the warehouse.
         now: UTC.
-        settled: results that an earlier plan has dealt with.
+        deleted: results that were deleted by an earlier plan.
         left_out: what is not proven, with the reasons.
 
     Raises:
@@ -199,21 +199,21 @@ def plan_delete(
             credential_account=binding.account_sid,
             min_age=terms.min_age,
             now=now,
-            pending=result.sid not in settled,
+            pending=result.sid not in deleted,
             as_planned=True,
         )
-        shut = gate(held)
-        if shut or result.status is None or result.date_updated is None:
+        if shut := gate(held):
+            reasons = sentences(_telling(shut, result, is_shown=result.sid in shown, account=binding.account_sid))
             refused.append(
                 LeftOut(
                     sid=result.sid,
                     recording_sid=result.recording_sid,
                     completed_date=result.completed_date,
-                    reasons=sentences(shut),
+                    reasons=reasons,
                 )
             )
         else:
-            planned.append(_planned(result, result.status, result.date_updated))
+            planned.append(_planned(result))
     check_budgets(len(planned), exported, terms)
     created_at = now.astimezone(UTC)
     return DeletePlan(
@@ -320,13 +320,26 @@ def check_binding(plan: DeletePlan, here: Binding) -> None:
             raise PlanAgain(f"The plan was made for {sentence}.")
 
 
-def _planned(result: VerifiedResult, status: str, date_updated: datetime) -> PlannedResult:
+def _telling(shut: Sequence[str], result: VerifiedResult, *, is_shown: bool, account: AccountSid) -> Sequence[str]:
+    """The conditions whose failing says why; what Twilio does not show, or was not asked for, fails by itself."""
+    if "pending" in shut:
+        return ("pending",)
+    if result.account_sid != account:
+        return ("own_account",)
+    if is_shown:
+        return shut
+    return [name for name in shut if name in ("rested", "listed")]
+
+
+def _planned(result: VerifiedResult) -> PlannedResult:
+    assert result.status is not None
+    assert result.date_updated is not None  # the gate was open
     return PlannedResult(
         sid=result.sid,
         recording_sid=result.recording_sid,
         completed_date=result.completed_date,
-        status=status,
-        date_updated=date_updated,
+        status=result.status,
+        date_updated=result.date_updated,
         payloads=_payloads(result),
         proof=Proof(
             commit=result.commit,

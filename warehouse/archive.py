@@ -227,6 +227,18 @@ def open_archive(root: Path, *, shared_read: str = "none") -> Archive:
     return archive
 
 
+def existing_archive(root: Path, *, shared_read: str = "none") -> Archive:
+    """The archive at `root` for reading only: nothing is made or tried out there.
+
+    Raises:
+        FixWarehouse: there is none.
+    """
+    root = Path(os.path.abspath(root))  # noqa: PTH100  # as open_archive does
+    if not (root / FOLDER).is_dir():
+        raise FixWarehouse(f"Nothing has been exported to {root}; check EXPORT_ROOT.")
+    return Archive(root, ACCESS[shared_read])
+
+
 def partition_day(file: LiveFile) -> date | None:
     """The partition day of a live file; None for the null partition."""
     value = file.folder.partition("=")[2]

@@ -123,32 +123,31 @@ def read_ledger(archive: Archive, commit: Commit) -> Ledger:
     return Ledger(tuple(sorted(entries, key=lambda entry: entry.sequence)))
 
 
-def append(
-    archive: Archive, decide: Callable[[Ledger], Iterable[Step]], *, run_id: str, now: datetime
-) -> tuple[Load, tuple[Step, ...]]:
+def append(archive: Archive, decide: Callable[[Ledger], Iterable[Step]], *, run_id: str, now: datetime) -> Load:
     """Append the steps that `decide` takes on the newest ledger; on return they are durable.
 
     `decide` is asked again when another process has committed first; what it raises is raised, and nothing is written.
     A step that means "deleted" sets the result's `deleted_at` in the same commit.
-
-    Returns:
-        The load, and the steps that were appended.
     """
-    taken: tuple[Step, ...] = ()
 
     def build(head: Commit) -> Batch:
-        nonlocal taken
         ledger = read_ledger(archive, head)
         taken = tuple(decide(ledger))
-        gone = {s.add_on_result_sid: s.at for s in taken if s.step in GONE}
+        gone = {step.add_on_result_sid: step.at for step in taken if step.step in GONE}
         results = [{"sid": sid, "deleted_at": at} for sid, at in gone.items()]
         return {
             DELETIONS.name: pa.Table.from_pylist(_chained(ledger, taken), schema=DELETIONS.schema),
             ADD_ON_RESULTS.name: pa.Table.from_pylist(results, schema=ADD_ON_RESULTS.schema),
         }
 
-    load = land(archive, build, run_id=run_id, now=now)
-    return load, taken
+    return land(archive, build, run_id=run_id, now=now)
+
+
+def deleted_results(archive: Archive, commit: Commit) -> set[str]:
+    """SIDs of the results that are marked as deleted in `add_on_results`."""
+    relation = archive.relation(ADD_ON_RESULTS, commit.tables[ADD_ON_RESULTS.name])
+    with reading_errors(archive.root), archive.database() as db:
+        return {row[0] for row in db.execute(f"SELECT sid FROM {relation} WHERE deleted_at IS NOT NULL").fetchall()}
 
 
 def contradictions(ledger: Ledger, deleted: Collection[str]) -> list[str]:

@@ -106,6 +106,14 @@ def published(archive: Archive) -> Published | None:
     return Published(*rows[0]) if rows else None
 
 
+def untouched(archive: Archive) -> bool:
+    """Whether the published file has the bytes it was published with: nobody has written to it since."""
+    if not (archive.root / NAME).exists() or not (archive.root / LOCK).exists():
+        return False
+    with _publisher_lock(archive):  # not in the middle of a swap
+        return sha256_of(archive.root / NAME) == (archive.root / LOCK).read_text()
+
+
 @contextlib.contextmanager
 def _publisher_lock(archive: Archive) -> Iterator[None]:
     """One publisher at a time; the lock goes with the process, so a kill leaves none behind."""
