@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
-from pipelines.deletion_gate import Shown, conditions, gate
+from pipelines.deletion_gate import Shown, conditions, gate, why_shut
 from pipelines.deletion_guards import here, only_deleter, whole_warehouse
 from pipelines.deletion_plan import (
     DeletePlan,
@@ -22,7 +22,6 @@ from pipelines.deletion_plan import (
     check_budgets,
     left_out_as_unverified,
     plan_delete,
-    sentences,
 )
 from pipelines.deletion_record import Record
 from pipelines.errors import ApplyAgain, FixConfiguration, PlanAgain, SourceError, SourceRefused
@@ -335,7 +334,9 @@ class _Deletion:
         found = verify_results(self.archive, self.archive.head(), days, only=[result.sid for result in results])
         return {verdict.sid: verdict for verdict in found}
 
-    def _refusals(self, result: PlannedResult, proof: VerifiedResult | Unverified, shown: Shown | None) -> list[str]:
+    def _refusals(
+        self, result: PlannedResult, proof: VerifiedResult | Unverified, shown: Shown | None
+    ) -> tuple[str, ...]:
         """Why the gate is shut for one result; empty when it is open."""
         held = conditions(
             proof,
@@ -348,7 +349,7 @@ class _Deletion:
             as_planned=isinstance(proof, VerifiedResult) and result.names(proof),
         )
         shut = gate(held)
-        return [*sentences(shut), *([proof.sentence] if shut and isinstance(proof, Unverified) else [])]
+        return why_shut(shut, proof, shown, account=self.plan.binding.account_sid) if shut else ()
 
     def _refuse_unless_open(self, result: PlannedResult, proof: VerifiedResult | Unverified, shown: Shown) -> None:
         if refusals := self._refusals(result, proof, shown):

@@ -4,7 +4,7 @@ Pure. Every condition must hold; there is no way to waive one. What is not known
 a listing that could not be had or a missing date leaves the gate shut.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from types import MappingProxyType
@@ -39,7 +39,7 @@ REASONS: Mapping[str, str] = MappingProxyType(
         "final": f"its status is not {DELETABLE_STATUS}, here or at Twilio",
         "sealed": "its row, payloads and contents are not all in sealed archive files as committed",
         "reread": "a content read back from disk does not have the SHA-256 it had on the wire",
-        "published": "addons.duckdb does not show the same row, payloads and contents",
+        "published": "the same row, payloads and contents are not shown by addons.duckdb",
         "clean": "it, a payload of it or its recording is in quarantine",
         "rested": "its rest time has not passed",
         "pending": "it is deleted already, or the outcome of an earlier DELETE is open",
@@ -121,6 +121,25 @@ def conditions(
         same_payloads=verified is not None and shown is not None and _same_payloads(verified, shown),
         as_planned=as_planned,
     )
+
+
+def why_shut(
+    shut: Sequence[str], result: VerifiedResult | Unverified, shown: Shown | None, *, account: AccountSid
+) -> tuple[str, ...]:
+    """The reasons why the gate is shut, one sentence each, without those that only follow from another one."""
+    if isinstance(result, Unverified):
+        return (*_sentences(name for name in shut if name in result.failed), result.sentence)
+    if "pending" in shut:
+        return _sentences(["pending"])
+    if result.account_sid != account:
+        return _sentences(["own_account"])
+    if shown is None:
+        return _sentences(name for name in shut if name in ("listed", "rested", "as_planned"))
+    return _sentences(shut)
+
+
+def _sentences(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(f"{REASONS[name][0].upper()}{REASONS[name][1:]}." for name in names)
 
 
 def _same_payloads(verified: VerifiedResult, shown: Shown) -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from pipelines.deletion_gate import REASONS, Shown, conditions, gate
+from pipelines.deletion_gate import Shown, conditions, gate, why_shut
 from pipelines.errors import PlanAgain
 from pipelines.sids import AccountSid, AddOnResultSid, PayloadSid, RecordingSid
 from pipelines.verified import Unverified, VerifiedResult
@@ -203,7 +203,7 @@ def plan_delete(
             as_planned=True,
         )
         if shut := gate(held):
-            reasons = sentences(_telling(shut, result, is_shown=result.sid in shown, account=binding.account_sid))
+            reasons = why_shut(shut, result, shown.get(result.sid), account=binding.account_sid)
             refused.append(
                 LeftOut(
                     sid=result.sid,
@@ -236,11 +236,6 @@ def left_out_as_unverified(results: Sequence[Unverified]) -> list[LeftOut]:
         LeftOut(sid=r.sid, recording_sid=r.recording_sid, completed_date=r.completed_date, reasons=(r.sentence,))
         for r in results
     ]
-
-
-def sentences(shut: Sequence[str]) -> tuple[str, ...]:
-    """The reasons why a gate is shut, one sentence each."""
-    return tuple(f"{REASONS[name][0].upper()}{REASONS[name][1:]}." for name in shut)
 
 
 def check_budgets(count: int, exported: int, terms: Terms) -> None:
@@ -318,17 +313,6 @@ def check_binding(plan: DeletePlan, here: Binding) -> None:
     for name, sentence in differences:
         if getattr(plan.binding, name) != getattr(here, name):
             raise PlanAgain(f"The plan was made for {sentence}.")
-
-
-def _telling(shut: Sequence[str], result: VerifiedResult, *, is_shown: bool, account: AccountSid) -> Sequence[str]:
-    """The conditions whose failing says why; what Twilio does not show, or was not asked for, fails by itself."""
-    if "pending" in shut:
-        return ("pending",)
-    if result.account_sid != account:
-        return ("own_account",)
-    if is_shown:
-        return shut
-    return [name for name in shut if name in ("rested", "listed")]
 
 
 def _planned(result: VerifiedResult) -> PlannedResult:
