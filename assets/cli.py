@@ -3,7 +3,7 @@
     0 all asked for is landed and verified      4 what is stored differs, or input is in quarantine
     1 unexpected                                5 Twilio did not give everything; run again
     2 configuration or credentials              6 the warehouse cannot be written or read
-    3 refused by a guard                        130 interrupted
+    3 a guard refused to delete                 130 interrupted
 
 Commands import what they need when they run, so that `--help` and `status` do not wait for Dagster.
 """
@@ -18,13 +18,16 @@ import traceback
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
 from enum import IntEnum
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from pipelines.errors import (
+    ApplyAgain,
     ExportError,
     FixConfiguration,
     IncompleteExport,
+    PlanAgain,
     SourceError,
     VerificationMismatch,
     WarehouseError,
@@ -53,7 +56,9 @@ def exit_code(error: BaseException) -> ExitCode:
     match error:
         case FixConfiguration():
             return ExitCode.CONFIGURATION
-        case IncompleteExport(again=True) | SourceError():
+        case PlanAgain():
+            return ExitCode.REFUSED
+        case IncompleteExport(again=True) | SourceError() | ApplyAgain():
             return ExitCode.RUN_AGAIN
         case IncompleteExport() | VerificationMismatch():
             return ExitCode.MISMATCH
@@ -76,6 +81,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             twilio_settings(environment())
         sys.exit(run(options))
     except ExportError as error:
+        for reason in error.reasons[1:] if isinstance(error, PlanAgain) else ():
+            say(reason)
         say(str(error))
         sys.exit(exit_code(error))
     except KeyboardInterrupt:
@@ -116,9 +123,9 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(run=run, needs_account=name not in ("demo", "sandbox"))
         return added
 
-    def days(added: argparse.ArgumentParser) -> None:
-        added.add_argument("--from", dest="first", type=_date, metavar="DATE", help="first UTC day, YYYY-MM-DD")
-        added.add_argument("--to", dest="last", type=_date, metavar="DATE", help="last UTC day, included")
+    def days(added: argparse.ArgumentParser, *, required: bool = False) -> None:
+        for flag, name, text in (("--from", "first", "first UTC day, YYYY-MM-DD"), ("--to", "last", "last, included")):
+            added.add_argument(flag, dest=name, type=_date, metavar="DATE", help=text, required=required)
 
     export = command("export", "export what can still be had and is not landed, or the days asked for", _export)
     days(export)
@@ -132,6 +139,23 @@ def _parser() -> argparse.ArgumentParser:
     sandbox = command("sandbox", "run a local stand-in for Twilio's API with made-up data", _sandbox)
     sandbox.add_argument("--port", type=int, default=8010, help="port of the API (default 8010)")
     sandbox.add_argument("--recordings", type=int, default=200, help="how many recordings to make up (default 200)")
+    delete = command("delete", "delete at Twilio what is proven to be safe here; off unless asked for", _delete_plan)
+    steps = delete.add_subparsers(metavar="plan|apply", required=True)
+    text = "write down what would be deleted and why that is safe; changes nothing"
+    plan = steps.add_parser("plan", help=text, description=text)
+    plan.set_defaults(run=_delete_plan)
+    days(plan, required=True)
+    plan.add_argument("--min-age-hours", type=_hours, default=72.0, metavar="H", help="rest time (default 72)")
+    plan.add_argument("--max-delete", type=_count, default=500, metavar="N", help="most results (default 500)")
+    plan.add_argument(
+        "--max-share", type=_share, default=0.2, metavar="S", help="largest share of what is exported (default 0.2)"
+    )
+    plan.add_argument("--out", type=Path, required=True, metavar="FILE", help="where to write the plan")
+    text = "delete at Twilio, for good, what a plan names"
+    apply = steps.add_parser("apply", help=text, description=text)
+    apply.set_defaults(run=_delete_apply, needs_account=False)
+    apply.add_argument("plan", type=Path, metavar="FILE", help="the plan")
+    apply.add_argument("--confirm", required=True, metavar="HASH", help="the hash that `delete plan` printed")
     command("demo", "sandbox, export, verify and a few SQL answers; needs no account", _demo)
     return parser
 
@@ -149,6 +173,30 @@ def _date(text: str) -> date:
         return date.fromisoformat(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a date like 2026-11-20") from None
+
+
+def _hours(text: str) -> float:
+    return _bounded(text, "hours from 0 to 1,000", most=1000)
+
+
+def _share(text: str) -> float:
+    return _bounded(text, "a share from 0 to 1", most=1)
+
+
+def _bounded(text: str, what: str, *, most: float) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= most:
+        raise argparse.ArgumentTypeError(f"{text!r} is not {what}")
+    return value
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
+    return int(text)
 
 
 def _checked_range(options: argparse.Namespace) -> tuple[date | None, date | None]:
@@ -261,6 +309,48 @@ def _sandbox(options: argparse.Namespace) -> int:
     from pipelines.sandbox.run import serve
 
     serve(port=options.port, recordings=options.recordings)
+    return ExitCode.OK
+
+
+def _delete_plan(options: argparse.Namespace) -> int:
+    from assets.deletion import make_plan
+    from pipelines.deletion_plan import Terms
+
+    first, last = _checked_range(options)
+    assert first is not None
+    assert last is not None
+    terms = Terms(min_age_hours=options.min_age_hours, max_delete=options.max_delete, max_share=options.max_share)
+    plan = make_plan(first, last, terms=terms, out=options.out)
+    show(
+        json.dumps(
+            {
+                "plan": str(options.out),
+                "hash": plan.hash,
+                "results": len(plan.results),
+                "payloads": sum(len(result.payloads) for result in plan.results),
+                "content_bytes": plan.content_bytes,
+                "left_out": len(plan.left_out),
+                "exported": plan.exported,
+                "valid_until": plan.valid_until.isoformat(),
+            }
+        )
+    )
+    say(
+        f"Nothing was deleted. {len(plan.results)} add-on results can be, for good, with: "
+        f"addon-export delete apply {options.out} --confirm {plan.hash}"
+    )
+    return ExitCode.OK
+
+
+def _delete_apply(options: argparse.Namespace) -> int:
+    from assets.deletion import apply_plan
+    from pipelines.delete import DeleteReport
+
+    report = DeleteReport("")
+    try:
+        apply_plan(options.plan, options.confirm, report=report)
+    finally:
+        show(json.dumps(report.as_json()))
     return ExitCode.OK
 
 

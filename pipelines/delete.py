@@ -59,7 +59,7 @@ class DeleteReport:
         days: results deleted in this run by partition.
     """
 
-    plan_hash: str
+    plan_hash: str = ""
     planned: int = 0
     before: int = 0
     deleted: int = 0
@@ -151,7 +151,8 @@ async def delete(
         SourceError, FixConfiguration: Twilio does not answer, or refuses the credential.
         WarehouseError: the archive cannot be written or read.
     """
-    report = report if report is not None else DeleteReport(plan.hash)
+    report = report if report is not None else DeleteReport()
+    report.plan_hash, report.planned = plan.hash, len(plan.results)
     check_age(plan, now=clock())
     if client.account_sid != plan.binding.account_sid:
         raise PlanAgain(f"The plan was made for another account: {plan.binding.account_sid}.")
@@ -244,7 +245,7 @@ class _Deletion:
         head, gone = self.archive.head(), self.record.gone()
         remaining = [result for result in self.plan.results if result.sid not in gone]
         done = len(self.plan.results) - len(remaining)
-        self.report.planned, self.report.before = len(self.plan.results), done - self.report.absent
+        self.report.before = done - self.report.absent
         exported = exported_results(self.archive, head, self.client.account_sid)
         check_budgets(len(self.plan.results), exported + done, self.plan.terms)
         proofs = self._proofs(remaining)

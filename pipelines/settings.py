@@ -42,6 +42,26 @@ class TwilioSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class DeleteSettings:
+    """How to reach Twilio with the one credential that may delete."""
+
+    account_sid: AccountSid
+    login: Login
+    base_url: str
+    max_concurrency: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteSchedule:
+    """When to delete without being asked each time, and how much at most; `min_age_hours` is the rest time."""
+
+    cron: str
+    min_age_hours: float
+    max_delete: int
+    max_share: float
+
+
+@dataclass(frozen=True, slots=True)
 class WarehouseSettings:
     """Where exported data goes."""
 
@@ -90,6 +110,63 @@ def twilio_settings(env: Mapping[str, str]) -> TwilioSettings:
         subaccounts=named or subaccounts,
         subaccount_logins=own,
     )
+
+
+def delete_settings(env: Mapping[str, str]) -> DeleteSettings:
+    """Read the credential that may delete; only `delete apply` and the delete job ask for it.
+
+    Raises:
+        FixConfiguration: there is none, or a value cannot be used.
+    """
+    account = env.get("TWILIO_ACCOUNT_SID", "").strip()
+    key, secret = env.get("TWILIO_DELETE_API_KEY", "").strip(), env.get("TWILIO_DELETE_API_SECRET", "").strip()
+    if not (account and key and secret):
+        raise FixConfiguration(
+            "No credential that may delete: set TWILIO_ACCOUNT_SID, TWILIO_DELETE_API_KEY and "
+            "TWILIO_DELETE_API_SECRET; exporting needs neither of the last two."
+        )
+    return DeleteSettings(
+        account_sid=_account(account, "TWILIO_ACCOUNT_SID"),
+        login=Login(key, secret),
+        base_url=env.get("TWILIO_BASE_URL", "").strip() or DEFAULT_BASE_URL,
+        max_concurrency=_number(env, "TWILIO_MAX_CONCURRENCY", default=100, least=1, most=1000),
+    )
+
+
+def delete_schedule(env: Mapping[str, str]) -> DeleteSchedule | None:
+    """The scheduled deletion; None unless every one of its four settings is given.
+
+    Raises:
+        FixConfiguration: some but not all are given, or a value cannot be used.
+    """
+    names = (
+        "EXPORT_DELETE_SCHEDULE",
+        "EXPORT_DELETE_MIN_AGE_HOURS",
+        "EXPORT_DELETE_MAX",
+        "EXPORT_DELETE_MAX_SHARE",
+    )
+    values = {name: env.get(name, "").strip() for name in names}
+    if not any(values.values()):
+        return None
+    if missing := [name for name, value in values.items() if not value]:
+        raise FixConfiguration(f"A scheduled deletion needs its own limits: set {', '.join(missing)} as well.")
+    return DeleteSchedule(
+        cron=values[names[0]],
+        min_age_hours=_number(env, names[1], default=0, least=0, most=24 * 40),
+        max_delete=_number(env, names[2], default=0, least=0, most=1_000_000),
+        max_share=share(values[names[3]], names[3]),
+    )
+
+
+def share(text: str, name: str) -> float:
+    """A part of a whole, 0 to 1; FixConfiguration when `text`, the value of `name`, is none."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1
+    if not 0 <= value <= 1:
+        raise FixConfiguration(f"{name} is {text!r}; it must be a number from 0 to 1.")
+    return value
 
 
 def warehouse_settings(env: Mapping[str, str]) -> WarehouseSettings:
