@@ -311,8 +311,6 @@ class _Deletion:
 
     async def _outcome(self, result: PlannedResult, reply: DeleteReply) -> tuple[str, str | None]:
         """The outcome of one DELETE, and a sentence when nothing more may be sent now."""
-        if reply.outcome is DeleteOutcome.ABSENT:
-            return steps.ABSENT, None
         acknowledged = reply.outcome is DeleteOutcome.DELETED
         try:
             there = await fetch(self.client, _at(result))

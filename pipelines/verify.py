@@ -18,8 +18,9 @@ from warehouse.archive import NULL_DAY, Archive, reading_errors
 from warehouse.commits import Commit, LiveFile
 from warehouse.errors import RepairWarehouse
 from warehouse.files import sha256_of
+from warehouse.ledger import contradictions, deleted_results, read_ledger
 from warehouse.publish import NAME, Published, published
-from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, CONTENTS, RECORDINGS, TABLES, Table
+from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, CONTENTS, DELETIONS, RECORDINGS, TABLES, Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ def verify(archive: Archive, *, first: date | None = None, last: date | None = N
     contents = [f for f in files if f.path in sound and f.path.startswith(f"{CONTENTS.name}/")]
     mismatches += _wrong_contents(archive, head, contents, damaged=damaged)
     if not damaged:
-        references = [*_broken_references(archive, head)]
+        references = [*_broken_references(archive, head), *_broken_ledger(archive, head)]
         mismatches += references
         if not any(mismatch.kind == "file" for mismatch in references):
             mismatches += _published_differences(archive, shown)
@@ -195,6 +196,15 @@ def _broken_references(archive: Archive, head: Commit) -> Iterator[Mismatch]:
 def _keyed(table: Table, relation: str) -> str:
     """One row for each key: of the chunks of a content only the first."""
     return f"(FROM {relation} WHERE coalesce(chunk, 0) = 0)" if table is CONTENTS else relation
+
+
+def _broken_ledger(archive: Archive, head: Commit) -> Iterator[Mismatch]:
+    """Whether the ledger of deletions is the chain that was written, and agrees with `deleted_at`."""
+    ledger = read_ledger(archive, head)
+    if broken := ledger.broken():
+        yield Mismatch("deletions", DELETIONS.name, broken)
+    for sentence in contradictions(ledger, deleted_results(archive, head)):
+        yield Mismatch("deletions", DELETIONS.name, sentence)
 
 
 def _published_differences(archive: Archive, shown: Published | None) -> Iterator[Mismatch]:

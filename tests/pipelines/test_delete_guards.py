@@ -2,6 +2,7 @@
 
 import asyncio
 import fcntl
+import itertools
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -22,7 +23,7 @@ from pipelines.deletion_plan import DeletePlan, Terms
 from pipelines.errors import FixConfiguration, PlanAgain, SourceError
 from pipelines.sandbox.exchange import Reply, Request
 from pipelines.sandbox.run import Sandbox
-from pipelines.sandbox.world import World
+from pipelines.verify import verify
 from tests.pipelines.conftest import NOW, Exporter
 from tests.pipelines.deleting import GENEROUS, Deleter, fill, ready, rest, touched
 from warehouse.archive import Archive, open_archive
@@ -31,7 +32,7 @@ from warehouse.land import land
 from warehouse.publish import LOCK as PUBLISHED
 from warehouse.publish import NAME, publish
 from warehouse.quarantine import QuarantineRow, quarantine_rows
-from warehouse.schema import CONTENTS, DELETIONS, TABLES
+from warehouse.schema import CONTENTS, DELETIONS
 
 
 def refuses(deleter: Deleter, plan: DeletePlan, match: str) -> PlanAgain:
@@ -43,25 +44,10 @@ def refuses(deleter: Deleter, plan: DeletePlan, match: str) -> PlanAgain:
     return refusal.value
 
 
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of an export of four results; worlds filled alike are alike."""
-    world = World()
-    world.add_account(date_created=NOW.replace(year=2020))
-    root = tmp_path_factory.mktemp("exported") / "data"
-    with Sandbox(world, now=NOW) as sandbox:
-        fill(sandbox)
-        Exporter(sandbox, open_archive(root))().verdict()
-    return root
-
-
 @pytest.fixture
-def prepared(sandbox: Sandbox, exported: Path, tmp_path: Path) -> tuple[Deleter, DeletePlan]:
+def prepared(exporter: Exporter) -> tuple[Deleter, DeletePlan]:
     """Four exported and rested results, and the plan that names them."""
-    shutil.copytree(exported, tmp_path / "data", symlinks=True)
-    results = fill(sandbox)
-    rest(sandbox)
-    deleter = Deleter(sandbox, open_archive(tmp_path / "data"))
+    deleter, results = ready(exporter)
     plan = deleter.plan()
     assert {r.sid for r in plan.results} == {r.sid for r in results}
     return deleter, plan
@@ -179,7 +165,7 @@ def test_another_content_at_the_source_refuses_the_plan(prepared: tuple[Deleter,
     refuses(deleter, plan, "another content")
 
 
-@pytest.mark.parametrize("status", [401, 403, 500, 503])
+@pytest.mark.parametrize("status", [401, 503])
 def test_a_source_that_does_not_answer_deletes_nothing(status: int, prepared: tuple[Deleter, DeletePlan]) -> None:
     """Lists that cannot be read are no lists."""
     deleter, plan = prepared
@@ -261,12 +247,12 @@ def test_a_plan_that_gets_stale_on_the_way_stops(exporter: Exporter, monkeypatch
     assert len(deleter.sent()) == 1
 
 
-@pytest.mark.parametrize("terms", [Terms(max_delete=3, max_share=1), Terms(max_share=0.74), Terms(max_delete=0)])
-def test_a_plan_over_budget_cannot_be_made(terms: Terms, exporter: Exporter) -> None:
+def test_a_plan_over_budget_cannot_be_made(exporter: Exporter) -> None:
     """The budgets hold for the whole plan."""
     deleter, _ = ready(exporter)
-    with pytest.raises(PlanAgain, match="Over budget"):
-        deleter.plan(terms)
+    for terms in (Terms(max_delete=3, max_share=1), Terms(max_share=0.74), Terms()):
+        with pytest.raises(PlanAgain, match="Over budget"):
+            deleter.plan(terms)
 
 
 def test_a_plan_that_comes_to_exceed_its_share_is_refused(exporter: Exporter) -> None:
@@ -296,36 +282,33 @@ def live(archive: Archive, table: str) -> list[Path]:
     return [archive.root / path for path in archive.head().tables[table]]
 
 
-@pytest.mark.parametrize(
-    ("table", "damage"),
-    [
-        *((table, "bit") for table in ("contents", "add_on_results", "add_on_payloads", "recordings", "loads")),
-        ("contents", "missing"),
-        ("contents", "cut"),
-        ("loads", "missing"),
-        ("add_on_payloads", "empty"),
-    ],
-)
-def test_a_damaged_archive_file_refuses_the_plan(table: str, damage: str, prepared: tuple[Deleter, DeletePlan]) -> None:
+def test_a_damaged_archive_file_refuses_the_plan(prepared: tuple[Deleter, DeletePlan]) -> None:
     """One flipped bit anywhere in the archive, a missing or a shorter file: this is no place for the only copy."""
     deleter, plan = prepared
-    random = Random(f"{table} {damage}")
-    path = random.choice(live(deleter.archive, table))
-    data = bytearray(path.read_bytes())
-    path.chmod(0o600)
-    match damage:
-        case "bit":
-            data[random.randrange(len(data))] ^= 1 << random.randrange(8)
-            path.write_bytes(data)
-        case "cut":
-            path.write_bytes(data[:-1])
-        case "empty":
-            path.write_bytes(b"")
-        case "missing":
-            path.unlink()
-    refuses(deleter, plan, "missing or damaged")
-    with pytest.raises(PlanAgain):
-        deleter.plan()
+    random = Random(1)
+    damages: dict[str, Callable[[bytes], bytes | None]] = {
+        "bit": lambda data: data[: (at := random.randrange(len(data)))] + bytes([data[at] ^ 4]) + data[at + 1 :],
+        "cut": lambda data: data[:-1],
+        "empty": lambda data: b"",
+        "missing": lambda data: None,
+    }
+    for table, name in (*itertools.product(FILLED, ("bit", "missing")), ("contents", "cut"), ("loads", "empty")):
+        path = random.choice(live(deleter.archive, table))
+        whole = path.read_bytes()
+        wrong = damages[name](whole)
+        path.unlink()
+        if wrong is not None:
+            path.write_bytes(wrong)
+        refuses(deleter, plan, f"{table}/.* is missing or damaged")
+        with pytest.raises(PlanAgain):
+            deleter.plan()
+        path.write_bytes(whole)
+    deleter.apply(plan)
+    assert len(deleter.sent()) == len(plan.results)
+
+
+FILLED = ("contents", "add_on_results", "add_on_payloads", "recordings", "loads")
+"""The tables that have live files before anything was deleted."""
 
 
 def edit_published(archive: Archive, sql: str, *, hide: bool) -> None:
@@ -351,12 +334,15 @@ EDITS = (
 )
 
 
-@pytest.mark.parametrize(("sql", "hide"), [(EDITS[0], False), *((sql, True) for sql in EDITS)])
-def test_an_edit_in_duckdb_refuses_the_plan(sql: str, hide: bool, prepared: tuple[Deleter, DeletePlan]) -> None:
+def test_an_edit_in_duckdb_refuses_the_plan(prepared: tuple[Deleter, DeletePlan]) -> None:
     """Seen by the file's hash, and by what it shows if that was renewed too."""
     deleter, plan = prepared
-    edit_published(deleter.archive, sql, hide=hide)
-    refuses(deleter, plan, "addons.duckdb")
+    for sql, hide in ((EDITS[0], False), *((sql, True) for sql in EDITS)):
+        edit_published(deleter.archive, sql, hide=hide)
+        refuses(deleter, plan, "addons.duckdb")
+        publish(deleter.archive, "duckdb", now=deleter.sandbox.now, afresh=True)
+    deleter.apply(plan)
+    assert len(deleter.sent()) == len(plan.results)
 
 
 def test_a_published_view_of_something_else_refuses_the_plan(sandbox: Sandbox, tmp_path: Path) -> None:
@@ -398,13 +384,12 @@ def test_a_content_that_is_wrong_in_a_whole_file_refuses_the_plan(prepared: tupl
     refuses(deleter, plan, "SHA-256 it had on the wire")
 
 
-@pytest.mark.parametrize("about", ["result", "payload", "recording", "under the recording", "under the result"])
+@pytest.mark.parametrize("about", ["payload", "recording", "under the recording", "under the result"])
 def test_a_quarantine_row_refuses_the_plan(about: str, prepared: tuple[Deleter, DeletePlan]) -> None:
     """What could not be read may have been part of it."""
     deleter, plan = prepared
     result = plan.results[0]
     sid, parent = {
-        "result": (result.sid, None),
         "payload": (result.payloads[0].sid, None),
         "recording": (result.recording_sid, None),
         "under the recording": (None, result.recording_sid),
@@ -452,40 +437,51 @@ def test_another_destination_refuses_the_plan(prepared: tuple[Deleter, DeletePla
     refuses(replace(deleter, destination="parquet"), plan, "another destination")
 
 
-def tamper(archive: Archive, change: Callable[[list[dict[str, object]]], list[dict[str, object]]]) -> None:
-    """Rewrite the ledger of deletions as a commit that is sound in itself."""
+def tamper(
+    archive: Archive, change: Callable[[list[dict[str, object]]], list[dict[str, object]]]
+) -> Callable[[], None]:
+    """Rewrite the ledger of deletions as a commit that is sound in itself; returns what puts it back."""
     head = archive.head()
     files = list(head.tables[DELETIONS.name].values())
     rows = [row for file in files for row in pq.read_table(archive.root / file.path).to_pylist()]
-    rows = change(sorted(rows, key=lambda row: str(row["deletion_id"] and f"{row['sequence']:09}")))
+    rows = change(sorted(rows, key=lambda row: f"{row['sequence']:09}"))
     sealed = archive.seal(DELETIONS, None, pa.Table.from_pylist(rows, schema=DELETIONS.schema).to_batches())
     archive.commit(head, drop=files, add=[sealed], at=head.at, run_id="tampered")
     publish(archive, "duckdb", now=head.at)
 
+    def undo() -> None:
+        archive.commit(archive.head(), drop=[sealed], add=files, at=head.at, run_id="undone")
+        publish(archive, "duckdb", now=head.at)
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda rows: rows[1:],
-        lambda rows: [*rows[:2], *rows[3:]],
-        lambda rows: [*rows[:-2]],
-        lambda rows: [{**row, "step": "withdrawn" if row["step"] == "deleted" else row["step"]} for row in rows],
-        lambda rows: [{**rows[0], "host": "elsewhere"}, *rows[1:]],
-        lambda rows: [],
-    ],
+    return undo
+
+
+TAMPERED: tuple[Callable[[list[dict[str, object]]], list[dict[str, object]]], ...] = (
+    lambda rows: rows[1:],
+    lambda rows: [*rows[:2], *rows[3:]],
+    lambda rows: [*rows[:-2]],
+    lambda rows: [{**row, "step": "withdrawn" if row["step"] == "deleted" else row["step"]} for row in rows],
+    lambda rows: [{**rows[0], "host": "elsewhere"}, *rows[1:]],
+    lambda rows: [*rows, {**rows[-1], "sequence": len(rows) + 1}],
+    lambda rows: [],
 )
-def test_a_ledger_that_was_tampered_with_refuses_every_plan(
-    change: Callable[[list[dict[str, object]]], list[dict[str, object]]], exporter: Exporter
-) -> None:
-    """A step that was changed, or lost at the beginning, in the middle or at the end."""
+
+
+def test_a_ledger_that_was_tampered_with_refuses_every_plan(exporter: Exporter) -> None:
+    """A step that was changed, put in, or lost at the beginning, in the middle or at the end."""
     deleter, _ = ready(exporter)
     days = sorted({NOW.date() - timedelta(days=3 + n) for n in range(3)})
-    later = deleter.plan(first=days[1])
     deleter.apply(deleter.plan(last=days[0]))
-    tamper(deleter.archive, change)
-    refuses(deleter, later, "deletion|deleted")
-    with pytest.raises(PlanAgain):
-        deleter.plan()
+    plan = deleter.plan(first=days[1])
+    for change in TAMPERED:
+        undo = tamper(deleter.archive, change)
+        refuses(deleter, plan, "deletion|deleted")
+        with pytest.raises(PlanAgain):
+            deleter.plan()
+        assert any(mismatch.kind == "deletions" for mismatch in verify(deleter.archive).mismatches)
+        undo()
+    deleter.apply(plan)
+    assert deleter.left() == set()
 
 
 # -- two at once --------------------------------------------------------------------------------------------
@@ -575,8 +571,3 @@ def test_a_run_that_another_has_overtaken_claims_nothing_more(
     with pytest.raises(PlanAgain, match="Another deletion has begun"):
         deleter.apply(first, clock=overtaken)
     assert sorted(deleter.sent()) == sorted([first.results[0].sid, *(r.sid for r in second.results)])
-
-
-def test_all_tables_are_covered_by_the_damage_check() -> None:
-    """A table added later is checked too, as every live file is."""
-    assert set(TABLES) >= {"contents", "add_on_results", "add_on_payloads", "recordings", "loads", "deletions"}
