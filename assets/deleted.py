@@ -38,17 +38,22 @@ class DeleteConfig(dg.Config):
     by_schedule: bool = False
 
 
-@dg.asset(
+@dg.multi_asset(  # of one: `backfill_policy` of @dg.asset is still beta
     name=NAME,
-    deps=[ADD_ON_RESULTS.name, ADD_ON_PAYLOADS.name],
-    description="Add-on results deleted at Twilio, on request and only after proof that the copy here is whole. "
-    "Off by default: needs a plan and its confirmed hash in the run config. What is landed stays.",
-    group_name="twilio_add_ons",
-    owners=OWNERS,
-    kinds={"twilio"},
-    partitions_def=DAILY,
+    specs=[
+        dg.AssetSpec(
+            NAME,
+            deps=[ADD_ON_RESULTS.name, ADD_ON_PAYLOADS.name],
+            description="Add-on results deleted at Twilio, on request and only after proof that the copy here is "
+            "whole. Off by default: needs a plan and its confirmed hash in the run config. What is landed stays.",
+            group_name="twilio_add_ons",
+            owners=OWNERS,
+            kinds={"twilio"},
+            skippable=True,
+            partitions_def=DAILY,
+        )
+    ],
     backfill_policy=dg.BackfillPolicy.single_run(),
-    output_required=False,
 )
 def deleted_add_on_results(
     context: dg.AssetExecutionContext, config: DeleteConfig

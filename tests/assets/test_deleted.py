@@ -55,16 +55,14 @@ def plan(sandbox: Sandbox, tmp_path: Path) -> DeletePlan:
 
 def run_job(config: Mapping[str, Any] | None, **tags: str) -> dg.ExecuteInProcessResult:
     """Run the `delete` job for the last 30 days."""
-    return (
-        build_definitions()
-        .resolve_job_def("delete")
-        .execute_in_process(
+    job = build_definitions().resolve_job_def("delete")
+    with dg.DagsterInstance.ephemeral() as instance:
+        return job.execute_in_process(
             run_config=None if config is None else {"ops": {NAME: {"config": config}}},
             tags={**partition_tags(FIRST, TODAY), **tags},
             raise_on_error=False,
-            instance=dg.DagsterInstance.ephemeral(),
+            instance=instance,
         )
-    )
 
 
 def deletes(sandbox: Sandbox) -> int:
@@ -121,12 +119,13 @@ def test_the_confirmed_plan_is_carried_out_for_its_partitions(
 
 def test_materialising_everything_exports_and_does_not_delete(sandbox: Sandbox, plan: DeletePlan) -> None:
     """The button for all assets: the export succeeds, the deletion passes."""
-    result = dg.materialize(
-        [export_add_ons, deleted_add_on_results],
-        instance=dg.DagsterInstance.ephemeral(),
-        tags=partition_tags(TODAY, TODAY),
-        resources=dict(build_definitions(Progress()).resources or {}),
-    )
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = dg.materialize(
+            [export_add_ons, deleted_add_on_results],
+            instance=instance,
+            tags=partition_tags(TODAY, TODAY),
+            resources=dict(build_definitions(Progress()).resources or {}),
+        )
     assert result.success
     materialised = {str(e.asset_key) for e in result.get_asset_materialization_events()}
     assert len(materialised) == 3
