@@ -32,7 +32,9 @@ Destination = Literal["duckdb", "parquet"]
 NAME = "addons.duckdb"
 
 KEPT = ".addons-"
-"""Start of the names of published files; `addons.duckdb` is a link to the newest, the one before it stays."""
+"""Start of the names of published files; their ends are the SHA-256 they were published with.
+
+`addons.duckdb` is a link to the newest, the one before it stays."""
 
 LOCK = ".publish.lock"
 """Held while publishing; its text is the SHA-256 of the file as it was published."""
@@ -108,10 +110,12 @@ def published(archive: Archive) -> Published | None:
 
 def untouched(archive: Archive) -> bool:
     """Whether the published file has the bytes it was published with: nobody has written to it since."""
-    if not (archive.root / NAME).exists() or not (archive.root / LOCK).exists():
-        return False
-    with _publisher_lock(archive):  # not in the middle of a swap
-        return sha256_of(archive.root / NAME) == (archive.root / LOCK).read_text()
+    target = archive.root / NAME
+    try:
+        file = archive.root / target.readlink()
+        return file.name.endswith(f"-{sha256_of(file)}.duckdb")
+    except OSError:
+        return False  # there is none, or not one that was published
 
 
 @contextlib.contextmanager
@@ -132,13 +136,15 @@ def _swap(archive: Archive, temporary: Path, target: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-    (archive.root / LOCK).write_text(sha256_of(temporary))
+    digest = sha256_of(temporary)
+    (archive.root / LOCK).write_text(digest)
     # a stray log beside a replaced file would make it unreadable
     target.with_name(f"{NAME}.wal").unlink(missing_ok=True)
     # a link, not the file itself: DuckDB opens a path three times, and a rename in between mixes two files
     earlier = set(archive.root.glob(f"{KEPT}*.duckdb"))
     shown = (archive.root / target.readlink()) if target.is_symlink() else None
-    file, link = (archive.root / f"{name}{uuid.uuid4().hex}{end}" for name, end in ((KEPT, ".duckdb"), (".", ".tmp")))
+    file = archive.root / f"{KEPT}{uuid.uuid4().hex}-{digest}.duckdb"
+    link = archive.root / f".{uuid.uuid4().hex}.tmp"
     temporary.rename(file)
     link.symlink_to(file.name)
     link.rename(target)

@@ -29,8 +29,8 @@ from tests.pipelines.deleting import GENEROUS, Deleter, fill, ready, rest, touch
 from warehouse.archive import Archive, open_archive
 from warehouse.files import sha256_of
 from warehouse.land import land
+from warehouse.publish import KEPT, NAME, publish
 from warehouse.publish import LOCK as PUBLISHED
-from warehouse.publish import NAME, publish
 from warehouse.quarantine import QuarantineRow, quarantine_rows
 from warehouse.schema import CONTENTS, DELETIONS
 
@@ -319,7 +319,11 @@ def edit_published(archive: Archive, sql: str, *, hide: bool) -> None:
         db.execute("SET TimeZone = 'UTC'")
         db.execute(sql)
     if hide:
-        (archive.root / PUBLISHED).write_text(sha256_of(path))
+        digest = sha256_of(path)
+        (archive.root / PUBLISHED).write_text(digest)
+        path = path.rename(path.with_name(f"{KEPT}edited-{digest}.duckdb"))
+        (archive.root / NAME).unlink()
+        (archive.root / NAME).symlink_to(path.name)
 
 
 FIRST, LAST = (f"(SELECT {which}(sid) FROM add_on_payloads)" for which in ("min", "max"))
