@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PEERS := .venv-bench
 export DAGSTER_HOME ?= $(CURDIR)/.dagster_home
 
-.PHONY: help setup demo test dev bench lint types layering check lock clean
+.PHONY: help setup demo test dev bench lint types layering check torture lock clean
 
 help: ## what there is
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -56,6 +56,11 @@ layering: $(VENV)/.dev ## import-linter
 	@$(BIN)/lint-imports --no-cache
 
 check: lint types layering test ## everything CI runs
+
+KILLS ?= 1000
+
+torture: $(VENV)/.dev ## kill exports and deletions KILLS times; the source judges what it was told to delete
+	@$(BIN)/python -c 'from tests.torture import main; main()' --kills $(KILLS)
 
 lock: $(VENV)/.dev ## bring the lock files up to date
 	@$(BIN)/python -m pip install -qq pip-tools
