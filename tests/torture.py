@@ -29,6 +29,7 @@ from random import Random
 import duckdb
 import pyarrow.parquet as pq
 
+from pipelines import export as exporting
 from pipelines.delete import DeleteReport, delete, propose
 from pipelines.deletion_plan import Terms, read_plan
 from pipelines.discover import Scope
@@ -47,9 +48,10 @@ from warehouse.publish import NAME
 CONTEXT: ForkServerContext = get_context("forkserver")
 CONTEXT.set_forkserver_preload(["tests.torture"])
 
-HASTY = Tuning(budget=5.0, unanswered_budget=2.0, api_deadline=5.0, content_deadline=5.0)
 PATIENCE = 60.0
 """Seconds until a child that does not end counts as hanging."""
+
+PATIENT = Tuning(budget=PATIENCE, unanswered_budget=PATIENCE, api_deadline=PATIENCE, content_deadline=PATIENCE)
 
 REFUSED, FAILED = 3, 5
 """Exit codes of a child: a guard refused; anything else that is said in one sentence."""
@@ -75,12 +77,13 @@ class Place:
     def client(self) -> TwilioClient:
         """A client of the sandbox."""
         return connect(
-            account_sid(self.account), Credential(self.account, self.token), base_url=self.base_url, tuning=HASTY
+            account_sid(self.account), Credential(self.account, self.token), base_url=self.base_url, tuning=PATIENT
         )
 
 
 def child_export(place: Place) -> None:
-    """One export."""
+    """One export, landing a few rows at a time: more moments to be killed at."""
+    exporting.BATCH_ROWS = 6
 
     async def run() -> None:
         async with place.client() as client:
@@ -173,11 +176,11 @@ def child_apply_until(place: Place, step: int) -> None:
 # -- controls: ways to delete that must be caught --------------------------------------------------------------
 
 
-def naive_landed_rows(place: Place) -> None:
-    """Deletes what has a row, trusting that its contents came with it."""
-    head = open_archive(place.root).head()
-    rows = [r for path in head.tables["add_on_results"] for r in pq.read_table(place.root / path).to_pylist()]
-    send(place, ((r["reference_sid"], r["sid"]) for r in rows if r["status"] == "completed"))
+def naive_first_content(place: Place) -> None:
+    """Deletes every result of which a content is landed, trusting that the others came with it."""
+    tables = open_archive(place.root).head().tables
+    payloads = [r for path in tables["add_on_payloads"] for r in pq.read_table(place.root / path).to_pylist()]
+    send(place, {(r["reference_sid"], r["add_on_result_sid"]) for r in payloads if r["content_sha256"]})
 
 
 def naive_plan(place: Place) -> None:
@@ -546,7 +549,7 @@ TRIALS: tuple[Callable[[Scene], None], ...] = (
 
 def control(naive: Callable[[Place], None], at: Scene) -> None:
     """The same trial with a naive way to delete."""
-    if naive is naive_landed_rows:
+    if naive is naive_first_content:
         for _ in range(3):
             at.run(child_export, kill_within=0.7)
             at.judge.named |= set(at.sandbox.world.results)
@@ -557,11 +560,12 @@ def control(naive: Callable[[Place], None], at: Scene) -> None:
     assert at.converge(child_plan, kills=0, within=0)
     at.read_plan()
     grow(at.sandbox.world, at.place.account, at.random, 1)
-    at.random.choice((a_missing_file, one_flipped_bit))(at)
+    path = at.place.root / next(iter(open_archive(at.place.root).head().tables["contents"]))
+    at.random.choice((path.unlink, lambda: path.write_bytes(path.read_bytes()[:-9])))()
     at.run(naive)
 
 
-CONTROLS = (naive_landed_rows, naive_plan, naive_listing)
+CONTROLS = (naive_first_content, naive_plan, naive_listing)
 
 
 def torture(seed: int, *, kills: int, say: Callable[[str], object] = print) -> tuple[Counter[str], list[str]]:
