@@ -414,7 +414,7 @@ def trial_kill_at_a_step(at: Scene) -> None:
         finished(at, named)
 
 
-STEPS = 160
+STEPS = 80
 """About as many steps as a deletion of some results takes."""
 
 
