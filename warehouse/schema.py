@@ -280,7 +280,12 @@ DELETIONS = Table(
         Column("deletion_id", pa.string(), "SHA-256 over this row and `previous_id`: no row can be changed unseen."),
         Column("previous_id", pa.string(), "`deletion_id` of the step before; null for the first."),
         Column("sequence", pa.int64(), "Number of the step, from 1, without gaps."),
-        Column("step", pa.string(), "What happened; README lists the words. Deleted at Twilio: deleted and absent."),
+        Column(
+            "step",
+            pa.string(),
+            "started, intent (before a DELETE), then deleted (204), absent (gone after one), present (still there), "
+            "unknown, vanished (gone without one) or withdrawn (none was sent); spent: the plan is done.",
+        ),
         Column("step_at", UTC_TIME, "When (UTC)."),
         Column("add_on_result_sid", pa.string(), "Result (XR...); null for steps of a whole plan."),
         Column("reference_sid", pa.string(), "Recording (RE...); null for steps of a whole plan."),

@@ -53,7 +53,7 @@ def test_the_transcript_shows_the_demos_questions() -> None:
 
 def test_every_command_exit_code_and_table_is_in_the_readme() -> None:
     """Nothing a user meets is left out."""
-    for command in ("export", "verify", "status", "rebuild", "sandbox", "demo"):
+    for command in ("export", "verify", "status", "rebuild", "sandbox", "demo", "delete plan", "delete apply"):
         assert f"addon-export {command}" in README
     for code in cli.ExitCode:
         assert re.search(rf"^\| {code.value} \|", README, re.MULTILINE), code
