@@ -9,19 +9,19 @@ import contextlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import KW_ONLY, InitVar, dataclass
 from datetime import UTC, date, datetime
-from hashlib import sha256
 from typing import Any, final
 
 import duckdb
-import pyarrow.parquet as pq
 
 from pipelines.sids import AccountSid, AddOnResultSid, PayloadSid, RecordingSid
-from warehouse import commits
-from warehouse.archive import FEW_ROWS, Archive, partition_day, reading_errors
+from pipelines.verify import PIECES, hashed, limit_memory, shown_contents
+from warehouse import commits, views
+from warehouse.archive import Archive, partition_day, reading_errors
 from warehouse.commits import Commit, LiveFile
+from warehouse.errors import FixWarehouse
 from warehouse.files import sha256_of
 from warehouse.publish import NAME, published
-from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, CONTENTS, QUARANTINE, Table
+from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, CONTENTS, QUARANTINE, Table, sql_type
 
 
 class _Key:
@@ -144,7 +144,7 @@ class _Reading:
     """One reading of some days: everything the verdicts rest on."""
 
     def __init__(self, archive: Archive, commit: Commit, days: Collection[date], only: Collection[str] | None) -> None:
-        self.archive, self.commit = archive, commit
+        self.archive, self.commit, self.days = archive, commit, sorted(days)
         files = {
             table: [f for f in commit.tables[table.name].values() if partition_day(f) in days]
             for table in (ADD_ON_RESULTS, ADD_ON_PAYLOADS, CONTENTS)
@@ -290,19 +290,9 @@ class _Reading:
         """SHA-256 and length of every wanted content, read from the sealed files, and the file that holds it."""
         found: dict[str, tuple[str, int, str]] = {}
         for file in self.files[CONTENTS]:
-            path = self.archive.root / file.path
-            with contextlib.closing(pq.ParquetFile(path, page_checksum_verification=True)) as reader:
-                for group in range(reader.num_row_groups):
-                    keys = reader.read_row_group(group, columns=["payload_sid"])["payload_sid"].to_pylist()
-                    if self.wanted.isdisjoint(keys):
-                        continue
-                    columns = ["payload_sid", "content"]
-                    for batch in reader.iter_batches(batch_size=FEW_ROWS, row_groups=[group], columns=columns):
-                        for sid, content in zip(batch["payload_sid"].to_pylist(), batch["content"], strict=True):
-                            if sid in self.wanted:
-                                data = content.as_buffer()
-                                twice = sid in found
-                                found[sid] = ("" if twice else sha256(data).hexdigest(), data.size, file.path)
+            for sid, digest, length in hashed(self.archive.read(file, CONTENTS, PIECES)):
+                if sid in self.wanted:  # one that is there twice is not the one that was landed
+                    found[sid] = ("" if sid in found else digest, length, file.path)
         return found
 
     def _read_published(self, sids: list[str]) -> None:
@@ -316,9 +306,7 @@ class _Reading:
             return
         try:
             with contextlib.closing(duckdb.connect(str(self.archive.root / NAME), read_only=True)) as db:
-                largest = max((length for _, length, _ in self.contents.values()), default=0)
-                memory = 64 + 4 * (largest >> 20)
-                db.execute(f"SET memory_limit = '{memory}MB'; SET threads = 1; SET TimeZone = 'UTC'")
+                db.execute("SET memory_limit = '64MB'; SET threads = 1; SET TimeZone = 'UTC'")
                 for table, key in ((ADD_ON_RESULTS, "sid"), (ADD_ON_PAYLOADS, "add_on_result_sid")):
                     rows = db.execute(
                         f"SELECT sid, hash({', '.join(table.names)}), {key} FROM {table.name} "
@@ -329,17 +317,27 @@ class _Reading:
                         self.shown_rows[sid] = -1 if sid in self.shown_rows else value
                     if table is ADD_ON_PAYLOADS:
                         self.shown_payloads = [(sid, parent) for sid, _, parent in rows]
-                contents = db.sql(
-                    "SELECT payload_sid, content FROM contents WHERE payload_sid IN (SELECT unnest($sids::VARCHAR[]))",
-                    params={"sids": sorted(self.wanted)},
-                )
-                for batch in contents.to_arrow_reader(FEW_ROWS):
-                    for sid, content in zip(batch["payload_sid"].to_pylist(), batch["content"], strict=True):
-                        if content.is_valid:
-                            digest = sha256(content.as_buffer()).hexdigest()
+                largest = limit_memory(db)
+                for day in self.days if _shows_contents(db) else ():
+                    for sid, digest in shown_contents(db, day, largest=largest):
+                        if sid in self.wanted:
                             self.shown_contents.setdefault(sid, []).append(digest)
+        except duckdb.OutOfMemoryException as error:
+            raise FixWarehouse(f"DuckDB has too little memory to read {NAME}; nothing is said about it.") from error
         except duckdb.Error:
             self.shown_rows, self.shown_payloads, self.shown_contents = {}, [], {}
+
+
+def _shows_contents(db: duckdb.DuckDBPyConnection) -> bool:
+    """Whether the view that analysts ask is the one that was published, over the inner views that are read here."""
+    definition = "SELECT sql FROM duckdb_views() WHERE view_name = 'contents' AND schema_name = 'main'"
+    with contextlib.closing(duckdb.connect()) as scratch:
+        scratch.execute("CREATE SCHEMA _contents")
+        columns = ", ".join(f"{column.name} {sql_type(column)}" for column in CONTENTS.columns)
+        for name in ("whole", "chunks"):
+            scratch.execute(f"CREATE TABLE _contents.{name} ({columns})")
+        scratch.execute(views.CONTENTS_VIEW)
+        return db.execute(definition).fetchall() == scratch.execute(definition).fetchall()
 
 
 def _sound(archive: Archive, file: LiveFile) -> bool:

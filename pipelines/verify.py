@@ -129,7 +129,7 @@ def _wrong_contents(
                 continue
             expected = {sid: (digest, length) for sid, digest, length in rows}
             for file in together:
-                for sid, *found in _hashed(archive.read(file, CONTENTS, _PIECES)):
+                for sid, *found in hashed(archive.read(file, CONTENTS, PIECES)):
                     if sid not in expected:
                         if len(sound) == len(payloads):
                             sentence = f"The content of payload {sid} has no payload row in its partition."
@@ -139,24 +139,28 @@ def _wrong_contents(
                         yield Mismatch("content", sid, sentence)
 
 
-_PIECES = ("payload_sid", "chunk", "content")
+PIECES = ("payload_sid", "chunk", "content")
+"""The columns from which `hashed` tells whose content is what."""
 
 
-def _hashed(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[str, str, int]]:
-    """SID, SHA-256 and length of each content, from rows of _PIECES; no more than a batch is held.
+def hashed(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[str, str, int]]:
+    """SID, SHA-256 and length of each content, from rows of PIECES; no more than a batch is held.
 
-    The chunks of a content follow one another in order; in any other order they hash to something else.
+    The chunks of a content follow one another in order and are numbered from 0; others hash to something else.
     """
-    current, digest, length = None, sha256(), 0
+    current, digest, length, number = None, sha256(), 0, 0
     for batch in batches:
         columns = batch["payload_sid"].to_pylist(), batch["chunk"].to_pylist(), batch["content"]
         for sid, chunk, content in zip(*columns, strict=True):
             if current is not None and (sid != current or not chunk):
                 yield current, digest.hexdigest(), length
-                digest, length = sha256(), 0
+                digest, length, number = sha256(), 0, 0
             current, data = sid, content.as_buffer()
             digest.update(data)
+            if (chunk or 0) != number:
+                digest.update(b"out of order")  # whoever puts them together by number gets something else
             length += data.size
+            number += 1
     if current is not None:
         yield current, digest.hexdigest(), length
 
@@ -251,25 +255,41 @@ def _table_differences(
 
 def _wrong_published(db: duckdb.DuckDBPyConnection) -> list[str]:
     """Payloads whose published content is missing or hashes to something else; no more than a day is held."""
-    largest = db.execute(
-        "SELECT coalesce(max(content_length), 0) FROM add_on_payloads "
-        "WHERE sid NOT IN (SELECT payload_sid FROM _contents.chunks)"
-    ).fetchall()[0][0]
-    db.execute(f"SET memory_limit = '{32 + 4 * (largest >> 20)}MB'")
-    at_once = {"whole": max(1, min(2048, (8 << 20) // (largest + 1))), "chunks": 1}
+    largest = limit_memory(db)
     days = db.execute(
         "SELECT completed_date FROM add_on_payloads UNION SELECT completed_date FROM contents ORDER BY ALL"
     ).fetchall()
     wrong = []
     for (day,) in days:
-        of_day = "WHERE completed_date IS NULL" if day is None else f"WHERE completed_date = DATE '{day}'"
-        expected = dict(db.execute(f"SELECT sid, content_sha256 FROM add_on_payloads {of_day}").fetchall())
+        of_day = f"SELECT sid, content_sha256 FROM add_on_payloads WHERE {_on(day)}"
+        expected = dict(db.execute(of_day).fetchall())
         missing = {sid for sid, digest in expected.items() if digest is not None}
-        for name, rows in at_once.items():
-            found = db.sql(f"SELECT {', '.join(_PIECES)} FROM _contents.{name} {of_day}").to_arrow_reader(rows)
-            for sid, digest, _ in _hashed(found):
-                missing.discard(sid)
-                if digest != expected.get(sid):
-                    wrong.append(sid)
+        for sid, digest in shown_contents(db, day, largest=largest):
+            missing.discard(sid)
+            if digest != expected.get(sid):
+                wrong.append(sid)
         wrong += sorted(missing)
     return wrong
+
+
+def limit_memory(db: duckdb.DuckDBPyConnection) -> int:
+    """Let DuckDB have what reading the published contents takes, and return the bytes of the largest whole one."""
+    largest = db.execute(
+        "SELECT coalesce(max(content_length), 0) FROM add_on_payloads "
+        "WHERE sid NOT IN (SELECT payload_sid FROM _contents.chunks)"
+    ).fetchall()[0][0]
+    db.execute(f"SET memory_limit = '{32 + 4 * (largest >> 20)}MB'")
+    return int(largest)
+
+
+def shown_contents(db: duckdb.DuckDBPyConnection, day: date | None, *, largest: int) -> Iterator[tuple[str, str]]:
+    """SID and SHA-256 (hex) of each content that the published file shows for one partition, read in pieces."""
+    at_once = {"whole": max(1, min(2048, (8 << 20) // (largest + 1))), "chunks": 1}
+    for name, rows in at_once.items():
+        sql = f"SELECT {', '.join(PIECES)} FROM _contents.{name} WHERE content IS NOT NULL AND {_on(day)}"
+        for sid, digest, _ in hashed(db.sql(sql).to_arrow_reader(rows)):
+            yield sid, digest
+
+
+def _on(day: date | None) -> str:
+    return "completed_date IS NULL" if day is None else f"completed_date = DATE '{day}'"

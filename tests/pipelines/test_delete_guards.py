@@ -27,6 +27,7 @@ from pipelines.verify import verify
 from tests.pipelines.conftest import NOW, Exporter
 from tests.pipelines.deleting import GENEROUS, Deleter, fill, ready, rest, touched
 from warehouse.archive import Archive, open_archive
+from warehouse.commits import CHUNKED
 from warehouse.files import sha256_of
 from warehouse.land import land
 from warehouse.publish import KEPT, NAME, publish
@@ -328,6 +329,7 @@ def edit_published(archive: Archive, sql: str, *, hide: bool) -> None:
 
 FIRST, LAST = (f"(SELECT {which}(sid) FROM add_on_payloads)" for which in ("min", "max"))
 EDITS = (
+    f"UPDATE _contents.part_000001 SET content = NULL WHERE payload_sid = {LAST}",
     f"UPDATE _contents.part_000001 SET content = 'edited'::BLOB WHERE payload_sid = {FIRST}",
     f"DELETE FROM _contents.part_000001 WHERE payload_sid = {LAST}",
     "INSERT INTO _contents.part_000001 SELECT * FROM _contents.part_000001 LIMIT 1",
@@ -347,6 +349,28 @@ def test_an_edit_in_duckdb_refuses_the_plan(prepared: tuple[Deleter, DeletePlan]
         publish(deleter.archive, "duckdb", now=deleter.sandbox.now, afresh=True)
     deleter.apply(plan)
     assert len(deleter.sent()) == len(plan.results)
+
+
+def test_a_large_content_is_proven_in_pieces(exporter: Exporter) -> None:
+    """One that is landed in chunks: an edit of one of them is seen, and without it the result is deleted."""
+    (result,) = fill(exporter.sandbox, 1)
+    exporter.sandbox.world.add_payload(result, Random(1).randbytes(9 << 20), content_type="audio/x-wav")
+    exporter().verdict()
+    rest(exporter.sandbox)
+    deleter = Deleter(exporter.sandbox, exporter.archive)
+    plan = deleter.plan()
+    assert any(path.endswith(CHUNKED) for path in plan.results[0].proof.files), plan.left_out
+    for edit in (
+        "UPDATE _contents.chunks_000001 SET content = 'edited'::BLOB WHERE chunk = 1",
+        "UPDATE _contents.chunks_000001 SET chunk = 3 - chunk WHERE chunk > 0",
+        "DELETE FROM _contents.chunks_000001 WHERE chunk = 2",
+        "INSERT INTO _contents.chunks_000001 FROM _contents.chunks_000001 WHERE chunk = 2",
+    ):
+        edit_published(exporter.archive, edit, hide=True)
+        refuses(deleter, plan, "addons.duckdb")
+        publish(exporter.archive, "duckdb", now=exporter.sandbox.now, afresh=True)
+    deleter.apply(plan)
+    assert deleter.sent() == [result.sid]
 
 
 def test_a_published_view_of_something_else_refuses_the_plan(sandbox: Sandbox, tmp_path: Path) -> None:
