@@ -583,7 +583,10 @@ def torture(seed: int, *, kills: int, say: Callable[[str], object] = print) -> t
             trial(at)
             tally["DELETEs judged"] += len(at.judge.seen)
             tally["trials"] += 1
-            violations += [f"seed {seed}, trial {number}, {trial.__name__}: {v}" for v in at.judge.violations]
+            found = [f"seed {seed}, trial {number}, {trial.__name__}: {v}" for v in at.judge.violations]
+            violations += found
+            for violation in found:
+                say(violation)
         if number % 50 == 0:
             say(f"{number} trials, {tally['kills']} kills, {tally['deleted']} deleted, {len(violations)} violations")
     return tally, violations

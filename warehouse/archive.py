@@ -197,16 +197,24 @@ class Archive:
                 commits.commit_path(self.root, number).unlink(missing_ok=True)
             for name in TABLES:
                 for path in (self.root / name).rglob("*"):
-                    old = path.is_file() and path.stat().st_mtime < (now - grace).timestamp()
+                    old = path.is_file() and _older(path, now - grace)
                     if old and path.relative_to(self.root).as_posix() not in live:
                         path.unlink(missing_ok=True)
                         removed += 1
             leftovers = (*self.root.glob(".*.tmp*"), *self.root.glob(".*.spill"), *(self.root / FOLDER).glob(".*.tmp"))
             for path in leftovers:  # of killed processes
-                if path.stat().st_mtime < (now - grace).timestamp():
+                if _older(path, now - grace):
                     shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
                     removed += 1
         return removed
+
+
+def _older(path: Path, moment: datetime) -> bool:
+    """Whether a file was last written before `moment`; one that another process has just removed was not."""
+    try:
+        return path.lstat().st_mtime < moment.timestamp()
+    except FileNotFoundError:
+        return False
 
 
 def open_archive(root: Path, *, shared_read: str = "none") -> Archive:
