@@ -319,13 +319,13 @@ class Scene:
         return named
 
 
-def grow(world: World, account: str, random: Random, count: int) -> None:
+def grow(world: World, account: str, random: Random, count: int, *, payloads: tuple[int, ...] = (1, 1, 2, 3)) -> None:
     """Recordings of the last days with completed results and a few contents each."""
     for _ in range(count):
         recording = world.add_recording(account, NOW - timedelta(days=random.uniform(2, 5)))
         for number in range(random.choice((1, 1, 2))):
             result = world.add_result(recording, add_on=f"add-on {number}")
-            for _ in range(random.choice((1, 1, 2, 3))):
+            for _ in range(random.choice(payloads)):
                 world.add_payload(result, random.randbytes(random.randrange(1, 3000)), content_type="audio/x-wav")
 
 
@@ -553,11 +553,14 @@ TRIALS: tuple[Callable[[Scene], None], ...] = (
 def control(naive: Callable[[Place], None], at: Scene) -> None:
     """The same trial with a naive way to delete."""
     if naive is naive_first_content:
-        for _ in range(3):
-            at.run(child_export, kill_within=0.7)
+        grow(at.sandbox.world, at.place.account, at.random, 5, payloads=(9,))
+        for _ in range(4):
+            at.run(child_export, kill_within=0.8)
             at.judge.named |= set(at.sandbox.world.results)
             if list((at.place.root / "_commits").glob("[0-9]*.json")):
                 at.run(naive)
+            if at.judge.violations:
+                return
         return
     prepared(at)
     at.read_plan()

@@ -5,7 +5,14 @@ from pathlib import Path
 import pytest
 
 from pipelines.errors import FixConfiguration
-from pipelines.settings import environment, settle_time, twilio_settings, warehouse_settings
+from pipelines.settings import (
+    delete_schedule,
+    delete_settings,
+    environment,
+    settle_time,
+    twilio_settings,
+    warehouse_settings,
+)
 
 ACCOUNT, SUBACCOUNT = "AC" + "1" * 32, "AC" + "2" * 32
 ENV = {"TWILIO_ACCOUNT_SID": ACCOUNT, "TWILIO_AUTH_TOKEN": "token-kept-secret"}
@@ -64,3 +71,39 @@ def test_an_impossible_value_names_its_variable(name: str, value: str) -> None:
     """And not the value where it may be a secret in the wrong place."""
     with pytest.raises(FixConfiguration, match=name):
         twilio_settings({**ENV, name: value})
+
+
+def test_only_the_deleting_credential_deletes() -> None:
+    """The export's does not stand in for it; key and secret are both needed; the secret is in no repr."""
+    with pytest.raises(FixConfiguration, match="TWILIO_DELETE_API_KEY"):
+        delete_settings(ENV)
+    with pytest.raises(FixConfiguration, match="TWILIO_DELETE_API_SECRET"):
+        delete_settings({**ENV, "TWILIO_DELETE_API_KEY": "SK1"})
+    settings = delete_settings({"TWILIO_ACCOUNT_SID": ACCOUNT, "TWILIO_DELETE_API_KEY": "SK1", **SECRET})
+    assert (settings.account_sid, settings.login.username) == (ACCOUNT, "SK1")
+    assert SECRET["TWILIO_DELETE_API_SECRET"] not in repr(settings)
+    assert twilio_settings({**ENV, "TWILIO_DELETE_API_KEY": "SK1", **SECRET}).login.username == ACCOUNT
+
+
+SECRET = {"TWILIO_DELETE_API_SECRET": "delete-secret-kept-secret"}
+
+SCHEDULE = {
+    "EXPORT_DELETE_SCHEDULE": "0 4 * * *",
+    "EXPORT_DELETE_MIN_AGE_HOURS": "96",
+    "EXPORT_DELETE_MAX": "100",
+    "EXPORT_DELETE_MAX_SHARE": "0.1",
+}
+
+
+def test_a_scheduled_deletion_needs_every_limit() -> None:
+    """None of the four has a default."""
+    assert delete_schedule(ENV) is None
+    schedule = delete_schedule(SCHEDULE)
+    assert schedule is not None
+    assert (schedule.min_age_hours, schedule.max_delete, schedule.max_share) == (96, 100, 0.1)
+    for name in SCHEDULE:
+        with pytest.raises(FixConfiguration, match=name):
+            delete_schedule({**SCHEDULE, name: ""})
+    for wrong in ("1.1", "-0.1", "nan", "much"):
+        with pytest.raises(FixConfiguration, match="EXPORT_DELETE_MAX_SHARE"):
+            delete_schedule({**SCHEDULE, "EXPORT_DELETE_MAX_SHARE": wrong})
