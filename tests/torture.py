@@ -310,6 +310,21 @@ class Scene:
             self.tally["seconds"] += round(1000 * (time.monotonic() - started))
         return process.exitcode if process.exitcode is not None else FAILED
 
+    def kill_after_commits(self, work: Callable[[Place], None], count: int) -> None:
+        """Run a child and kill it when it has made so many commits."""
+        folder = self.place.root / "_commits"
+
+        def commits() -> int:
+            return len(list(folder.glob("[0-9]*.json")))
+
+        target = commits() + count
+        process = CONTEXT.Process(target=work, args=(self.place,), daemon=True)
+        process.start()
+        while process.is_alive() and commits() < target:
+            process.join(0.002)
+        process.kill()
+        process.join()
+
     def converge(self, work: Callable[[Place], None], *, kills: int, within: float) -> bool:
         """Kill it so often, then let it end; it must end well."""
         for _ in range(kills):
@@ -575,7 +590,7 @@ def control(naive: Callable[[Place], None], at: Scene) -> None:
     if naive is naive_first_content:
         grow(at.sandbox.world, at.place.account, at.random, 5, payloads=(9,))
         for _ in range(4):
-            at.run(child_export, kill_within=0.8)
+            at.kill_after_commits(child_export, at.random.randrange(1, 4))
             at.judge.named |= set(at.sandbox.world.results)
             if list((at.place.root / "_commits").glob("[0-9]*.json")):
                 at.run(naive)

@@ -5,6 +5,7 @@ import fcntl
 import itertools
 import json
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -542,6 +543,10 @@ def test_where_locks_exclude_nobody_the_open_intent_of_another_machine_does(
     with pytest.raises(asyncio.CancelledError), cut_off(deleter.sandbox):
         deleter.apply(plan)
     monkeypatch.undo()
+    deadline = time.monotonic() + 30
+    while not deleter.sent():  # the source answers the DELETE that was cut off
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
     refuses(deleter, plan, "Another machine, another-machine, may be deleting")
     deleter.sandbox.settings.intercept = None
     deleter.sandbox.advance(timedelta(minutes=16))
@@ -568,7 +573,7 @@ def cut_off(sandbox: Sandbox) -> Iterator[None]:
         if request.method == "DELETE":
             task = loops[-1]
             task.get_loop().call_soon_threadsafe(task.cancel)
-            __import__("time").sleep(0.2)
+            time.sleep(0.2)
             return Reply(500, b"{}")
         return None
 
