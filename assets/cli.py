@@ -18,10 +18,11 @@ import traceback
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
 from enum import IntEnum
-from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
+from assets.delete_command import add_delete_commands
+from assets.terminal import say, show
 from pipelines.errors import (
     ApplyAgain,
     ExportError,
@@ -97,16 +98,6 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         sys.exit(ExitCode.UNEXPECTED)
 
 
-def say(sentence: str) -> None:
-    """Talk to the person: one line on stderr."""
-    print(sentence, file=sys.stderr, flush=True)  # noqa: T201  # the command line is where printing belongs
-
-
-def show(text: str) -> None:
-    """Data for whoever reads stdout."""
-    print(text, flush=True)  # noqa: T201  # as above
-
-
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
 
@@ -118,7 +109,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
-    def command(name: str, text: str, run: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
+    def command(
+        name: str, text: str, run: Callable[[argparse.Namespace], int] | None = None
+    ) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=text, description=text)
         added.set_defaults(run=run, needs_account=name not in ("demo", "sandbox"))
         return added
@@ -139,23 +132,8 @@ def _parser() -> argparse.ArgumentParser:
     sandbox = command("sandbox", "run a local stand-in for Twilio's API with made-up data", _sandbox)
     sandbox.add_argument("--port", type=int, default=8010, help="port of the API (default 8010)")
     sandbox.add_argument("--recordings", type=int, default=200, help="how many recordings to make up (default 200)")
-    delete = command("delete", "delete at Twilio what is proven to be safe here; off unless asked for", _delete_plan)
-    steps = delete.add_subparsers(metavar="plan|apply", required=True)
-    text = "write down what would be deleted and why that is safe; changes nothing"
-    plan = steps.add_parser("plan", help=text, description=text)
-    plan.set_defaults(run=_delete_plan)
-    days(plan, required=True)
-    plan.add_argument("--min-age-hours", type=_hours, default=72.0, metavar="H", help="rest time (default 72)")
-    plan.add_argument("--max-delete", type=_count, default=500, metavar="N", help="most results (default 500)")
-    plan.add_argument(
-        "--max-share", type=_share, default=0.2, metavar="S", help="largest share of what is exported (default 0.2)"
-    )
-    plan.add_argument("--out", type=Path, required=True, metavar="FILE", help="where to write the plan")
-    text = "delete at Twilio, for good, what a plan names"
-    apply = steps.add_parser("apply", help=text, description=text)
-    apply.set_defaults(run=_delete_apply, needs_account=False)
-    apply.add_argument("plan", type=Path, metavar="FILE", help="the plan")
-    apply.add_argument("--confirm", required=True, metavar="HASH", help="the hash that `delete plan` printed")
+    delete = command("delete", "delete at Twilio what is proven to be safe here; off unless asked for")
+    add_delete_commands(delete, days)
     command("demo", "sandbox, export, verify and a few SQL answers; needs no account", _demo)
     return parser
 
@@ -173,30 +151,6 @@ def _date(text: str) -> date:
         return date.fromisoformat(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a date like 2026-11-20") from None
-
-
-def _hours(text: str) -> float:
-    return _bounded(text, "hours from 0 to 1,000", most=1000)
-
-
-def _share(text: str) -> float:
-    return _bounded(text, "a share from 0 to 1", most=1)
-
-
-def _bounded(text: str, what: str, *, most: float) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= most:
-        raise argparse.ArgumentTypeError(f"{text!r} is not {what}")
-    return value
-
-
-def _count(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 10):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
-    return int(text)
 
 
 def _checked_range(options: argparse.Namespace) -> tuple[date | None, date | None]:
@@ -217,7 +171,7 @@ def _export(options: argparse.Namespace) -> int:
     from assets.run import run_export
 
     first, last = _checked_range(options)
-    progress = run_export(first, last, full=options.full, say=say)
+    progress = run_export(first, last, full=options.full)
     found, landed = progress.extraction, progress.landed
     show(
         json.dumps(
@@ -312,52 +266,10 @@ def _sandbox(options: argparse.Namespace) -> int:
     return ExitCode.OK
 
 
-def _delete_plan(options: argparse.Namespace) -> int:
-    from assets.deletion import make_plan
-    from pipelines.deletion_plan import Terms
-
-    first, last = _checked_range(options)
-    assert first is not None
-    assert last is not None
-    terms = Terms(min_age_hours=options.min_age_hours, max_delete=options.max_delete, max_share=options.max_share)
-    plan = make_plan(first, last, terms=terms, out=options.out)
-    show(
-        json.dumps(
-            {
-                "plan": str(options.out),
-                "hash": plan.hash,
-                "results": len(plan.results),
-                "payloads": sum(len(result.payloads) for result in plan.results),
-                "content_bytes": plan.content_bytes,
-                "left_out": len(plan.left_out),
-                "exported": plan.exported,
-                "valid_until": plan.valid_until.isoformat(),
-            }
-        )
-    )
-    say(
-        f"Nothing was deleted. {len(plan.results)} add-on results can be, for good, with: "
-        f"addon-export delete apply {options.out} --confirm {plan.hash}"
-    )
-    return ExitCode.OK
-
-
-def _delete_apply(options: argparse.Namespace) -> int:
-    from assets.deletion import apply_plan
-    from pipelines.delete import DeleteReport
-
-    report = DeleteReport("")
-    try:
-        apply_plan(options.plan, options.confirm, report=report)
-    finally:
-        show(json.dumps(report.as_json()))
-    return ExitCode.OK
-
-
 def _demo(options: argparse.Namespace) -> int:
     from assets.demo import demo
 
-    demo(say=say, show=show)
+    demo()
     return ExitCode.OK
 
 

@@ -3,13 +3,13 @@
 import os
 import shutil
 import textwrap
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
 
 from assets.run import run_export
+from assets.terminal import say, show
 from pipelines.sandbox.made_up import made_up_world
 from pipelines.sandbox.run import Sandbox
 from pipelines.verify import verify
@@ -43,7 +43,7 @@ QUESTIONS = (
 )
 
 
-def demo(*, say: Callable[[str], None], show: Callable[[str], None]) -> None:
+def demo() -> None:
     """Run the main job on the sandbox in `./demo-data` and print what it did.
 
     Raises:
@@ -55,7 +55,7 @@ def demo(*, say: Callable[[str], None], show: Callable[[str], None]) -> None:
         os.environ["EXPORT_ROOT"] = str(FOLDER)
         os.environ.pop("TWILIO_API_KEY", None)
         say(f"A stand-in for Twilio with made-up calls listens on {sandbox.base_url}.")
-        progress = run_export(None, None, full=False, say=say)
+        progress = run_export(None, None, full=False)
     landed = progress.landed
     show(
         f"Exported {landed['recordings']} recordings, {landed['add_on_results']} add-on results, "

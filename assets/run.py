@@ -8,14 +8,13 @@ import fcntl
 import logging
 import os
 import shutil
-import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from assets.terminal import progress_line, say
 from pipelines.errors import ExportError, FixConfiguration
 from pipelines.export import Progress
 from pipelines.settings import environment, twilio_settings, warehouse_settings
@@ -45,7 +44,7 @@ def dagster_home() -> Path:
     return home
 
 
-def run_export(first: date | None, last: date | None, *, full: bool, say: Callable[[str], None]) -> Progress:
+def run_export(first: date | None, last: date | None, *, full: bool) -> Progress:
     """Run the export job for the partitions from `first` to `last`; without dates, for everything.
 
     Raises:
@@ -80,7 +79,7 @@ def run_export(first: date | None, last: date | None, *, full: bool, say: Callab
         loggers={"console": {"config": {"log_level": "CRITICAL"}}},
     )
     say(f"Exporting account {settings.account_sid} to {target.root} ({target.destination}).")
-    with _instance(home) as instance, _shown(progress):
+    with _instance(home) as instance, progress_line("recordings", lambda: _numbers(progress)):
         try:
             job.execute_in_process(
                 instance=instance, run_config=config, tags={**partition_tags(first, last), "addon_export": "cli"}
@@ -113,46 +112,11 @@ def _instance(home: Path) -> "Iterator[dg.DagsterInstance]":
         yield instance
 
 
-@contextmanager
-def _shown(progress: Progress) -> Iterator[None]:
-    """A line of progress on a terminal, nothing elsewhere."""
-    if not sys.stderr.isatty():
-        yield
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
-    from rich.progress import Progress as Bar
-
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TextColumn("{task.fields[numbers]}"),
-        TimeElapsedColumn(),
+def _numbers(progress: Progress) -> tuple[int, int, str]:
+    """What the line of progress shows."""
+    found = progress.extraction
+    numbers = (
+        f"{found.results} results, {found.contents} contents, {found.content_bytes / 1e6:.1f} MB, "
+        f"{progress.traffic().requests} requests"
     )
-    stop = threading.Event()
-    with Bar(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("recordings", total=None, numbers="")
-
-        def follow() -> None:
-            while not stop.wait(0.2):
-                refresh()
-
-        def refresh() -> None:
-            done = progress.extraction.recordings + progress.discovery.settled
-            megabytes = progress.extraction.content_bytes / 1e6
-            numbers = (
-                f"{progress.extraction.results} results, {progress.extraction.contents} contents, {megabytes:.1f} MB, "
-                f"{progress.traffic().requests} requests"
-            )
-            bar.update(task, total=progress.discovery.recordings or None, completed=done, numbers=numbers)
-
-        thread = threading.Thread(target=follow, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            thread.join()
-            refresh()
+    return progress.discovery.recordings, found.recordings + progress.discovery.settled, numbers

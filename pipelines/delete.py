@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
-from pipelines.deletion_gate import Shown, conditions, gate, why_shut
+from pipelines.deletion_gate import Shown, conditions, gate, rest_ends_by, why_shut
 from pipelines.deletion_guards import here, only_deleter, whole_warehouse
 from pipelines.deletion_plan import (
     DeletePlan,
@@ -76,6 +76,11 @@ class DeleteReport:
             setattr(self, step, getattr(self, step) + 1)
             self.days[day] += step in steps.GONE
 
+    @property
+    def gone(self) -> int:
+        """Results deleted by this run."""
+        return self.deleted + self.absent
+
     def as_json(self) -> Mapping[str, str | int]:
         """The numbers by name."""
         names = ("plan_hash", "planned", "before", "deleted", "absent", "unknown", "present", "vanished", "commit")
@@ -119,6 +124,7 @@ async def propose(
         terms=terms,
         exported=exported_results(archive, head, client.account_sid),
         now=clock(),
+        source_time=client.source_time(),
         deleted=deleted,
         left_out=left_out_as_unverified([v for v in verdicts if isinstance(v, Unverified)]),
     )
@@ -319,6 +325,7 @@ class _Deletion:
                 return steps.DELETED, None
             return steps.UNKNOWN, f"Whether add-on result {result.sid} is deleted is not known: {error}; run again."
         if there is None:
+            self.stubborn = 0
             return (steps.DELETED if acknowledged else steps.ABSENT), None
         if acknowledged:
             return steps.UNKNOWN, f"Twilio says it deleted add-on result {result.sid} and still shows it; run again."
@@ -343,7 +350,7 @@ class _Deletion:
             account=self.plan.binding.account_sid,
             credential_account=self.credential_account,
             min_age=self.plan.terms.min_age,
-            now=self.clock(),
+            now=rest_ends_by(self.clock(), self.client.source_time()),
             pending=True,  # what is deleted or claimed is sorted out by the record
             as_planned=isinstance(proof, VerifiedResult) and result.names(proof),
         )

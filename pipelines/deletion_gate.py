@@ -15,6 +15,9 @@ from pipelines.verified import Unverified, VerifiedResult
 DELETABLE_STATUS = "completed"
 """The one final status whose payloads are what the add-on was run for; others expire by themselves."""
 
+CLOCKS_APART = timedelta(minutes=5)
+"""How much faster than Twilio's the clock here may be before Twilio's is believed."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conditions:
@@ -41,7 +44,7 @@ REASONS: Mapping[str, str] = MappingProxyType(
         "reread": "a content read back from disk does not have the SHA-256 it had on the wire",
         "published": "the same row, payloads and contents are not shown by addons.duckdb",
         "clean": "it, a payload of it or its recording is in quarantine",
-        "rested": "its rest time has not passed",
+        "rested": "its rest time has not passed, by the clock here and by Twilio's",
         "pending": "it is deleted already, or the outcome of an earlier DELETE is open",
         "own_account": "it does not belong to the account of the plan and of the credential",
         "listed": "Twilio does not list it, or lists fewer results of its recording than are landed",
@@ -73,6 +76,14 @@ class Shown:
     beside_all_landed: bool
 
 
+def rest_ends_by(now: datetime, source_time: datetime | None) -> datetime:
+    """The time (UTC) by which rest is judged: the clock here, unless Twilio's says that it is fast.
+
+    A clock that is a year ahead would have every rest time pass at once.
+    """
+    return now if source_time is None else min(now, source_time + CLOCKS_APART)
+
+
 def conditions(
     result: VerifiedResult | Unverified,
     shown: Shown | None,
@@ -93,7 +104,7 @@ def conditions(
         credential_account: the account Twilio says the credential is for; None when the credential may not ask.
             Then every result it reads must name the account.
         min_age: rest time since the row and all contents were landed.
-        now: UTC.
+        now: UTC, as `rest_ends_by` has it.
         pending: not deleted yet, and no DELETE is open.
         as_planned: the plan names exactly this.
     """

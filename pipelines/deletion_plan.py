@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from pipelines.deletion_gate import Shown, conditions, gate, why_shut
+from pipelines.deletion_gate import Shown, conditions, gate, rest_ends_by, why_shut
 from pipelines.errors import PlanAgain
 from pipelines.sids import AccountSid, AddOnResultSid, PayloadSid, RecordingSid
 from pipelines.verified import Unverified, VerifiedResult
@@ -170,6 +170,7 @@ def plan_delete(
     terms: Terms,
     exported: int,
     now: datetime,
+    source_time: datetime | None = None,
     deleted: Collection[str] = (),
     left_out: Sequence[LeftOut] = (),
 ) -> DeletePlan:
@@ -184,6 +185,7 @@ def plan_delete(
         terms: what is allowed.
         exported: exported, not yet deleted results of the account in the warehouse.
         now: UTC.
+        source_time: Twilio's clock (UTC), None when it is not known.
         deleted: results that were deleted by an earlier plan.
         left_out: what is not proven, with the reasons.
 
@@ -198,7 +200,7 @@ def plan_delete(
             account=binding.account_sid,
             credential_account=binding.account_sid,
             min_age=terms.min_age,
-            now=now,
+            now=rest_ends_by(now, source_time),
             pending=result.sid not in deleted,
             as_planned=True,
         )

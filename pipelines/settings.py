@@ -119,7 +119,8 @@ def delete_settings(env: Mapping[str, str]) -> DeleteSettings:
         FixConfiguration: there is none, or a value cannot be used.
     """
     account = env.get("TWILIO_ACCOUNT_SID", "").strip()
-    key, secret = env.get("TWILIO_DELETE_API_KEY", "").strip(), env.get("TWILIO_DELETE_API_SECRET", "").strip()
+    key = env.get("TWILIO_DELETE_API_KEY", "").strip()
+    secret = (env.get("TWILIO_DELETE_API_SECRET") or env.get("TWILIO_DELETE_API_KEY_SECRET", "")).strip()
     if not (account and key and secret):
         raise FixConfiguration(
             "No credential that may delete: set TWILIO_ACCOUNT_SID, TWILIO_DELETE_API_KEY and "
@@ -129,7 +130,7 @@ def delete_settings(env: Mapping[str, str]) -> DeleteSettings:
         account_sid=_account(account, "TWILIO_ACCOUNT_SID"),
         login=Login(key, secret),
         base_url=env.get("TWILIO_BASE_URL", "").strip() or DEFAULT_BASE_URL,
-        max_concurrency=_number(env, "TWILIO_MAX_CONCURRENCY", default=100, least=1, most=1000),
+        max_concurrency=_number(env, "TWILIO_MAX_CONCURRENCY", default=MAX_CONCURRENCY, least=1, most=1000),
     )
 
 

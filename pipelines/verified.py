@@ -254,7 +254,7 @@ class _Reading:
                 return f"{NAME} does not show the row of payload {p['sid']}."
             if self.shown_contents.get(p["sid"]) != [p["content_sha256"]]:
                 return f"{NAME} does not show the content of payload {p['sid']} as it came."
-        if {sid for sid, parent in self.shown_payloads if parent == row["sid"]} != {p["sid"] for p in payloads}:
+        if self.shown_payloads.get(row["sid"], set()) != {p["sid"] for p in payloads}:
             return f"{NAME} shows other payloads of it."
         return None
 
@@ -298,7 +298,7 @@ class _Reading:
     def _read_published(self, sids: list[str]) -> None:
         """What `addons.duckdb` shows of these results, over a connection of its own; nothing if it cannot be read."""
         self.shown_rows: dict[str, int] = {}
-        self.shown_payloads: list[tuple[str, str]] = []
+        self.shown_payloads: dict[str, set[str]] = {}
         self.shown_contents: dict[str, list[str]] = {}
         shown = published(self.archive)
         self.published_commit = 0 if shown is None else shown.commit
@@ -313,10 +313,10 @@ class _Reading:
                         f"WHERE {key} IN (SELECT unnest($sids::VARCHAR[]))",
                         {"sids": sids},
                     ).fetchall()
-                    for sid, value, _ in rows:  # a row shown twice is not the row that was landed
+                    for sid, value, parent in rows:  # a row shown twice is not the row that was landed
                         self.shown_rows[sid] = -1 if sid in self.shown_rows else value
-                    if table is ADD_ON_PAYLOADS:
-                        self.shown_payloads = [(sid, parent) for sid, _, parent in rows]
+                        if table is ADD_ON_PAYLOADS:
+                            self.shown_payloads.setdefault(parent, set()).add(sid)
                 largest = limit_memory(db)
                 for day in self.days if _shows_contents(db) else ():
                     for sid, digest in shown_contents(db, day, largest=largest):
@@ -325,7 +325,7 @@ class _Reading:
         except duckdb.OutOfMemoryException as error:
             raise FixWarehouse(f"DuckDB has too little memory to read {NAME}; nothing is said about it.") from error
         except duckdb.Error:
-            self.shown_rows, self.shown_payloads, self.shown_contents = {}, [], {}
+            self.shown_rows, self.shown_payloads, self.shown_contents = {}, {}, {}
 
 
 def _shows_contents(db: duckdb.DuckDBPyConnection) -> bool:

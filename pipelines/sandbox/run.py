@@ -199,7 +199,9 @@ def serve(
     settings = Settings(cap=cap, latency=latency)
     try:
         with Sandbox(world, settings=settings, host=host, port=port, journal=Journal(limit=10_000)) as sandbox:
-            sys.stdout.writelines(f"export {name}={value}\n" for name, value in sandbox.environment.items())
+            key = world.add_key(sandbox.account_sid)
+            deleting = {"TWILIO_DELETE_API_KEY": key.sid, "TWILIO_DELETE_API_SECRET": key.secret}
+            sys.stdout.writelines(f"export {n}={value}\n" for n, value in {**sandbox.environment, **deleting}.items())
             sys.stdout.flush()
             sys.stderr.write(
                 f"Made-up Twilio: {len(world.recordings)} recordings, {len(world.results)} add-on results. "

@@ -12,7 +12,8 @@ import asyncio
 import functools
 import random as chance
 from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import date
+from datetime import UTC, date, datetime
+from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Self
 
@@ -83,6 +84,7 @@ class TwilioClient:
     ) -> None:
         self.account_sid = account_sid
         self.traffic = Traffic()
+        self._date = ""
         self._resources = Resources(account_sid)
         self._base_url, self._loopback = checked_base_url(base_url)
         self._tuning = tuning
@@ -203,9 +205,9 @@ class TwilioClient:
         return DeleteReply(DeleteOutcome.UNKNOWN, failure.status, failure.code, failure.request_id, failure.cause.value)
 
     async def account(self) -> Subaccount | None:
-        """Fetch the account itself: what Twilio says the credential reaches; None when it may not read accounts.
+        """Fetch the account itself: what Twilio says the credential reaches; None when it is not told.
 
-        A restricted or standard API key may not, so a refusal here does not stop the client.
+        A restricted or standard API key may not read accounts (401, 403, or 404), so that does not stop the client.
         """
         subject = f"account {self.account_sid}"
         outcome = await self._api.ask(
@@ -213,9 +215,17 @@ class TwilioClient:
         )
         if isinstance(outcome, Reply):
             return read_subaccount(outcome.body, subject)
-        if outcome.failure.cause in {Cause.UNAUTHORIZED, Cause.FORBIDDEN}:
+        if outcome.failure.cause in {Cause.UNAUTHORIZED, Cause.FORBIDDEN, Cause.NOT_FOUND}:
             return None
         raise self._error(outcome, subject)
+
+    def source_time(self) -> datetime | None:
+        """Twilio's clock (UTC) by the Date header of its newest reply; None as long as it has not said."""
+        try:
+            said = parsedate_to_datetime(self._date)
+        except ValueError:
+            return None
+        return said.replace(tzinfo=said.tzinfo or UTC)
 
     async def accounts(self) -> AsyncIterator[Subaccount]:
         """List the accounts the credential can see, its own included; their auth tokens are never decoded."""
@@ -251,6 +261,7 @@ class TwilioClient:
         outcome = await self._api.ask(ask)
         if isinstance(outcome, GaveUp):
             raise self._error(outcome, subject)
+        self._date = outcome.headers.get("date", self._date)
         return outcome
 
     async def _signed_url(self, data_url: str, subject: str) -> SignedUrl:

@@ -42,7 +42,14 @@ class Deleter:
             tuning=self.tuning,
         )
 
-    def plan(self, terms: Terms = GENEROUS, *, first: date = LONG_AGO, last: date = TODAY) -> DeletePlan:
+    def plan(
+        self,
+        terms: Terms = GENEROUS,
+        *,
+        first: date = LONG_AGO,
+        last: date = TODAY,
+        clock: Callable[[], datetime] | None = None,
+    ) -> DeletePlan:
         """Plan everything that is landed, unless told otherwise."""
 
         async def run() -> DeletePlan:
@@ -54,7 +61,7 @@ class Deleter:
                     last=last,
                     terms=terms,
                     destination=self.destination,
-                    clock=lambda: self.sandbox.now,
+                    clock=clock or (lambda: self.sandbox.now),
                 )
 
         return asyncio.run(run())

@@ -205,11 +205,14 @@ def test_results_of_another_account_refuse_the_plan(prepared: tuple[Deleter, Del
     refuses(deleter, plan, "does not belong to the account")
 
 
-def test_a_key_that_may_not_read_accounts_is_known_by_what_it_reads(prepared: tuple[Deleter, DeletePlan]) -> None:
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_a_key_that_may_not_read_accounts_is_known_by_what_it_reads(
+    status: int, prepared: tuple[Deleter, DeletePlan]
+) -> None:
     """A restricted key cannot be asked for its account; every result it reads must name the account instead."""
     deleter, plan = prepared
     deleter.sandbox.settings.intercept = lambda request: (
-        Reply(401, b"{}") if request.operation == "FetchAccount" else None
+        Reply(status, b"{}") if request.operation == "FetchAccount" else None
     )
     row = deleter.sandbox.world.results[plan.results[0].sid]
     deleter.sandbox.world.put(replace(row, overrides={"account_sid": None}))
@@ -230,6 +233,24 @@ def test_a_stale_plan_is_refused(prepared: tuple[Deleter, DeletePlan]) -> None:
     deleter.sandbox.advance(timedelta(seconds=-1))
     deleter.apply(plan)
     assert len(deleter.sent()) == len(plan.results)
+
+
+def test_a_clock_that_is_ahead_makes_no_rest_time_pass(exporter: Exporter) -> None:
+    """A year ahead when planning, half a day when applying: Twilio's own clock, in its replies, is asked too."""
+    fill(exporter.sandbox, 4)
+    exporter().verdict()
+    deleter = Deleter(exporter.sandbox, exporter.archive)
+    ahead = deleter.plan(clock=lambda: NOW + timedelta(days=365))
+    assert ahead.results == ()
+    assert {left.reasons[0].split(",")[0] for left in ahead.left_out} == {"Its rest time has not passed"}
+    plan = deleter.plan(replace(GENEROUS, min_age_hours=0))
+    plan = replace(plan, terms=replace(plan.terms, min_age_hours=10))
+    with pytest.raises(PlanAgain, match="rest time"):
+        deleter.apply(plan, clock=lambda: NOW + timedelta(hours=12))
+    assert deleter.sent() == []
+    exporter.sandbox.advance(timedelta(hours=12))
+    deleter.apply(plan)
+    assert len(deleter.sent()) == 4
 
 
 def test_a_plan_from_the_future_is_refused(prepared: tuple[Deleter, DeletePlan]) -> None:

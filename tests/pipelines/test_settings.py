@@ -81,6 +81,8 @@ def test_only_the_deleting_credential_deletes() -> None:
         delete_settings({**ENV, "TWILIO_DELETE_API_KEY": "SK1"})
     settings = delete_settings({"TWILIO_ACCOUNT_SID": ACCOUNT, "TWILIO_DELETE_API_KEY": "SK1", **SECRET})
     assert (settings.account_sid, settings.login.username) == (ACCOUNT, "SK1")
+    suffixed = {"TWILIO_DELETE_API_KEY_SECRET": SECRET["TWILIO_DELETE_API_SECRET"]}  # the other way to read the name
+    assert delete_settings({**ENV, "TWILIO_DELETE_API_KEY": "SK1", **suffixed}).login == settings.login
     assert SECRET["TWILIO_DELETE_API_SECRET"] not in repr(settings)
     assert twilio_settings({**ENV, "TWILIO_DELETE_API_KEY": "SK1", **SECRET}).login.username == ACCOUNT
 
