@@ -31,7 +31,7 @@ demo: $(VENV)/.runtime ## the main job on a local stand-in for Twilio; needs no 
 	@$(BIN)/addon-export demo
 
 test: $(VENV)/.dev ## the test suite
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q -n auto --dist worksteal
 
 dev: $(VENV)/.runtime ## Dagster's UI on http://localhost:3000
 	@$(BIN)/python -c 'from assets.run import dagster_home; dagster_home()'
