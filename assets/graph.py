@@ -20,7 +20,7 @@ OWNERS = ["team:data-engineering"]
 
 SOURCE_GROUP, WAREHOUSE_GROUP, DELETION_GROUP = "twilio", "warehouse", "deletion"
 
-SOURCE = dg.AssetKey(["twilio", "add_on_results"])
+SOURCE = dg.AssetKey("twilio_api")
 """Twilio itself. Runs observe it: what they have asked for so far, and what it answered."""
 
 PARTITIONS = (
@@ -98,8 +98,8 @@ def _view(name: str, upstream: Sequence[str]) -> dg.AssetSpec:
 TWILIO = dg.AssetSpec(
     SOURCE,
     description="Add-on results at Twilio, which deletes them **30 days** after they were made. They can be listed "
-    "recording by recording only.\n\nA run observes this: how much it has asked for so far, and what Twilio refused. "
-    "An export never changes anything here.",
+    "recording by recording only.\n\nA run observes this while it works and at its end: how much it has asked for, and "
+    "what Twilio refused. An export never changes anything here.",
     group_name=SOURCE_GROUP,
     owners=OWNERS,
     kinds={"twilio"},
@@ -126,10 +126,10 @@ PAYLOADS_SPEC = _landed(
     f"{PARTITIONS}\n\nThe bytes themselves are in `contents`, which lands together with this table.",
 )
 
-EXTERNAL = [
-    TWILIO,
-    RECORDINGS_SPEC,
+VIEWS = [
     _view("transcripts", [ADD_ON_PAYLOADS.name]),
     _view("retention", [ADD_ON_RESULTS.name, ADD_ON_PAYLOADS.name]),
 ]
+
+EXTERNAL = [TWILIO, RECORDINGS_SPEC, *VIEWS]
 """Assets that nobody runs: Dagster shows them and what runs say about them."""
