@@ -217,6 +217,11 @@ def windows(env: Mapping[str, str]) -> Windows:
     return Windows(timedelta(days=warn), timedelta(days=error))
 
 
+def look_back(env: Mapping[str, str]) -> timedelta:
+    """How long before the first day of a range a recording may have been created and still have results in it."""
+    return timedelta(days=_number(env, "EXPORT_LOOK_BACK_DAYS", default=40, least=2, most=40))
+
+
 def _login(env: Mapping[str, str], suffix: str) -> Login | None:
     """The API key, else the Auth Token (with an empty user name: the account's SID is it)."""
     key, secret = env.get(f"TWILIO_API_KEY{suffix}", ""), env.get(f"TWILIO_API_SECRET{suffix}", "")
