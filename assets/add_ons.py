@@ -16,10 +16,10 @@ from assets.history import PARTITIONED, Outcome, cause, kept_open, observe, run_
 from assets.interrupt import run_until_interrupted
 from assets.pulse import with_signs
 from assets.resources import Twilio, Warehouse
-from pipelines.discover import Scope
+from pipelines.discover import Scope, no_longer_kept
 from pipelines.errors import ExportError
 from pipelines.export import ExportReport, Progress, export
-from pipelines.settings import environment, settle_time, twilio_settings
+from pipelines.settings import environment, look_back, settle_time, twilio_settings
 from warehouse.archive import Archive
 from warehouse.memory import return_freed_memory
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS
@@ -55,7 +55,9 @@ def export_add_ons(
     settle = settle_time(environment())
     scope = Scope(full=config.full, settle=settle)
     if not config.everything:
-        scope = Scope(days[0], days[-1], full=config.full, settle=settle)
+        scope = Scope(days[0], days[-1], full=config.full, settle=settle, look_back=look_back(environment()))
+    if (sentence := no_longer_kept(scope, now=datetime.now(UTC))) is not None:
+        context.log.warning(sentence)
     try:
         context.instance.add_run_tags(context.run.run_id, _tags(context, config, warehouse))
         archive = warehouse.archive()
@@ -63,9 +65,13 @@ def export_add_ons(
         work = _export(context.run.run_id, archive, twilio, warehouse, scope=scope, progress=progress)
         with seldom_collected():
             report = run_until_interrupted(with_signs(work, lambda: observe(context, progress)))
-        outcome = Outcome.read(archive, before, days, run_id=context.run.run_id, now=datetime.now(UTC))
+        outcome = Outcome.read(
+            archive, before, days, run_id=context.run.run_id, now=datetime.now(UTC), settle=settle
+        )
         numbers = outcome.run(progress, seconds=report.seconds)
-        tell(context, outcome, numbers, outcome.to_tell(set(days), incomplete=report.incomplete))
+        tell(context, outcome, progress, numbers)
+        whole = _whole(context, config, outcome, set(days), incomplete=report.incomplete)
+        tell_partitions(context, outcome, whole)
         report.verdict()
     except ExportError as error:
         raise dg.Failure(str(error), metadata=run_numbers(progress), allow_retries=False) from error
