@@ -65,13 +65,9 @@ def export_add_ons(
         work = _export(context.run.run_id, archive, twilio, warehouse, scope=scope, progress=progress)
         with seldom_collected():
             report = run_until_interrupted(with_signs(work, lambda: observe(context, progress)))
-        outcome = Outcome.read(
-            archive, before, days, run_id=context.run.run_id, now=datetime.now(UTC), settle=settle
-        )
+        outcome = Outcome.read(archive, before, days, scope, run_id=context.run.run_id)
         numbers = outcome.run(progress, seconds=report.seconds)
-        tell(context, outcome, progress, numbers)
-        whole = _whole(context, config, outcome, set(days), incomplete=report.incomplete)
-        tell_partitions(context, outcome, whole)
+        tell(context, outcome, progress, numbers, own=set(days), incomplete=report.incomplete)
         report.verdict()
     except ExportError as error:
         raise dg.Failure(str(error), metadata=run_numbers(progress), allow_retries=False) from error
