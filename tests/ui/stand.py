@@ -36,7 +36,7 @@ QUICK_DAEMON = """
 import sys
 import dagster._daemon.controller as controller
 controller.DEFAULT_DAEMON_INTERVAL_SECONDS = 1  # how often it looks for backfills; half a minute is long for a test
-from dagster.daemon.cli import main
+from dagster._daemon.cli import main
 sys.argv[0] = "dagster-daemon"
 main()
 """
