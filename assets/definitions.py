@@ -4,6 +4,7 @@ import dagster as dg
 
 from assets.add_ons import daily_sweep, export_add_ons, export_job, hourly_export
 from assets.deleted import delete_job, delete_schedules, deleted_add_on_results
+from assets.graph import EXTERNAL
 from assets.resources import Twilio, Warehouse, fresh_progress
 from pipelines.export import Progress
 
@@ -14,7 +15,7 @@ def build_definitions(progress: Progress | None = None) -> dg.Definitions:
     if progress is not None:
         counters = dg.ResourceDefinition.hardcoded_resource(progress)
     return dg.Definitions(
-        assets=[export_add_ons, deleted_add_on_results],
+        assets=[*EXTERNAL, export_add_ons, deleted_add_on_results],
         jobs=[export_job, delete_job],
         schedules=[hourly_export, daily_sweep, *delete_schedules()],
         resources={"twilio": Twilio(), "warehouse": Warehouse(), "progress": counters},

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import dagster as dg
 
-from assets.add_ons import OWNERS, partition_tags
+from assets.add_ons import partition_tags
 from assets.deletion import carry_out, make_plan, plan_in
+from assets.graph import DELETION_GROUP, OWNERS, PARTITIONS
 from assets.partitions import DAILY
 from pipelines.delete import DeleteReport
 from pipelines.deletion_plan import DeletePlan, Terms
@@ -45,8 +46,10 @@ class DeleteConfig(dg.Config):
             NAME,
             deps=[ADD_ON_RESULTS.name, ADD_ON_PAYLOADS.name],
             description="Add-on results deleted at Twilio, on request and only after proof that the copy here is "
-            "whole. Off by default: needs a plan and its confirmed hash in the run config. What is landed stays.",
-            group_name="twilio_add_ons",
+            "whole. What is landed stays.\n\n**Off by default**: needs a plan and its confirmed hash in the "
+            'run config, which only `addon-export delete plan` prints. "Materialize all" leaves it out.\n\n'
+            + PARTITIONS,
+            group_name=DELETION_GROUP,
             owners=OWNERS,
             kinds={"twilio"},
             skippable=True,
