@@ -89,11 +89,15 @@ def verify_days(archive: Archive, days: Collection[date]) -> tuple[Mismatch, ...
 
 
 def _verify_files(archive: Archive, head: Commit, files: Sequence[LiveFile]) -> tuple[Mismatch, ...]:
+    return verify_files(archive, head, files)
+
+
+def verify_files(archive: Archive, head: Commit, files: Sequence[LiveFile]) -> tuple[Mismatch, ...]:
+    """Check only `files` of `head`: their own hashes, and those of the contents in them."""
     mismatches = [*_damaged_files(archive, files)]
-    if not mismatches:
-        contents = [f for f in files if f.path.startswith(f"{CONTENTS.name}/")]
-        mismatches += _wrong_contents(archive, head, contents, damaged=set())
-    return tuple(mismatches)
+    damaged = {m.subject for m in mismatches}
+    contents = [f for f in files if f.path not in damaged and f.path.startswith(f"{CONTENTS.name}/")]
+    return (*mismatches, *_wrong_contents(archive, head, contents, damaged=damaged))
 
 
 def _in_range(file: LiveFile, first: date | None, last: date | None) -> bool:
