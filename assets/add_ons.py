@@ -6,14 +6,16 @@ each partition in which rows have, and once for the run as a whole.
 """
 
 from collections.abc import Iterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 
 import dagster as dg
 
+from assets.alive import alive
 from assets.garbage import seldom_collected
 from assets.graph import PAYLOADS_SPEC, RESULTS_SPEC
 from assets.history import PARTITIONED, Outcome, cause, kept_open, observe, run_numbers, tell
 from assets.interrupt import run_until_interrupted
+from assets.pool import POOL
 from assets.pulse import with_signs
 from assets.resources import Twilio, Warehouse
 from pipelines.discover import Scope, no_longer_kept
@@ -41,6 +43,7 @@ class ExportConfig(dg.Config):
     specs=[RESULTS_SPEC, PAYLOADS_SPEC],
     backfill_policy=dg.BackfillPolicy.single_run(),
     can_subset=True,
+    pool=POOL,
 )
 def export_add_ons(
     context: dg.AssetExecutionContext,
@@ -63,7 +66,7 @@ def export_add_ons(
         archive = warehouse.archive()
         before = archive.head()
         work = _export(context.run.run_id, archive, twilio, warehouse, scope=scope, progress=progress)
-        with seldom_collected():
+        with seldom_collected(), alive(context.instance, context.run.run_id):
             report = run_until_interrupted(with_signs(work, lambda: observe(context, progress)))
         outcome = Outcome.read(archive, before, days, scope, run_id=context.run.run_id)
         numbers = outcome.run(progress, seconds=report.seconds)
@@ -121,28 +124,6 @@ export_job = dg.define_asset_job(
 def everything(*, full: bool = False) -> dg.RunConfig:
     """Run config of an export that is not limited to its partitions."""
     return dg.RunConfig(ops={"export_add_ons": ExportConfig(everything=True, full=full)})
-
-
-@dg.schedule(job=export_job, cron_schedule="0 * * * *", execution_timezone="UTC")
-def hourly_export(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
-    """Everything that can still be had and is not landed; named after yesterday's and today's partitions."""
-    today = context.scheduled_execution_time.astimezone(UTC).date()
-    return dg.RunRequest(
-        run_key=context.scheduled_execution_time.isoformat(),
-        tags=partition_tags(today - timedelta(days=1), today),
-        run_config=everything(),
-    )
-
-
-@dg.schedule(job=export_job, cron_schedule="30 3 * * *", execution_timezone="UTC")
-def daily_sweep(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
-    """As `hourly_export`, but settled recordings are listed again too: a safety net for what comes late."""
-    today = context.scheduled_execution_time.astimezone(UTC).date()
-    return dg.RunRequest(
-        run_key=f"sweep {context.scheduled_execution_time.isoformat()}",
-        tags=partition_tags(today - timedelta(days=1), today),
-        run_config=everything(full=True),
-    )
 
 
 def partition_tags(first: date, last: date) -> dict[str, str]:
