@@ -11,14 +11,23 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, ViewportSize, expect
 
 from pipelines.sandbox.made_up import made_up_world
 from pipelines.sandbox.run import Sandbox
-from tests.ui.stand import CHROMIUM, PATIENCE, Stand, chromium, dagster_beside
+from tests.ui.stand import (
+    CHROMIUM,
+    GROUP,
+    PATIENCE,
+    Stand,
+    chromium,
+    dagster_beside,
+    launch_backfill,
+    runs_of_backfills,
+)
 
 FOLDER = Path(__file__).parent
-GROUP = "/locations/addon_export/asset-groups/warehouse"
+SIZE: ViewportSize = {"width": 1280, "height": 800}
 BROWSER_MS = PATIENCE * 1000
 
 
@@ -34,7 +43,7 @@ def main() -> None:
         chromium(Path(folder)) as browser,
     ):
         _some_history(stand, now)
-        page = browser.new_page(viewport={"width": 1280, "height": 800})
+        page = browser.new_page(viewport=SIZE)
         page.set_default_timeout(BROWSER_MS)
         expect.set_options(timeout=BROWSER_MS)
         for take in (_backfill, _run, _graph, _partition, _plots, _columns, _checks, _automation):
@@ -49,63 +58,70 @@ def _some_history(stand: Stand, now: datetime) -> None:
 
 
 def _backfill(page: Page, stand: Stand, sandbox: Sandbox) -> None:
-    """The dialog that launches a backfill, filled in; it is launched too, slowly, for the next picture."""
-    page.goto(stand.url + GROUP)
-    page.get_by_text("Materialize all").click()
-    today = sandbox.now.date()
-    days = page.get_by_role("dialog").locator("input[type=text]").first
-    days.fill(f"[{today - timedelta(days=5)}...{today - timedelta(days=2)}]")
-    days.press("Enter")
-    expect(page.get_by_text("4 partitions")).to_be_visible()
-    _shoot(page, "backfill")
-    page.get_by_role("button", name="Launch backfill").click()
-    _until(lambda: bool(_runs(page, stand, "dagster/backfill")))
+    """The dialog, filled in. The run it launches is made to take a minute, so that it gives a sign of life."""
+    sandbox.settings.latency = 8.0
+    last = sandbox.now.date() - timedelta(days=2)
+    _until(lambda: "backfill daemon is not running" not in _after_opening(page, stand))
+    launch_backfill(page, stand, last - timedelta(days=3), last, before=lambda: _shoot(page, "backfill"))
+    _until(lambda: bool(runs_of_backfills(page, stand)))
 
 
 def _run(page: Page, stand: Stand, sandbox: Sandbox) -> None:
-    (run,) = _runs(page, stand, "dagster/backfill")
-    _until(lambda: _runs(page, stand, "dagster/backfill")[0]["status"] == "SUCCESS")
+    """A run that is under way: how far it is."""
+    (run,) = runs_of_backfills(page, stand)
     page.goto(f"{stand.url}/runs/{run['id']}")
+    page.get_by_placeholder("Filter…").fill("recordings seen")
+    page.get_by_text("recordings seen,").first.wait_for()
     _settle(page)
     _shoot(page, "run")
-    stand.run("assets.cli", "export")
-    stand.run("assets.cli", "export")
+    sandbox.settings.latency = 0.0
+    _until(lambda: runs_of_backfills(page, stand)[0]["status"] == "SUCCESS")
+    for _ in range(2):
+        stand.run("assets.cli", "export")
 
 
 def _graph(page: Page, stand: Stand, sandbox: Sandbox) -> None:
+    page.set_viewport_size({"width": 1640, "height": 560})
     page.goto(stand.url + "/asset-groups")
     _settle(page)
-    _shoot(page, "graph")
+    for group in ("deletion", "warehouse", "twilio"):
+        box = page.locator("foreignObject, div").get_by_text(group, exact=True).last.bounding_box()
+        assert box is not None
+        page.mouse.dblclick(box["x"] + 5, box["y"] + 5)
+        _settle(page)
+    _shoot(page, "graph_all")
     page.goto(stand.url + GROUP)
+    page.get_by_role("button", name="Hide navigation").click()
     _settle(page)
-    _shoot(page, "graph_warehouse")
+    page.reload()
+    _settle(page)
+    _shoot(page, "graph")
+    page.set_viewport_size(SIZE)
 
 
 def _partition(page: Page, stand: Stand, sandbox: Sandbox) -> None:
+    page.set_viewport_size({"width": 1280, "height": 1150})
     page.goto(f"{stand.url}/assets/add_on_results?view=partitions&partition={sandbox.now.date()}")
     _settle(page)
-    page.set_viewport_size({"width": 1280, "height": 1250})
-    _settle(page)
     _shoot(page, "partition")
-    page.set_viewport_size({"width": 1280, "height": 800})
+    page.set_viewport_size(SIZE)
 
 
 def _plots(page: Page, stand: Stand, sandbox: Sandbox) -> None:
+    page.set_viewport_size({"width": 1280, "height": 1300})
     page.goto(f"{stand.url}/assets/recordings")
     _settle(page)
-    page.set_viewport_size({"width": 1280, "height": 3000})
+    page.get_by_text("Columns", exact=True).click()
+    page.get_by_text("Plots", exact=True).click()
     _settle(page)
     _shoot(page, "plots")
-    page.set_viewport_size({"width": 1280, "height": 800})
+    page.set_viewport_size(SIZE)
 
 
 def _columns(page: Page, stand: Stand, sandbox: Sandbox) -> None:
     page.goto(f"{stand.url}/assets/add_on_results")
     _settle(page)
     _shoot(page, "asset")
-    page.goto(f"{stand.url}/assets/twilio_api?view=events")
-    _settle(page)
-    _shoot(page, "twilio")
 
 
 def _checks(page: Page, stand: Stand, sandbox: Sandbox) -> None:
@@ -120,12 +136,12 @@ def _automation(page: Page, stand: Stand, sandbox: Sandbox) -> None:
     _shoot(page, "automation")
 
 
-def _runs(page: Page, stand: Stand, tag: str) -> list[dict[str, str]]:
-    """The runs that carry a tag, newest first."""
-    query = "{ runsOrError { ... on Runs { results { id status tags { key value } } } } }"
-    answer = page.request.post(f"{stand.url}/graphql", data={"query": query}).json()
-    runs = answer["data"]["runsOrError"]["results"]
-    return [run for run in runs if any(each["key"] == tag for each in run["tags"])]
+def _after_opening(page: Page, stand: Stand) -> str:
+    """What the launch dialog says."""
+    page.goto(stand.url + GROUP)
+    page.get_by_text("Materialize all").click()
+    page.get_by_text("Partition selection").wait_for()
+    return page.get_by_role("dialog").inner_text()
 
 
 def _until(holds: Callable[[], bool]) -> None:

@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +21,9 @@ from typing import TYPE_CHECKING
 from pipelines.sandbox.run import Sandbox
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from datetime import date
+
+    from playwright.sync_api import Browser, Page
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -40,6 +42,9 @@ from dagster._daemon.cli import main
 sys.argv[0] = "dagster-daemon"
 main()
 """
+
+GROUP = "/locations/addon_export/asset-groups/warehouse"
+"""The page of the warehouse's assets."""
 
 FLAGS = (
     "--no-sandbox",
@@ -115,6 +120,30 @@ def chromium(folder: Path) -> "Iterator[Browser]":
             yield browser
         finally:
             browser.close()
+
+
+def launch_backfill(
+    page: "Page", stand: Stand, first: "date", last: "date", *, before: Callable[[], object] = lambda: None
+) -> None:
+    """Click as a user does: Materialize all, the range of days, Launch backfill. `before` is called before the last."""
+    page.goto(stand.url + GROUP)
+    page.get_by_text("Materialize all").click()
+    dialog = page.get_by_role("dialog")
+    days = dialog.locator("input[type=text]").first
+    days.fill(f"[{first}...{last}]")
+    days.press("Enter")
+    dialog.get_by_text(f"{(last - first).days + 1} partitions").first.wait_for()
+    before()
+    dialog.get_by_role("button", name="Launch backfill").click()
+    dialog.wait_for(state="hidden")
+
+
+def runs_of_backfills(page: "Page", stand: Stand) -> list[dict[str, str]]:
+    """Id and status of each run that a backfill has launched."""
+    query = "{ runsOrError { ... on Runs { results { id status tags { key } } } } }"
+    answer = page.request.post(f"{stand.url}/graphql", data={"query": query}).json()
+    runs = answer["data"]["runsOrError"]["results"]
+    return [run for run in runs if any(tag["key"] == "dagster/backfill" for tag in run["tags"])]
 
 
 def _wait_for(port: int, *, process_log: Path) -> None:
