@@ -11,6 +11,10 @@ from itertools import islice
 from pathlib import Path
 
 import dagster as dg
+from dagster._core.storage.asset_check_execution_record import (  # in no public module
+    AssetCheckExecutionRecord,
+    AssetCheckExecutionRecordStatus,
+)
 
 from pipelines import checks
 from pipelines.errors import ExportError
@@ -128,10 +132,15 @@ def check_add_ons(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCh
     yield from evaluate(open_reading(now=datetime.now(UTC), resume=resume), selected)
 
 
+def last_evaluated(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> AssetCheckExecutionRecord | None:
+    """The last evaluation that came to a result; that of a run that died never did."""
+    done = {AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED}
+    return next(iter(instance.event_log_storage.get_asset_check_execution_history(key, limit=1, status=done)), None)
+
+
 def resume_from(instance: dg.DagsterInstance) -> str:
     """The path up to which files were read back last; empty when that is not known, which only means to start over."""
-    key = dg.AssetCheckKey(dg.AssetKey(ADD_ON_PAYLOADS.name), "contents_match")
-    record = instance.get_latest_asset_check_evaluation_record(key)
+    record = last_evaluated(instance, dg.AssetCheckKey(dg.AssetKey(ADD_ON_PAYLOADS.name), "contents_match"))
     evaluation = None if record is None else record.evaluation
     value = None if evaluation is None else evaluation.metadata.get(checks.RESUME)
     return str(value.value) if value is not None else ""

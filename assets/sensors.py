@@ -13,7 +13,7 @@ import dagster as dg
 
 from assets.add_ons import everything, export_job, partition_tags
 from assets.alerts import channel_names, send
-from assets.checks import CHECKS, evaluate, open_reading
+from assets.checks import CHECKS, evaluate, last_evaluated, open_reading
 from assets.pool import free_abandoned, limit_pool
 from assets.schedules import is_queued, unable
 from assets.watch import FailedRun, Said, deadline_alert, failure_alert
@@ -96,7 +96,7 @@ def standing_checks(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg
     if not reading.head.number:
         return dg.SkipReason(NOTHING_YET)
     keys = [key for key in CHECKS if key.name != "contents_match"]
-    latest = context.instance.get_latest_asset_check_evaluation_record(keys[0])
+    latest = last_evaluated(context.instance, keys[0])
     if latest is not None and reading.now.timestamp() - latest.create_timestamp < 3300:
         return dg.SkipReason("A run has evaluated the checks within the hour.")
     return dg.SensorResult(

@@ -140,6 +140,8 @@ def next_files(files: Sequence[LiveFile], *, after: str, limit: int) -> list[Liv
 
 def quarantine_empty(reading: Reading) -> Verdict:
     """What is in quarantine; an error while Twilio may still hold something of it."""
+    if not reading.head.rows(QUARANTINE.name):
+        return Verdict([], "", {"quarantined": 0, "quarantined_in_30_days": 0})
     found = reading.ask(
         "SELECT kind, sid, parent_sid, reason, epoch_us(quarantined_at) AS at "
         f"FROM {reading.relation(QUARANTINE)} ORDER BY quarantined_at DESC, quarantine_id"
@@ -221,6 +223,8 @@ def before_deadline(reading: Reading) -> Verdict:
 def nothing_lost(reading: Reading) -> Verdict:
     """What expired before it was whole here; an error for 30 days, then something to remember."""
     lost = reading.deadlines.lost
+    if not lost:
+        return Verdict([], "", {"lost": 0, "lost_in_30_days": 0})
     found = reading.ask(
         "SELECT sid, reference_sid AS recording, status, epoch_us(expires_at) AS expired_at "
         f"FROM {reading.relation(ADD_ON_RESULTS)} WHERE list_contains($lost, sid) ORDER BY expires_at DESC, sid",

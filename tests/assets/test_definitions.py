@@ -8,7 +8,7 @@ import dagster as dg
 import duckdb
 import pytest
 
-from assets.add_ons import export_add_ons, hourly_export, partition_tags
+from assets.add_ons import export_add_ons, partition_tags
 from assets.definitions import build_definitions, defs
 from assets.partitions import DAILY
 from pipelines.export import Progress
@@ -92,16 +92,6 @@ def test_a_failed_run_says_why_and_leaves_its_partitions_failed(
     text = str(failure.step_failure_data)
     assert "credentials" in text
     assert "not-the-token" not in text
-
-
-def test_the_schedule_asks_for_everything_in_one_run() -> None:
-    """Named after yesterday and today, so that yesterday gets its closing run."""
-    context = dg.build_schedule_context(scheduled_execution_time=datetime(2026, 11, 20, 7, tzinfo=UTC))
-    request = hourly_export(context)
-    assert isinstance(request, dg.RunRequest)
-    assert request.tags["dagster/asset_partition_range_start"] == "2026-11-19"
-    assert request.tags["dagster/asset_partition_range_end"] == "2026-11-20"
-    assert request.run_config["ops"] == {"export_add_ons": {"config": {"everything": True, "full": False}}}
 
 
 def test_every_column_is_described_in_the_asset() -> None:
