@@ -8,7 +8,7 @@ before they were settled. The decisions are pure; `discover` adds the network an
 import asyncio
 import itertools
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 
@@ -82,6 +82,11 @@ def next_listed_at(recording: Recording, landed: LandedRecording | None, *, scop
         return now
     settled_at = (recording.date_created or _FOREVER_AGO) + scope.settle
     return now if before < settled_at <= now else before
+
+
+def earliest_first(recordings: Iterable[Recording]) -> list[Recording]:
+    """In the order in which they are worked on: what was created first expires first; of unknown age goes before."""
+    return sorted(recordings, key=lambda r: (r.date_created or _FOREVER_AGO, r.sid))
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +262,7 @@ def _assign(
             sentence = "; ".join(recording.problems)
             out.append(QuarantineRow("recording", recording.sid, None, client.account_sid, f"{sentence}.", raw))
         recordings.append(recording)
-    recordings.sort(key=lambda r: (r.date_created or _FOREVER_AGO, r.sid))
+    recordings = earliest_first(recordings)
     known = [day for r in recordings if (day := utc_day(r.date_created))]
     since = min(known) if len(known) == len(recordings) and known else None
     by_sid: dict[str, Recording] = {r.sid: r for r in recordings}
