@@ -93,7 +93,12 @@ def _swept(scenario: Scenario, hour: int) -> Iterator[tuple[int, int]]:
 
 
 def _fits(
-    work: list[Charge], looks: list[Charge], sweeps: dict[int, list[tuple[int, int]]], capacity: list[int], *, begun: int
+    work: list[Charge],
+    looks: list[Charge],
+    sweeps: dict[int, list[tuple[int, int]]],
+    capacity: list[int],
+    *,
+    begun: int,
 ) -> bool:
     """Whether all work fits; what is due after the last hour is not judged.
 

@@ -70,6 +70,11 @@ class Scenario:
     settle: int
     hours: int
 
+    def __str__(self) -> str:
+        outages = ", ".join(map(str, self.outages)) or "nothing out"
+        arrivals = f"{len(self.recordings)} recordings, settled after {self.settle} h"
+        return f"scenario {self.seed} ({arrivals}, {self.requests} requests an hour, {outages})"
+
     def capacity(self) -> list[int]:
         """Requests that each hour has; none while something is out."""
         per_hour = [self.requests] * self.hours
@@ -91,12 +96,12 @@ class Scenario:
 def scenario(seed: str, *, days: int = DAYS, per_day: float | None = None) -> Scenario:
     """The scenario of this seed: always the same."""
     random = Random(seed)
-    mean = per_day or random.choice((4, 8, 16, 32))
+    mean = per_day or random.choice((4, 8, 16, 32, 60))
     settle = random.choice((6, 12, 48))
     recordings = tuple(sorted(_recordings(random, days, mean), key=lambda r: r.created))
     work = sum(1 + sum(1 + result.payloads for result in recording.results) for recording in recordings)
     factor = random.choice((random.uniform(0.3, 1), random.uniform(1, 1.5), random.uniform(1.2, 3), 8))
-    requests = LISTS + MOST_FOR_ONE + round(factor * work / (24 * days))
+    requests = LISTS + max(MOST_FOR_ONE, round(factor * work / (24 * days)))
     return Scenario(seed, recordings, tuple(_outages(random, days)), requests, settle, 24 * days)
 
 
@@ -120,7 +125,7 @@ def _result(random: Random, created: int) -> Result:
     chance = random.random()
     if chance < 0.12:
         takes = random.randrange(HOUR, 40 * HOUR)
-    elif chance < 0.14:
+    elif chance < 0.13:
         takes = None
     return Result(created, None if takes is None else created + takes, random.choice((0, 1, 1, 2, 3)))
 

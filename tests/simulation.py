@@ -12,13 +12,12 @@ import argparse
 import os
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
-from itertools import pairwise
 
 from pipelines.dates import RETENTION
 from pipelines.discover import Scope, earliest_first, listing_days, must_list, next_listed_at
@@ -29,7 +28,11 @@ from tests.scenario import Recording as MadeUp
 from warehouse.landed import LandedRecording, LandedResult
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
-NOTICE = timedelta(hours=72)
+NOTICE = 72
+"""Hours that a warning must come before a loss."""
+
+WARN = 7 * 24
+"""Hours to a deadline from which the product warns."""
 
 Order = Callable[[Iterable[Recording]], list[Recording]]
 
@@ -79,9 +82,14 @@ class Exporter:
     saved: dict[tuple[int, int], int] = field(default_factory=dict)
     """Second at which a result of a recording was whole here, by their numbers."""
     begun: int = 0
+    seen: dict[date, datetime] = field(default_factory=dict)
+    """When the recordings of a day were last looked through."""
+    listed: datetime = START
+    """The newest `listed_at`."""
     spent: int = 0
 
     def __post_init__(self) -> None:
+        self.scope = Scope(settle=timedelta(hours=self.scenario.settle))
         self.real = [real_recording(n, made_up) for n, made_up in enumerate(self.scenario.recordings)]
         self.number = {recording.sid: n for n, recording in enumerate(self.real)}
         self.by_day: dict[date, list[Recording]] = {}
@@ -99,13 +107,10 @@ class Exporter:
         """
         left = Requests(requests - self.begun)
         now = moment(hour * HOUR)
-        settle = timedelta(hours=self.scenario.settle)
-        try:
+        with suppress(Spent):
             if hour % 24 == SWEEP_HOUR:
-                self.export(now, Scope(full=True, settle=settle), left)
-            self.export(now, Scope(settle=settle), left)
-        except Spent:
-            pass
+                self.export(now, replace(self.scope, full=True), left)
+            self.export(now, self.scope, left)
         self.begun = max(0, -left.left)
         self.spent += requests - left.left
 
@@ -115,6 +120,7 @@ class Exporter:
         requests.begin(len(days))
         requests.spend(len(days))
         for day in days if self.oldest_day_first else reversed(days):
+            self.seen[day] = now
             of_day = self.by_day.get(day, ()) if scope.full else self.owed.get(day, {}).values()
             for recording in self.order(r for r in of_day if r.date_created and r.date_created <= now):
                 landed = self.landed(recording)
@@ -127,6 +133,15 @@ class Exporter:
     def landed(self, recording: Recording) -> LandedRecording | None:
         """As `landed_recordings` tells it: results count once the recording's own row is landed."""
         return self.rows.get(recording.sid)
+
+    def unlisted(self) -> Iterator[Recording]:
+        """Recordings that were found and never listed, oldest first."""
+        for day, recordings in self.owed.items():
+            found = self.seen.get(day, START)
+            for recording in recordings.values():
+                if recording.date_created is not None and recording.date_created <= found:
+                    if self.landed(recording) is None:
+                        yield recording
 
     def extract(
         self, recording: Recording, landed: LandedRecording | None, now: datetime, scope: Scope, requests: Requests
@@ -141,7 +156,7 @@ class Exporter:
         for index, result in enumerate(self.scenario.recordings[number].results):
             if not result.created <= second < result.expires:
                 continue
-            sid = f"XR{number:016x}{index:016x}"
+            sid = _sid(number, index)
             before = known.get(sid)
             if result.finished is None or result.finished > second:
                 rows[sid] = _row(result, before, None)
@@ -153,7 +168,12 @@ class Exporter:
                 self.saved.setdefault((number, index), second)
                 rows[sid] = _row(result, before, now)
         listed_at = next_listed_at(recording, landed, scope=scope, now=now)
+        self.listed = max(self.listed, listed_at)
         self.rows[recording.sid] = LandedRecording("completed", listed_at, unfinished, rows)
+
+
+def _sid(number: int, index: int) -> str:
+    return f"XR{number:016x}{index:016x}"
 
 
 def _row(result: Result, before: LandedResult | None, exported_at: datetime | None) -> LandedResult:
@@ -168,49 +188,174 @@ def newest_first(recordings: Iterable[Recording]) -> list[Recording]:
     return earliest_first(recordings)[::-1]
 
 
+Key = tuple[int, int]
+"""A result: the number of its recording, and its own in there."""
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one scenario, times in hours."""
+    """What became of one scenario. Lost: finished, expired within the hours played, and not saved. Times in hours."""
 
     results: int
-    lost: int
-    first_loss: int | None
-    first_warning: int | None
     requests: int
+    lost: tuple[Key, ...]
+    first: Key | None
+    """The one that is lost first."""
+    first_loss: int | None
+    warning: int | None = None
+    """When the warehouse first gave reason for a warning."""
+    excused: bool = False
+    """Nobody could warn in time: the machine was out from 7 days to 72 hours before the first loss."""
+
+    @property
+    def warned(self) -> bool:
+        """Whether the first warning came early enough, or nobody could have given it."""
+        if self.first_loss is None or self.excused:
+            return True
+        return self.warning is not None and self.warning <= self.first_loss - NOTICE
 
 
 def play(made_up: Scenario, exporter: Exporter) -> Outcome:
-    """Run all hours. Lost is what had finished and expired, within the hours played, without being saved."""
-    up = made_up.machine_up()
-    first_warning = None
+    """Run all hours and look at what is lost."""
     for hour, requests in enumerate(made_up.capacity()):
         if requests:
             exporter.hour(hour, requests)
-    end = made_up.hours * HOUR
-    finished = [
-        (n, index, result)
+    due = {
+        (n, index): result.expires // HOUR
         for n, recording in enumerate(made_up.recordings)
         for index, result in enumerate(recording.results)
-        if result.finished is not None and result.expires <= end
-    ]
-    losses = [result.expires // HOUR for n, index, result in finished if (n, index) not in exporter.saved]
-    return Outcome(len(finished), len(losses), min(losses, default=None), first_warning, exporter.spent)
+        if result.finished is not None and result.expires <= made_up.hours * HOUR
+    }
+    lost = tuple(key for key in due if key not in exporter.saved)
+    first = min(lost, key=due.__getitem__, default=None)
+    return Outcome(len(due), exporter.spent, lost, first, None if first is None else due[first])
+
+
+def judged(made_up: Scenario) -> Outcome:
+    """Run all hours; when something is lost, again, up to the first loss, to see when there was a warning."""
+    outcome = play(made_up, Exporter(made_up))
+    if outcome.first is None or outcome.first_loss is None:
+        return outcome
+    up, first_loss = made_up.machine_up(), outcome.first_loss
+    outcome = replace(outcome, excused=not any(up[max(0, first_loss - WARN) : first_loss - NOTICE + 1]))
+    exporter = Exporter(made_up)
+    for hour, requests in enumerate(made_up.capacity()[:first_loss]):
+        if up[hour] and warns(exporter, hour, of=outcome.first):
+            return replace(outcome, warning=hour)
+        if requests:
+            exporter.hour(hour, requests)
+    return outcome
+
+
+def warns(exporter: Exporter, hour: int, *, of: Key) -> bool:
+    """Whether the warehouse gives reason for a warning, at the beginning of an hour.
+
+    It does when a recording that has never been listed, or anything that may have been created since something was
+    listed last, has less than 7 days left. Results that never finish give reason all the time, so of landed results
+    only `of` counts, the one that will be lost.
+    """
+    within = moment((hour + WARN) * HOUR) - RETENTION
+    if exporter.listed < within:
+        return True
+    for recording in exporter.unlisted():
+        return recording.date_created is not None and recording.date_created < within
+    number, index = of
+    result = exporter.results[number].get(_sid(number, index))
+    return (
+        exporter.landed(exporter.real[number]) is not None
+        and (result is not None and not result.whole and result.expires_at is not None)
+        and result.expires_at - RETENTION < within
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One scenario judged. `ours` is what the product's decisions come to, `control` the newest first."""
+
+    scenario: str
+    certain: bool
+    possible: bool
+    ours: Outcome
+    control: Outcome
+
+    def violations(self) -> Iterator[str]:
+        """What must not be."""
+        if self.certain and not self.possible:
+            yield f"{self.scenario}: the two feasibility computations contradict each other"
+        if not self.possible and not (self.ours.lost and self.control.lost):
+            yield f"{self.scenario}: nothing is lost where something must be"
+        if self.certain and self.ours.lost:
+            yield f"{self.scenario}: {len(self.ours.lost)} lost although all could be saved"
+        if not self.ours.warned:
+            yield f"{self.scenario}: first loss in hour {self.ours.first_loss}, first warning {self.ours.warning}"
+
+
+def trial(seed: str) -> Trial:
+    """Play one scenario twice and judge it."""
+    made_up = scenario(seed)
+    return Trial(
+        str(made_up),
+        feasibility.certain(made_up),
+        feasibility.possible(made_up),
+        judged(made_up),
+        play(made_up, Exporter(made_up, order=newest_first, oldest_day_first=False)),
+    )
+
+
+def table(trials: list[Trial]) -> Iterator[str]:
+    """What the trials show, as a Markdown table."""
+    yield "| all could be saved | scenarios | with a loss | results lost | control: with a loss | control: results lost |"
+    yield "|---|--:|--:|--:|--:|--:|"
+    groups = {
+        "for certain": [t for t in trials if t.certain],
+        "perhaps, by one who need not list to know": [t for t in trials if t.possible and not t.certain],
+        "by nobody": [t for t in trials if not t.possible],
+    }
+    for name, group in groups.items():
+        counts = [len(group)]
+        for outcomes in ([t.ours for t in group], [t.control for t in group]):
+            counts += [sum(bool(o.lost) for o in outcomes), sum(len(o.lost) for o in outcomes)]
+        yield f"| {name} | {' | '.join(f'{count:,}' for count in counts)} |"
+    lost = [t.ours for t in trials if t.ours.first_loss is not None]
+    notice = sorted(o.first_loss - o.warning for o in lost if o.first_loss is not None and o.warning is not None)
+    yield ""
+    yield f"Scenarios with a loss: {len(lost)}, of which warned at least 72 hours before: {sum(n >= NOTICE for n in notice)}"
+    yield f"(nobody there to warn from 7 days to 72 hours before the loss: {sum(o.excused for o in lost)})."
+    if notice:
+        yield f"Hours from the first warning to the first loss: least {notice[0]}, median {notice[len(notice) // 2]}."
+
+
+def simulate(seed: int, scenarios: int, *, say: Callable[[str], object] = print) -> list[Trial]:
+    """Judge so many scenarios on all cores."""
+    trials: list[Trial] = []
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        for one in pool.map(trial, (f"{seed} {n}" for n in range(scenarios))):
+            trials.append(one)
+            for violation in one.violations():
+                say(f"VIOLATION {violation}")
+            if len(trials) % 50 == 0:
+                say(f"{len(trials)} scenarios")
+    return trials
+
+
+def main() -> None:
+    """Run it and print a table; exit code 1 when anything was violated or the control lost nothing it could have saved."""
+    parser = argparse.ArgumentParser(description="Export made-up accounts on a virtual clock and judge what is lost.")
+    parser.add_argument("--scenarios", type=int, default=500)
+    parser.add_argument("--seed", type=int, default=time.time_ns() % 1_000_000)
+    options = parser.parse_args()
+    say = partial(print, flush=True)
+    started = time.monotonic()
+    say(f"seed {options.seed}")
+    trials = simulate(options.seed, options.scenarios, say=say)
+    violations = [violation for one in trials for violation in one.violations()]
+    for line in table(trials):
+        say(line)
+    caught = any(one.certain and one.control.lost for one in trials)
+    say(f"control (newest first): {'loses what could be saved' if caught else 'NOT CAUGHT'}")
+    say(f"violations: {len(violations)}, seconds: {time.monotonic() - started:.0f}")
+    sys.exit(1 if violations or not caught else 0)
+
 
 if __name__ == "__main__":
-    a,b=int(sys.argv[1]),int(sys.argv[2])
-    from multiprocessing import Pool
-    def one(i):
-        t=time.process_time(); sc=scenario(f"1 {i}"); t1=time.process_time()
-        c=feasibility.certain(sc); t2=time.process_time(); po=feasibility.possible(sc); t3=time.process_time()
-        o=play(sc,Exporter(sc)); t4=time.process_time()
-        k=play(sc,Exporter(sc,newest_first,False)); t5=time.process_time()
-        return (i,len(sc.recordings),sc.requests,sc.settle,[round((x.last-x.first)/24) for x in sc.outages],c,po,o.results,o.lost,k.lost,[round(x,2) for x in (t1-t,t2-t1,t3-t2,t4-t3,t5-t4)])
-    C=Counter()
-    with Pool(2) as pool:
-      for r in pool.imap(one,range(a,b)):
-        print(*r)
-        c,po,_,lost,ctl=r[5:10]
-        C["certain" if c else "gap" if po else "impossible"]+=1
-        C[("certain" if c else "gap" if po else "impossible")+(" lost" if lost else " fine")]+=1
-        C[("certain" if c else "gap" if po else "impossible")+" control"+(" lost" if ctl else " fine")]+=1
-    print(C)
+    main()
