@@ -20,7 +20,7 @@ from random import Random
 from pipelines.discover import Scope, listing_days
 from pipelines.sandbox.made_up import made_up_world
 from pipelines.sandbox.run import Sandbox
-from pipelines.sandbox.values import FINAL, Result
+from pipelines.sandbox.values import FINAL, RETENTION, Result
 from pipelines.sandbox.world import World
 from tests.pipelines.conftest import Exporter
 from warehouse.archive import open_archive
@@ -29,7 +29,12 @@ START = datetime(2026, 11, 1, tzinfo=UTC)
 HISTORY = 30
 SWEEP_HOUR = 3
 HOUR = timedelta(hours=1)
-LISTS = "ListRecording", "ListRecordingAddOnResult", "ListRecordingAddOnResultPayload", "FetchRecordingAddOnResultPayloadData"
+LISTS = (
+    "ListRecording",
+    "ListRecordingAddOnResult",
+    "ListRecordingAddOnResultPayload",
+    "FetchRecordingAddOnResultPayloadData",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +75,9 @@ def growing_world(*, days: int, recordings: int, seed: int) -> World:
         world.add_payload(world.add_result(late, takes=timedelta(hours=random.uniform(20, 40))), b"late " * 9)
         world.add_result(world.add_recording(account, created + HOUR), outcome=None)  # never finishes
         world.add_result(world.add_recording(account, created + HOUR), outcome="failed", dated=day % 2 == 0)
-        # attached five days after the recording: only a sweep can find it
-        attached = world.add_result(world.add_recording(account, created), created + timedelta(days=5))
+        # attached six days after the recording: only a sweep can find it
+        evening = START + timedelta(days=day, hours=22, minutes=30)
+        attached = world.add_result(world.add_recording(account, evening), evening + timedelta(days=6))
         world.add_payload(attached, b"attached " * 9)
     return world
 
@@ -84,18 +90,21 @@ class Trial:
     exporter: Exporter
     ticks: list[Tick] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
+    swept: datetime = START - timedelta(days=99)
+    """When the last sweep or the first export was: what was attached late by then must be landed."""
 
-    def run(self, days: int, *, say: Callable[[str], object]) -> None:
-        """The first export of everything, then every hour of so many days."""
-        for hour in range(24 * days + 1):
+    def run(self, hours: range, *, say: Callable[[str], object]) -> None:
+        """An export at each of these hours after START, and the sweeps that fall among them."""
+        for hour in hours:
             self.sandbox.now = START + hour * HOUR
             self.export(Scope())
             if hour % 24 == 0:
-                self.judge_days(attached_until=self.sandbox.now - timedelta(days=1))
+                self.judge_days(attached_until=self.swept)
                 say(f"day {hour // 24}: {self.ticks[-1].landed} recordings landed, {len(self.wrong)} wrong")
             if hour % 24 == SWEEP_HOUR:
                 self.export(Scope(full=True))
-                self.judge_days(attached_until=self.sandbox.now)
+                self.swept = self.sandbox.now
+                self.judge_days(attached_until=self.swept)
 
     def export(self, scope: Scope) -> None:
         """One export, and what it asked for."""
@@ -125,7 +134,10 @@ class Trial:
         # a recording is listed once more after it has settled, after its last result has finished, or has expired
         look = {sid for sid, at in created.items() if before - scope.settle < at} | open_now | open_before
         if self.ticks and not scope.full and (results > len(look) or payloads > tick.finished):
-            self.wrong.append(f"{now}: {results} and {payloads} lists for {len(look)} recordings, {tick.finished} results")
+            asked = f"{results} lists of results, {payloads} of payloads"
+            self.wrong.append(f"{now}: {asked} for {len(look)} recordings and {tick.finished} results that finished")
+        if not self.ticks:
+            self.swept = now
         if days != len(listing_days(scope, now=now)):
             self.wrong.append(f"{now}: {days} lists of days")
         self.ticks.append(tick)
@@ -133,10 +145,8 @@ class Trial:
     def judge_days(self, *, attached_until: datetime) -> None:
         """Every day that is over must be whole; results attached long after their recording only once swept."""
         now = self.sandbox.now
-        self.judge(
-            (result for result in self.sandbox.world.results.values() if result.shown(now) and _day(result) < now.date()),
-            attached_until=attached_until,
-        )
+        shown = (result for result in self.sandbox.world.results.values() if result.shown(now))
+        self.judge((result for result in shown if _day(result) < now.date()), attached_until=attached_until)
 
     def judge(self, results: Iterable[Result], *, attached_until: datetime) -> None:
         """Each of these is landed with its status and all its contents."""
@@ -162,7 +172,7 @@ class Trial:
 
 
 def _final(result: Result, now: datetime) -> bool:
-    return result.at(now).status in FINAL
+    return result.date_created <= now and result.at(now).status in FINAL
 
 
 def _day(result: Result) -> date:
@@ -173,8 +183,10 @@ def _day(result: Result) -> date:
 
 def table(ticks: list[Tick]) -> Iterator[str]:
     """One row for the first export, then for each day its hourly exports, on average, and its sweep."""
-    yield "| day | export | recordings landed | new | unsettled | unfinished | results finished | requests | days | results | payloads | contents |"
-    yield "|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|"
+    there = "recordings landed", "new", "unsettled", "unfinished", "results finished"
+    asked = "requests", "days", "results", "payloads", "contents"
+    yield f"| day | export | {' | '.join((*there, *asked))} |"
+    yield f"|--:|---|{'--:|' * len((*there, *asked))}"
     yield _row("", "first", ticks[:1])
     days = sorted({tick.at.date() for tick in ticks[1:]})
     for number, day in enumerate(days[:-1] if len(days) > 1 else days, 1):
@@ -184,20 +196,31 @@ def table(ticks: list[Tick]) -> Iterator[str]:
 
 
 def _row(day: str, name: str, ticks: list[Tick]) -> str:
-    names = "landed", "new", "unsettled", "unfinished", "finished", "requests", "days", "results", "payloads", "contents"
+    names = (
+        "landed",
+        "new",
+        "unsettled",
+        "unfinished",
+        "finished",
+        "requests",
+        "days",
+        "results",
+        "payloads",
+        "contents",
+    )
     means = [sum(getattr(tick, each) for tick in ticks) / max(1, len(ticks)) for each in names]
     return f"| {day} | {name} | {' | '.join(f'{mean:,.0f}' if mean >= 10 else f'{mean:.1f}' for mean in means)} |"
 
 
-def trial(folder: Path, *, days: int, recordings: int, seed: int, say: Callable[[str], object]) -> Trial:
-    """Run one."""
-    world = growing_world(days=days, recordings=recordings, seed=seed)
-    with Sandbox(world, now=START) as sandbox:
+def trial(folder: Path, *, hours: range, recordings: int, seed: int, say: Callable[[str], object]) -> Trial:
+    """Export at these hours after START, and judge what became of everything that could be had in that time."""
+    world = growing_world(days=hours.stop // 24 + 1, recordings=recordings, seed=seed)
+    since = START + hours.start * HOUR
+    with Sandbox(world, now=since) as sandbox:
         running = Trial(sandbox, Exporter(sandbox, open_archive(folder / "data")))
-        running.run(days, say=say)
-        end = sandbox.now
-        final = [r for r in world.results.values() if r.steps[-1].status in FINAL and r.steps[-1].at <= end]
-        running.judge((r for r in final if r.date_created + timedelta(days=30) > START), attached_until=end - timedelta(days=1))
+        running.run(hours, say=say)
+        there = (r for r in world.results.values() if r.date_created + RETENTION > since)
+        running.judge((r for r in there if _final(r, sandbox.now)), attached_until=running.swept)
         return running
 
 
@@ -212,7 +235,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="days-") as folder:
         done = trial(
             Path(folder),
-            days=options.days,
+            hours=range(24 * options.days + 1),
             recordings=options.recordings,
             seed=options.seed,
             say=lambda line: sys.stderr.write(f"{line}\n"),

@@ -72,7 +72,7 @@ def _work(recording: Recording, settle: int) -> Iterator[Charge]:
 
 
 def _looks(recording: Recording, settle: int, up: list[int]) -> Iterator[Charge]:
-    """The lists that may find nothing: one when it is settled; from then on while a result is unfinished, and one after."""
+    """The lists that may find nothing: when it is settled; from then on while a result is unfinished, and one after."""
     settled = _settled(recording, settle)
     hours = {settled}
     for result in recording.results:
