@@ -22,6 +22,7 @@ from pipelines.sandbox.made_up import made_up_world
 from pipelines.sandbox.run import Sandbox
 from pipelines.sandbox.values import FINAL, RETENTION, Result
 from pipelines.sandbox.world import World
+from pipelines.twilio.client import Tuning
 from tests.pipelines.conftest import Exporter
 from warehouse.archive import open_archive
 
@@ -217,7 +218,7 @@ def trial(folder: Path, *, hours: range, recordings: int, seed: int, say: Callab
     world = growing_world(days=hours.stop // 24 + 1, recordings=recordings, seed=seed)
     since = START + hours.start * HOUR
     with Sandbox(world, now=since) as sandbox:
-        running = Trial(sandbox, Exporter(sandbox, open_archive(folder / "data")))
+        running = Trial(sandbox, Exporter(sandbox, open_archive(folder / "data"), tuning=Tuning()))
         running.run(hours, say=say)
         there = (r for r in world.results.values() if r.date_created + RETENTION > since)
         running.judge((r for r in there if _final(r, sandbox.now)), attached_until=running.swept)
