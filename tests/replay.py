@@ -114,7 +114,7 @@ class Replay:
         match value:
             case ExtractedRecording():
                 before = self.rows.get(value.recording.sid)
-                at = value.listed_at or (before and before.listed_at)
+                at = value.listed_at or (None if before is None else before.listed_at)
                 self.rows[value.recording.sid] = LandedRecording(value.recording.status, at, value.open_results, {})
             case ExtractedPayload():
                 here = self.contents.setdefault(value.result.sid, {})
