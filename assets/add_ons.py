@@ -13,10 +13,10 @@ from assets.garbage import seldom_collected
 from assets.interrupt import run_until_interrupted
 from assets.partitions import DAILY
 from assets.resources import Twilio, Warehouse
-from pipelines.discover import Scope
+from pipelines.discover import Scope, no_longer_kept
 from pipelines.errors import ExportError
 from pipelines.export import ExportReport, Progress, export
-from pipelines.settings import environment, settle_time
+from pipelines.settings import environment, look_back, settle_time
 from warehouse.archive import Archive, partition_day
 from warehouse.commits import Commit
 from warehouse.landed import rows_by_day
@@ -82,7 +82,9 @@ def export_add_ons(
     settle = settle_time(environment())
     scope = Scope(full=config.full, settle=settle)
     if not config.everything:
-        scope = Scope(days[0], days[-1], full=config.full, settle=settle)
+        scope = Scope(days[0], days[-1], full=config.full, settle=settle, look_back=look_back(environment()))
+    if (sentence := no_longer_kept(scope, now=datetime.now(UTC))) is not None:
+        context.log.warning(sentence)
     try:
         archive = warehouse.archive()
         before = archive.head()

@@ -33,10 +33,14 @@ from pipelines.errors import (
     VerificationMismatch,
     WarehouseError,
 )
-from pipelines.settings import environment, twilio_settings, warehouse_settings
+from pipelines.settings import environment, settle_time, twilio_settings, warehouse_settings
 
 if TYPE_CHECKING:
     from warehouse.archive import Archive
+
+
+DAYS_SHOWN = 10
+"""Incomplete partitions that `status` prints."""
 
 
 class ExitCode(IntEnum):
@@ -232,7 +236,7 @@ def _verify(options: argparse.Namespace) -> int:
 def _status(options: argparse.Namespace) -> int:
     from pipelines.status import status
 
-    found = status(_archive(), now=datetime.now(UTC))
+    found = status(_archive(), now=datetime.now(UTC), settle=settle_time(environment()))
     if options.json:
         show(json.dumps(found.as_json()))
         return ExitCode.OK
@@ -241,6 +245,15 @@ def _status(options: argparse.Namespace) -> int:
     show(f"recordings  {found.recordings} known, {found.recordings_to_list} to be listed again")
     show(f"quarantine  {found.quarantined} rows")
     show(f"commit      {found.commit}, published {found.published_commit}")
+    days = [day.completeness for day in found.days if day.completeness is not None]
+    incomplete = [day for day in days if day.over and not day.complete]
+    show(f"partitions  {sum(day.complete for day in days)} complete, {len(incomplete)} not")
+    for day in incomplete[:DAYS_SHOWN]:
+        show(f"            {day.day}: {' '.join(day.reasons())}")
+    if len(incomplete) > DAYS_SHOWN:
+        show(f"            and {len(incomplete) - DAYS_SHOWN} more; `status --json` has them all")
+    read = "never" if found.listed_at is None else f"{found.listed_at:%Y-%m-%d %H:%M} UTC"
+    show(f"listed      {read}: when the list of recordings was last read to its end")
     if found.next_deadline is None:
         show("deadline    none: nothing is waiting to be exported")
     else:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from assets.terminal import progress_line, say
+from pipelines.discover import Scope, no_longer_kept
 from pipelines.errors import ExportError, FixConfiguration
 from pipelines.export import Progress
 from pipelines.settings import environment, twilio_settings, warehouse_settings
@@ -78,6 +79,8 @@ def run_export(first: date | None, last: date | None, *, full: bool) -> Progress
         ops={"export_add_ons": ExportConfig(everything=everything, full=full)},
         loggers={"console": {"config": {"log_level": "CRITICAL"}}},
     )
+    if not everything and (sentence := no_longer_kept(Scope(first, last), now=datetime.now(UTC))) is not None:
+        say(sentence)
     say(f"Exporting account {settings.account_sid} to {target.root} ({target.destination}).")
     with _instance(home) as instance, progress_line("recordings", lambda: _numbers(progress)):
         try:

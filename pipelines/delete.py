@@ -108,13 +108,15 @@ async def propose(
     ledger = whole_warehouse(archive, head)
     verdicts = verify_results(archive, head, landed_days(head, first, last))
     verified = [v for v in verdicts if isinstance(v, VerifiedResult)]
-    deleted = {sid for sid, entry in ledger.last().items() if entry.step.step in steps.GONE}
+    newest = {sid: entry.step.step for sid, entry in ledger.last().items()}
+    deleted = {sid for sid, step in newest.items() if step in steps.GONE}
+    unsettled = {sid for sid, step in newest.items() if step in steps.UNSETTLED}
     targets = [
         (v.recording_sid, v.sid)
         for v in verified
         if v.account_sid == client.account_sid and v.deleted_at is None and v.sid not in deleted
     ]
-    shown = await look(client, archive, head, targets, now=clock(), gone=deleted)
+    shown = await look(client, archive, head, targets, now=clock(), gone=deleted | unsettled)
     return plan_delete(
         verified,
         shown,
@@ -125,7 +127,7 @@ async def propose(
         exported=exported_results(archive, head, client.account_sid),
         now=clock(),
         source_time=client.source_time(),
-        deleted=deleted,
+        deleted=deleted | (unsettled - shown.keys()),
         left_out=left_out_as_unverified([v for v in verdicts if isinstance(v, Unverified)]),
     )
 
@@ -167,7 +169,7 @@ async def delete(
         try:
             await _Deletion(client, archive, plan, record, clock, report).run(destination)
         finally:
-            if record.commit is not None:  # analysts see it in `deletions` and `deleted_at`
+            if record.commit is not None or record.spent:  # analysts see it in `deletions` and `deleted_at`
                 compact(archive, now=clock(), run_id=run_id)
                 report.commit = publish(archive, destination, now=clock()).commit
     return report

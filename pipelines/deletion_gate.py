@@ -45,7 +45,7 @@ REASONS: Mapping[str, str] = MappingProxyType(
         "published": "the same row, payloads and contents are not shown by addons.duckdb",
         "clean": "it, a payload of it or its recording is in quarantine",
         "rested": "its rest time has not passed, by the clock here and by Twilio's",
-        "pending": "it is deleted already, or the outcome of an earlier DELETE is open",
+        "pending": "it is deleted already, or an earlier DELETE is open, which the next `delete apply` settles",
         "own_account": "it does not belong to the account of the plan and of the credential",
         "listed": "Twilio does not list it, or lists fewer results of its recording than are landed",
         "unchanged": "its date_updated at Twilio is not the one that is landed and planned",

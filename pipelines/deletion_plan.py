@@ -186,7 +186,7 @@ def plan_delete(
         exported: exported, not yet deleted results of the account in the warehouse.
         now: UTC.
         source_time: Twilio's clock (UTC), None when it is not known.
-        deleted: results that were deleted by an earlier plan.
+        deleted: results that were deleted by an earlier plan, or whose earlier DELETE is open and that are not shown.
         left_out: what is not proven, with the reasons.
 
     Raises:

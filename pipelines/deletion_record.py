@@ -28,10 +28,16 @@ Clock = Callable[[], datetime]
 
 
 class Record:
-    """Takes the steps of one run of one plan. `commit` is the newest commit it made, None while there is none."""
+    """Takes the steps of one run of one plan.
+
+    Attributes:
+        commit: the newest commit it made, None while there is none.
+        spent: whether the plan was done before this run; the run that did it may have been killed before publishing.
+    """
 
     def __init__(self, archive: Archive, *, account: AccountSid, plan_hash: str, run_id: str, clock: Clock) -> None:
         self.commit: int | None = None
+        self.spent = False
         self._archive, self._account, self._plan_hash = archive, account, plan_hash
         self._run_id, self._clock = run_id, clock
         self._apply_id, self._host = uuid.uuid4().hex, socket.gethostname()
@@ -42,7 +48,8 @@ class Record:
         Raises:
             PlanAgain: it is, or there is one.
         """
-        if ledger.spent(self._plan_hash):
+        self.spent = ledger.spent(self._plan_hash)
+        if self.spent:
             raise PlanAgain("The plan has been applied already; a plan is good for one time.")
         for sid, entry in ledger.last().items():
             step = entry.step

@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, M
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 
-from pipelines.dates import RECORDING_LOOK_BACK, utc_day
+from pipelines.dates import RECORDING_LOOK_BACK, RETENTION, utc_day
 from pipelines.normalize import Extracted, ExtractedRecording
 from pipelines.records import Malformed, Recording, parse_recording
 from pipelines.twilio.client import TwilioClient
@@ -36,13 +36,14 @@ class Scope:
     """What an export is asked for: the partitions `first` to `last`, or everything that can still be had.
 
     `full` lists settled recordings again too. `settle` is how long after its creation a recording may still
-    gain results.
+    gain results. `look_back` is how long before `first` a recording may have been created.
     """
 
     first: date | None = None
     last: date | None = None
     full: bool = False
     settle: timedelta = timedelta(hours=48)
+    look_back: timedelta = RECORDING_LOOK_BACK
 
     def includes(self, day: date | None) -> bool:
         """Whether contents of results completed on `day` are asked for; a result without a day always is."""
@@ -57,10 +58,21 @@ def listing_days(scope: Scope, *, now: datetime) -> list[date]:
     A result completes at or after its recording's creation, so a range reaches back by the look-back. Tomorrow
     is included when today is, against a clock that is behind Twilio's.
     """
-    tomorrow = now.astimezone(UTC).date() + timedelta(days=1)
-    first = (scope.first or now.astimezone(UTC).date()) - RECORDING_LOOK_BACK
+    today = now.astimezone(UTC).date()
+    tomorrow = today + timedelta(days=1)
+    first = today - RECORDING_LOOK_BACK if scope.first is None else scope.first - scope.look_back
     last = min(scope.last, tomorrow) if scope.last else tomorrow
     return [first + timedelta(days=n) for n in range((last - first).days + 1)]
+
+
+def no_longer_kept(scope: Scope, *, now: datetime) -> str | None:
+    """A sentence on days asked for whose results Twilio no longer keeps; None when it keeps them all."""
+    kept_since = (now - RETENTION).astimezone(UTC).date()
+    if scope.first is None or scope.first >= kept_since:
+        return None
+    last = min(scope.last or kept_since, kept_since - timedelta(days=1))
+    days = f"{scope.first}" if last == scope.first else f"{scope.first} to {last}"
+    return f"Twilio keeps add-on results for 30 days and no longer has those of {days}; what is landed stays."
 
 
 def must_list(recording: Recording, landed: LandedRecording | None, *, scope: Scope) -> bool:

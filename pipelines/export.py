@@ -13,11 +13,19 @@ from datetime import date, datetime
 
 from pipelines.conclude import conclude
 from pipelines.dates import utc_day
-from pipelines.discover import Assignment, Discovery, Scope, WithResults, discover
+from pipelines.discover import Assignment, Discovery, Scope, WithResults, discover, listing_days
 from pipelines.errors import IncompleteExport, VerificationMismatch, WarehouseError, first_cause
 from pipelines.extract import Extraction, extract
 from pipelines.holding import Holding, SpoolFile
-from pipelines.normalize import Extracted, ExtractedContent, ExtractedPayload, is_text_in_pieces, normalize
+from pipelines.normalize import (
+    Extracted,
+    ExtractedContent,
+    ExtractedListing,
+    ExtractedPayload,
+    is_text_in_pieces,
+    normalize,
+)
+from pipelines.sids import AccountSid
 from pipelines.twilio.client import Traffic, TwilioClient
 from pipelines.verify import Mismatch
 from warehouse.archive import Archive
@@ -149,7 +157,16 @@ async def export(
         lander = _Lander(archive, destination, holding, run_id=run_id, clock=clock, progress=progress)
         found = discover(clients, lookup, scope=scope, clock=clock, found=progress.discovery)
         extracting = asyncio.create_task(
-            _extract_all(found, lander, holding, scope=scope, clock=clock, workers=workers, progress=progress)
+            _extract_all(
+                found,
+                lander,
+                holding,
+                accounts=[client.account_sid for client in clients],
+                scope=scope,
+                clock=clock,
+                workers=workers,
+                progress=progress,
+            )
         )
         landing = asyncio.create_task(lander.run())
         mismatches: tuple[Mismatch, ...] = ()
@@ -180,6 +197,7 @@ async def _extract_all(
     lander: "_Lander",
     holding: Holding,
     *,
+    accounts: Sequence[AccountSid],
     scope: Scope,
     clock: Clock,
     workers: int,
@@ -193,6 +211,7 @@ async def _extract_all(
             await extract(assignment, lander.put, scope=scope, clock=clock, holding=holding, tally=progress.extraction)
         await assignments.put(None)  # the next worker stops too
 
+    began = clock()
     async with asyncio.TaskGroup() as group, contextlib.aclosing(found):
         for _ in range(workers):
             group.create_task(work())
@@ -205,6 +224,10 @@ async def _extract_all(
                 progress.extraction.note(value.reason)
             await lander.put(value)
         await assignments.put(None)
+    # every list was read to its end, and what it held has been handed on: only now may anything say so
+    days = listing_days(scope, now=began)
+    for account in accounts:
+        await lander.put(ExtractedListing(account, days[0], days[-1], began))
 
 
 class _Lander:

@@ -10,7 +10,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TypeVar
 
 from pipelines.dates import utc_day
@@ -31,6 +31,8 @@ from warehouse.quarantine import QuarantineRow
 from warehouse.schema import KNOWN_STATUSES, UNFINISHED_STATUSES
 
 _T = TypeVar("_T")
+
+_FOREVER_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 Emit = Callable[[Extracted], Awaitable[None]]
 Clock = Callable[[], datetime]
@@ -105,6 +107,7 @@ class _Extract:
             async for page in self.client.add_on_results(self.recording.sid):
                 results = [r for raw in page if (r := await self._read_result(raw)) and r.sid not in seen]
                 seen.update(r.sid for r in results)
+                results.sort(key=_deadline)  # tasks send their requests in the order in which they are made
                 # side by side, a page at a time: at most 1,000 results of one recording are under way
                 await _side_by_side([self._result(result) for result in results])
         except ExceptionGroup as failures:
@@ -277,6 +280,12 @@ async def _side_by_side(steps: Sequence[Coroutine[None, None, _T]]) -> list[_T]:
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(step) for step in steps]
     return [task.result() for task in tasks]
+
+
+def _deadline(result: AddOnResult) -> tuple[datetime, str]:
+    """What expires first comes first; a result without any date might expire at any moment."""
+    known = [at for at in (result.date_created, result.date_completed) if at is not None]
+    return min(known, default=_FOREVER_AGO), result.sid
 
 
 def _unfinished(result: AddOnResult) -> bool:

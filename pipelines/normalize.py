@@ -7,17 +7,17 @@ else is carried over as it was read. Works on columns: cells are gathered and de
 import codecs
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from operator import attrgetter
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.dates import RETENTION
+from pipelines.dates import RETENTION, utc_day
 from pipelines.holding import SpoolFile
 from pipelines.records import AddOnResult, Payload, Recording
 from warehouse.quarantine import QuarantineRow, quarantine_rows
-from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, CONTENTS, RECORDINGS, UTC_TIME, Table
+from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, CONTENTS, LISTINGS, RECORDINGS, UTC_TIME, Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +71,19 @@ class ExtractedPayload:
     observed_at: datetime
 
 
-Extracted = ExtractedRecording | ExtractedResult | ExtractedPayload | QuarantineRow
+@dataclass(frozen=True, slots=True)
+class ExtractedListing:
+    """The recordings of an account created from `first_day` to `last_day` (UTC) have been listed to the end."""
+
+    account_sid: str
+    first_day: date
+    last_day: date
+    listed_at: datetime
+
+
+Extracted = ExtractedRecording | ExtractedResult | ExtractedPayload | QuarantineRow | ExtractedListing
 """What extraction hands on, in an order in which every prefix may be landed: contents before the result that
-is whole with them, results before the recording that is listed with them."""
+is whole with them, results before the recording that is listed with them, a listing after all it speaks for."""
 
 
 def normalize(extracted: Iterable[Extracted], *, now: datetime) -> Mapping[str, pa.Table]:
@@ -85,6 +95,7 @@ def normalize(extracted: Iterable[Extracted], *, now: datetime) -> Mapping[str, 
     results: list[ExtractedResult] = []
     payloads: list[ExtractedPayload] = []
     quarantine: list[QuarantineRow] = []
+    listings: list[ExtractedListing] = []
     for value in extracted:
         match value:
             case ExtractedRecording():
@@ -95,13 +106,30 @@ def normalize(extracted: Iterable[Extracted], *, now: datetime) -> Mapping[str, 
                 payloads.append(value)
             case QuarantineRow():
                 quarantine.append(value)
+            case ExtractedListing():
+                listings.append(value)
     return {
         RECORDINGS.name: _recordings(recordings),
         ADD_ON_RESULTS.name: _results(results, now=now),
         ADD_ON_PAYLOADS.name: _payloads(payloads),
         CONTENTS.name: _contents([p for p in payloads if p.content is not None and p.content.file is None]),
         "quarantine": quarantine_rows(quarantine, now=now),
+        LISTINGS.name: _listings(listings),
     }
+
+
+def _listings(values: Sequence[ExtractedListing]) -> pa.Table:
+    rows = [
+        {
+            "listing_id": f"{v.account_sid} {utc_day(v.listed_at)}: {v.first_day} to {v.last_day}",
+            "account_sid": v.account_sid,
+            "first_day": v.first_day,
+            "last_day": v.last_day,
+            "listed_at": v.listed_at,
+        }
+        for v in values
+    ]
+    return pa.Table.from_pylist(rows, schema=LISTINGS.schema)
 
 
 def _recordings(values: Sequence[ExtractedRecording]) -> pa.Table:

@@ -196,6 +196,11 @@ def settle_time(env: Mapping[str, str]) -> timedelta:
     return timedelta(hours=_number(env, "EXPORT_SETTLE_HOURS", default=48, least=0, most=24 * 40))
 
 
+def look_back(env: Mapping[str, str]) -> timedelta:
+    """How long before the first day of a range a recording may have been created and still have results in it."""
+    return timedelta(days=_number(env, "EXPORT_LOOK_BACK_DAYS", default=40, least=2, most=40))
+
+
 def _login(env: Mapping[str, str], suffix: str) -> Login | None:
     """The API key, else the Auth Token (with an empty user name: the account's SID is it)."""
     key, secret = env.get(f"TWILIO_API_KEY{suffix}", ""), env.get(f"TWILIO_API_SECRET{suffix}", "")

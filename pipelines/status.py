@@ -1,13 +1,16 @@
-"""Status: what is landed, pending, unfinished, lost and in quarantine, and how long until the next deadline.
+"""Status: what is landed, pending, unfinished, lost and in quarantine, which days are complete, the next deadline.
 
 Reads the archive only, so it answers while an export runs and when Twilio cannot be reached.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from datetime import date, datetime
+from dataclasses import dataclass, fields
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+from pipelines.completeness import Completeness, OpenRecording, completeness, open_recordings
+from pipelines.dates import RECORDING_LOOK_BACK
+from pipelines.deadlines import deadlines
 from warehouse import views
 from warehouse.archive import Archive
 from warehouse.publish import published
@@ -19,15 +22,20 @@ STATES = ("exported", "pending", "unfinished", "lost", "deleted")
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """One partition: results by state. `day` is null for results without `date_completed`."""
+    """One partition: results by state. `day` is null for results without `date_completed`, which is never complete."""
 
     day: date | None
     states: Mapping[str, int]
+    completeness: Completeness | None
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What the warehouse holds at `at` (UTC). `slack_hours` is the time left to `next_deadline`."""
+    """What the warehouse holds at `at` (UTC).
+
+    `slack_hours` is the time left to `next_deadline`; `backlog` counts what is waiting, results and recordings;
+    `listed_at` is when the list of recordings was last read to its end, in every account.
+    """
 
     at: datetime
     commit: int
@@ -42,32 +50,38 @@ class Status:
     quarantined: int
     next_deadline: datetime | None
     slack_hours: float | None
+    backlog: int
+    listed_at: datetime | None
     days: tuple[Day, ...]
 
     def as_json(self) -> dict[str, Any]:
         """Plain values: times in ISO 8601."""
-        plain: dict[str, Any] = asdict(self)
-        for name in ("at", "committed_at", "next_deadline"):
+        plain: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
+        for name in ("at", "committed_at", "next_deadline", "listed_at"):
             plain[name] = None if plain[name] is None else plain[name].isoformat()
         plain["days"] = [
-            {"completed_date": None if d.day is None else d.day.isoformat(), **d.states} for d in self.days
+            {
+                "completed_date": None if d.day is None else d.day.isoformat(),
+                **d.states,
+                "complete": d.completeness is not None and d.completeness.complete,
+                "completeness": None if d.completeness is None else d.completeness.as_json(),
+            }
+            for d in self.days
         ]
         return plain
 
 
-def status(archive: Archive, *, now: datetime) -> Status:
-    """Summarise the newest commit."""
+def status(archive: Archive, *, now: datetime, settle: timedelta) -> Status:
+    """Summarise the newest commit; `settle` is how long after its creation a recording may gain results."""
     head = archive.head()
-    results, payloads, recordings, quarantine = (
-        archive.relation(table, head.tables[table.name])
-        for table in (ADD_ON_RESULTS, ADD_ON_PAYLOADS, RECORDINGS, QUARANTINE)
+    results, payloads, quarantine = (
+        archive.relation(table, head.tables[table.name]) for table in (ADD_ON_RESULTS, ADD_ON_PAYLOADS, QUARANTINE)
     )
     with archive.database() as db:
         states = db.execute(
             f"""
             WITH state AS ({views.states(results, payloads, "$now")})
-            SELECT completed_date, state, count(*),
-                epoch_us(min(expires_at) FILTER (state IN ('pending', 'unfinished')))
+            SELECT completed_date, state, count(*)
             FROM state GROUP BY ALL ORDER BY completed_date NULLS FIRST, state
             """,
             {"now": now},
@@ -75,15 +89,19 @@ def status(archive: Archive, *, now: datetime) -> Status:
         contents, content_bytes = db.execute(
             f"SELECT count(content_length), coalesce(sum(content_length), 0) FROM {payloads}"
         ).fetchall()[0]
-        to_list = db.execute(
-            f"SELECT count(*) FROM {recordings} WHERE listed_at IS NULL OR open_results > 0"
-        ).fetchall()[0][0]
+        to_list = [r for r in open_recordings(archive, head, db, settle=settle) if _still_shown(r, now=now)]
         quarantined = db.execute(f"SELECT count(*) FROM {quarantine}").fetchall()[0][0]
-    deadlines = [row[3] for row in states if row[3] is not None]
-    deadline = datetime.fromtimestamp(min(deadlines) / 1e6, tz=now.tzinfo) if deadlines else None
+    waiting = deadlines(archive, now=now, within=timedelta(0), settle=settle)
     days: dict[date | None, dict[str, int]] = {}
-    for day, state, count, _ in states:
+    for day, state, count in states:
         days.setdefault(day, dict.fromkeys(STATES, 0))[state] = count
+    known = [day for day in days if day is not None]
+    today = now.astimezone(UTC).date()
+    first = min([*known, today])
+    complete = completeness(archive, first=first, last=today, now=now, settle=settle)
+    for each in complete if head.number else ():
+        days.setdefault(each.day, dict.fromkeys(STATES, 0))
+    by_day = {each.day: each for each in complete}
     shown = published(archive)
     return Status(
         at=now,
@@ -91,13 +109,23 @@ def status(archive: Archive, *, now: datetime) -> Status:
         committed_at=head.at if head.number else None,
         published_commit=None if shown is None else shown.commit,
         recordings=head.rows(RECORDINGS.name),
-        recordings_to_list=to_list,
+        recordings_to_list=len(to_list),
         results={state: sum(counts[state] for counts in days.values()) for state in STATES},
         payloads=head.rows(ADD_ON_PAYLOADS.name),
         contents=contents,
         content_bytes=int(content_bytes),
         quarantined=quarantined,
-        next_deadline=deadline,
-        slack_hours=None if deadline is None else round((deadline - now).total_seconds() / 3600, 1),
-        days=tuple(Day(day, counts) for day, counts in days.items()),
+        next_deadline=waiting.nearest,
+        slack_hours=waiting.slack_hours,
+        backlog=waiting.backlog,
+        listed_at=None if waiting.silent_for is None else now - waiting.silent_for,
+        days=tuple(
+            Day(day, counts, None if day is None else by_day.get(day))
+            for day, counts in sorted(days.items(), key=lambda item: item[0] or date.min)
+        ),
     )
+
+
+def _still_shown(recording: OpenRecording, *, now: datetime) -> bool:
+    """Whether Twilio may still show a recording, so that the next export lists it."""
+    return recording.created_at is None or recording.created_at + RECORDING_LOOK_BACK > now

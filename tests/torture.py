@@ -43,6 +43,7 @@ from pipelines.sids import account_sid, add_on_result_sid, recording_sid
 from pipelines.twilio.client import Credential, Tuning, TwilioClient, connect
 from pipelines.verify import verify
 from tests.pipelines.conftest import NOW
+from tests.warehouse.processes import be_killed_before
 from warehouse.archive import open_archive
 from warehouse.publish import NAME
 
@@ -158,19 +159,7 @@ def ending(run: Callable[[], object]) -> None:
 
 def child_apply_until(place: Place, step: int) -> None:
     """Carry out the plan, killed right before the given of all steps that make something durable or visible."""
-    left = [step]
-
-    def counted(function: Callable[..., object]) -> Callable[..., object]:
-        def call(*args: object, **kwargs: object) -> object:
-            left[0] -= 1
-            if left[0] == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return function(*args, **kwargs)
-
-        return call
-
-    for name in ("fsync", "rename", "link", "unlink", "mkdir", "symlink"):
-        setattr(os, name, counted(getattr(os, name)))
+    be_killed_before(step)
     child_apply(place)
 
 

@@ -26,6 +26,7 @@ from warehouse.schema import (
     ADD_ON_RESULTS,
     CONTENTS,
     DELETIONS,
+    LISTINGS,
     LOADS,
     QUARANTINE,
     RECORDINGS,
@@ -125,7 +126,7 @@ class _Landing:
             changes[QUARANTINE.name] = self._append(
                 QUARANTINE, pa.concat_tables([given, quarantine_rows(differing, now=self.now)])
             )
-            for table in (LOADS, DELETIONS):
+            for table in (LOADS, DELETIONS, LISTINGS):
                 changes[table.name] = self._append(table, batch.get(table.name, table.empty()))
             if not any(change.add for change in changes.values()):
                 return Load(None, self.head.number)

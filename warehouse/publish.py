@@ -39,7 +39,7 @@ KEPT = ".addons-"
 LOCK = ".publish.lock"
 """Held while publishing; its text is the SHA-256 of the file as it was published."""
 
-LAYOUT = 2
+LAYOUT = 3
 """Raised when the inner layout changes; a file of another layout is rebuilt, not refreshed."""
 
 STORAGE_VERSION = {"duckdb": "v1.2.0", "parquet": "v1.0.0"}

@@ -319,10 +319,24 @@ QUARANTINE = Table(
     ),
 )
 
+LISTINGS = Table(
+    name="listings",
+    key="listing_id",
+    append_only=True,
+    description="When the list of an account's recordings was read to its end: the first time of each UTC day.",
+    columns=(
+        Column("listing_id", pa.string(), "Account, UTC day of `listed_at`, first and last day: kept once."),
+        Column("account_sid", pa.string(), "Account whose recordings were listed (AC...)."),
+        Column("first_day", pa.date32(), "First UTC day of `recordings.date_created` that was listed."),
+        Column("last_day", pa.date32(), "Last UTC day of `recordings.date_created` that was listed."),
+        Column("listed_at", UTC_TIME, "When reading the list began (UTC); all it held is landed or in quarantine."),
+    ),
+)
+
 TABLES: Mapping[str, Table] = MappingProxyType(
     {
         table.name: table
-        for table in (RECORDINGS, ADD_ON_RESULTS, ADD_ON_PAYLOADS, CONTENTS, LOADS, DELETIONS, QUARANTINE)
+        for table in (RECORDINGS, ADD_ON_RESULTS, ADD_ON_PAYLOADS, CONTENTS, LOADS, DELETIONS, QUARANTINE, LISTINGS)
     }
 )
 

@@ -17,7 +17,7 @@ from tests.pipelines.conftest import NOW, Exporter
 from tests.pipelines.deleting import GENEROUS, Deleter, fill, ready, rest
 from warehouse.archive import open_archive
 from warehouse.ledger import read_ledger
-from warehouse.publish import Destination
+from warehouse.publish import NAME, Destination
 
 STEPS = "SELECT step FROM deletions WHERE add_on_result_sid = '{}' ORDER BY sequence"
 
@@ -165,6 +165,54 @@ def test_a_source_that_falls_silent_leaves_the_outcome_unknown(processed: bool, 
     report = deleter.apply(plan)
     assert (report.absent, report.deleted) == ((1, 2) if processed else (0, 3))
     assert len(deleter.sent()) == (3 if processed else 4)
+
+
+def test_a_new_plan_after_a_deletion_that_was_cut_off_names_the_others(exporter: Exporter) -> None:
+    """What may be gone by the open DELETE is left out with its reason and keeps no neighbour from being planned."""
+    (first,) = fill(exporter.sandbox, 1)
+    recording = exporter.sandbox.world.recordings[first.reference_sid]
+    neighbour = exporter.sandbox.world.add_result(recording, add_on="another")
+    exporter.sandbox.world.add_payload(neighbour, b"content")
+    exporter().verdict()
+    rest(exporter.sandbox)
+    deleter = Deleter(exporter.sandbox, exporter.archive)
+    answered: list[str] = []
+
+    def intercept(request: Request) -> Reply | None:
+        if request.method == "DELETE":
+            answered.append(request.sids[2])
+            exporter.sandbox.world.delete(exporter.sandbox.world.results[request.sids[2]], exporter.sandbox.now)
+        return Reply(503, b"{}") if answered else None
+
+    exporter.sandbox.settings.intercept = intercept
+    with pytest.raises(ApplyAgain):
+        deleter.apply(deleter.plan())
+    exporter.sandbox.settings.intercept = None
+    plan = deleter.plan()
+    assert [r.sid for r in plan.results] == [sid for sid in (first.sid, neighbour.sid) if sid not in answered]
+    assert ["earlier DELETE is open" in left.reasons[0] for left in plan.left_out] == [True]
+    deleter.apply(plan)
+    assert deleter.left() == set()
+    assert exporter.rows("SELECT DISTINCT state FROM retention") == [("deleted",)]
+
+
+def test_a_plan_that_is_done_but_was_killed_before_publishing_is_published_when_it_is_refused(
+    exporter: Exporter,
+) -> None:
+    """Nothing is deleted twice, and analysts see what was deleted."""
+    deleter, _ = ready(exporter, 2)
+    plan = deleter.plan()
+    before = (exporter.archive.root / NAME).resolve().read_bytes(), (exporter.archive.root / NAME).readlink()
+    deleter.apply(plan)
+    (exporter.archive.root / before[1]).unlink(missing_ok=True)
+    (exporter.archive.root / before[1]).write_bytes(before[0])
+    (exporter.archive.root / NAME).unlink()
+    (exporter.archive.root / NAME).symlink_to(before[1])
+    assert exporter.rows("SELECT count(*) FROM deletions") == [(0,)]
+    with pytest.raises(PlanAgain, match="applied already"):
+        deleter.apply(plan)
+    assert len(deleter.sent()) == 2
+    assert exporter.rows("SELECT count(*) FROM retention WHERE state = 'deleted'") == [(2,)]
 
 
 def test_deletes_without_effect_come_to_an_end(exporter: Exporter) -> None:

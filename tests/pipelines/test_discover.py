@@ -1,10 +1,11 @@
 """Which recordings are listed again, and in which order."""
 
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from pipelines.discover import Scope, listing_days, must_list, next_listed_at
+from pipelines.discover import Scope, listing_days, must_list, next_listed_at, no_longer_kept
+from pipelines.errors import SourceError
 from pipelines.records import Recording, parse_recording
 from pipelines.sandbox.exchange import Reply, Request
 from pipelines.sandbox.run import Sandbox
@@ -73,6 +74,74 @@ def test_recordings_are_worked_on_earliest_deadline_first(world: World, sandbox:
     lists = [e.path.split("/")[5] for e in sandbox.journal.entries if e.operation == "ListRecordingAddOnResult"]
     order = [by_sid[sid] for sid in lists]
     assert order == sorted(created)
+
+
+@pytest.mark.parametrize("capacity", [10, 60, 150])
+def test_with_capacity_for_a_part_what_expires_first_is_landed(
+    capacity: int, world: World, sandbox: Sandbox, exporter: Exporter
+) -> None:
+    """The source dies after so many contents, while several workers are at it: what is landed expires first.
+
+    No more than what the workers had begun may be ahead of something that is not landed. Twilio lists newest first.
+    """
+    deadlines = {}
+    for day in range(20):
+        for hour in (1, 7, 13, 19):
+            recording = world.add_recording(sandbox.account_sid, NOW - timedelta(days=day, hours=hour))
+            for number in range(3):
+                result = world.add_result(recording, add_on=f"{number}", takes=timedelta(minutes=1 + number))
+                world.add_payload(result, b"{}")
+                deadlines[result.sid] = result.date_created
+    served: list[str] = []
+
+    def dying(request: Request) -> Reply | None:
+        if request.operation == "FetchRecordingAddOnResultPayloadData":
+            served.append(request.sids[2])
+        return Reply(503, b"{}") if len(served) > capacity else None
+
+    sandbox.settings.intercept = dying
+    with pytest.raises(SourceError):
+        exporter(workers=WORKERS)
+    landed = {sid for (sid,) in exporter.rows("SELECT sid FROM add_on_results WHERE exported_at IS NOT NULL")}
+    assert 0 < len(landed) <= capacity
+    first_missing = min(at for sid, at in deadlines.items() if sid not in landed)
+    ahead = [sid for sid in landed if deadlines[sid] > first_missing]
+    assert len(ahead) <= 3 * WORKERS
+    assert len(landed) >= capacity - 3 * WORKERS
+
+
+WORKERS = 3
+
+
+def test_a_range_older_than_twilio_keeps_is_said_in_a_sentence() -> None:
+    """The days that are gone, and nothing when there are none."""
+    now = datetime(2026, 11, 20, 12, tzinfo=UTC)
+    assert no_longer_kept(Scope(), now=now) is None
+    assert no_longer_kept(Scope(date(2026, 10, 21), date(2026, 11, 1)), now=now) is None
+    said = no_longer_kept(Scope(date(2026, 10, 19), date(2026, 11, 1)), now=now)
+    assert said is not None
+    assert "2026-10-19 to 2026-10-20" in said
+    assert "of 2026-10-20;" in str(no_longer_kept(Scope(date(2026, 10, 20), date(2026, 10, 20)), now=now))
+
+
+def test_a_backfill_keeps_what_is_landed_of_days_that_are_gone(
+    world: World, sandbox: Sandbox, exporter: Exporter
+) -> None:
+    """It succeeds, and lists each recording of its look-back once."""
+    recordings = [world.add_recording(sandbox.account_sid, NOW - timedelta(days=day)) for day in (1, 3, 20, 29)]
+    for recording in recordings:
+        world.add_payload(world.add_result(recording), b"{}")
+    exporter().verdict()
+    before = exporter.rows("SELECT sid, status, exported_at FROM add_on_results ORDER BY ALL")
+    sandbox.advance(timedelta(days=60))
+    exporter(Scope(NOW.date() - timedelta(days=29), NOW.date())).verdict()
+    assert exporter.rows("SELECT sid, status, exported_at FROM add_on_results ORDER BY ALL") == before
+    assert exporter.rows("SELECT count(*) FROM contents") == [(4,)]
+    sandbox.advance(timedelta(days=-60))
+    sandbox.journal.clear()
+    exporter(Scope(NOW.date() - timedelta(days=3), NOW.date(), full=True, look_back=timedelta(days=20))).verdict()
+    lists = [e.path.split("/")[5] for e in sandbox.journal.entries if e.operation == "ListRecordingAddOnResult"]
+    assert sorted(lists) == sorted(r.sid for r in recordings[:3])
 
 
 def test_a_server_that_ignores_the_date_filter_is_listed_once(

@@ -70,8 +70,8 @@ def land_and_publish(root: Path, seed: int, acknowledge: Connection) -> None:
         number += 1
 
 
-def die_at(root: Path, step: int) -> None:
-    """Land one whole result, killed right before the given of all steps that make it durable or visible."""
+def be_killed_before(step: int) -> None:
+    """Have this process killed right before the given of all steps that make something durable or visible."""
     left = [step]
 
     def counted(function: Callable[..., object]) -> Callable[..., object]:
@@ -83,9 +83,14 @@ def die_at(root: Path, step: int) -> None:
 
         return call
 
-    archive = open_archive(root)
-    for name in ("fsync", "rename", "link", "unlink", "mkdir"):
+    for name in ("fsync", "rename", "link", "unlink", "mkdir", "symlink"):
         setattr(os, name, counted(getattr(os, name)))
+
+
+def die_at(root: Path, step: int) -> None:
+    """Land one whole result, killed right before the given of all steps."""
+    archive = open_archive(root)
+    be_killed_before(step)
     land_rows(archive, whole(2, b"two"))
 
 

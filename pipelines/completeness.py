@@ -1,0 +1,276 @@
+"""Completeness: whether everything that completed on a UTC day is landed, and if not, what is missing.
+
+A partition is complete when its day is over, the list of recordings was read to its end after it, every recording that
+could still contribute was listed after it, no result that may still complete on it is unfinished, and every result of
+it is whole here. Read from the newest commit alone; `assess` decides and is pure.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+
+import duckdb
+
+from pipelines.dates import RETENTION
+from warehouse import views
+from warehouse.archive import Archive, partition_day, reading_errors
+from warehouse.commits import Commit
+from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, LISTINGS, RECORDINGS, UNFINISHED_STATUSES, Table
+
+OPEN_STATES = ("pending", "unfinished")
+"""States of a result that still owes something."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenRecording:
+    """A recording that may gain results: it was not listed, or not after it had settled, or has open results."""
+
+    sid: str
+    created_at: datetime | None
+    listed_at: datetime | None
+    open_results: int
+
+
+@dataclass(frozen=True, slots=True)
+class OpenResult:
+    """A result that is unfinished: it has no day yet."""
+
+    sid: str
+    created_at: datetime | None
+    expires_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The list of an account's recordings created from `first` to `last` was read to its end at `at` (UTC)."""
+
+    account_sid: str
+    first: date
+    last: date
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class DayResults:
+    """The landed results of one partition: how many by state, and the SIDs of those that are not whole."""
+
+    states: Mapping[str, int] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Completeness:
+    """What a partition holds, and what keeps it from being complete. SIDs are in order.
+
+    Attributes:
+        over: whether the UTC day has ended.
+        results: landed results that completed on the day.
+        exported: of these, those that are whole here, deleted at Twilio or not.
+        unlisted: recordings that could still contribute and were not listed after the day's end.
+        unfinished: results that may still complete on the day.
+        missing: results of the day that are not whole here and can still be had.
+        lost: results of the day that expired before they were whole here.
+        listed_at: when the list of recordings was last read to its end for this day, in every account (UTC).
+        listed: whether that was after the day's end.
+    """
+
+    day: date
+    over: bool
+    results: int
+    exported: int
+    unlisted: tuple[str, ...]
+    unfinished: tuple[str, ...]
+    missing: tuple[str, ...]
+    lost: tuple[str, ...]
+    listed_at: datetime | None
+    listed: bool
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is missing and nothing can come."""
+        return self.over and not self.reasons()
+
+    def reasons(self) -> tuple[str, ...]:
+        """Why the day is not complete, or will not be when it is over: a sentence each."""
+        sentences = (
+            (not self.listed and self.over, "The list of recordings was not read to its end after the day's end."),
+            (bool(self.unlisted), f"{len(self.unlisted)} recordings were not listed after the day's end."),
+            (bool(self.unfinished), f"{len(self.unfinished)} results that may complete on it are unfinished."),
+            (bool(self.missing), f"{len(self.missing)} results are not whole here yet."),
+            (bool(self.lost), f"{len(self.lost)} results expired before they were whole here."),
+        )
+        return tuple(sentence for holds, sentence in sentences if holds)
+
+    def as_json(self) -> dict[str, object]:
+        """The numbers and the first SIDs, as plain values."""
+        return {
+            "over": self.over,
+            "listed_at": None if self.listed_at is None else self.listed_at.isoformat(),
+            **{
+                name: {"count": len(sids), "first": list(sids[:20])}
+                for name, sids in (
+                    ("unlisted", self.unlisted),
+                    ("unfinished", self.unfinished),
+                    ("missing", self.missing),
+                    ("lost", self.lost),
+                )
+            },
+        }
+
+
+def completeness(archive: Archive, *, first: date, last: date, now: datetime, settle: timedelta) -> list[Completeness]:
+    """The completeness of every partition from `first` to `last`, oldest first.
+
+    Args:
+        archive: where to look; its newest commit.
+        first: first UTC day.
+        last: last UTC day.
+        now: UTC.
+        settle: how long after its creation a recording may gain results.
+
+    Raises:
+        RepairWarehouse: a live file is missing or damaged.
+    """
+    head = archive.head()
+    with reading_errors(archive.root), archive.database() as db:
+        recordings = open_recordings(archive, head, db, settle=settle)
+        unfinished = unfinished_results(archive, head, db)
+        read = listings(archive, head, db)
+        results = _day_results(archive, head, db, first, last, now=now)
+    days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
+    return [
+        assess(day, results.get(day, DayResults()), recordings, unfinished, read, now=now, settle=settle)
+        for day in days
+    ]
+
+
+def assess(
+    day: date,
+    results: DayResults,
+    recordings: Sequence[OpenRecording],
+    unfinished: Sequence[OpenResult],
+    read: Sequence[Listing],
+    *,
+    now: datetime,
+    settle: timedelta,
+) -> Completeness:
+    """What is missing of one partition."""
+    start = datetime(day.year, day.month, day.day, tzinfo=UTC)
+    end = start + timedelta(days=1)
+    listed_at = last_read(read, since=(start - settle).date(), day=day)
+    return Completeness(
+        day=day,
+        over=end <= now,
+        results=sum(results.states.values()),
+        exported=results.states.get("exported", 0) + results.states.get("deleted", 0),
+        unlisted=tuple(r.sid for r in recordings if _could_contribute(r, start, end, settle=settle)),
+        unfinished=tuple(r.sid for r in unfinished if _may_complete(r, start, end, now=now, settle=settle)),
+        missing=results.missing,
+        lost=results.lost,
+        listed_at=listed_at,
+        listed=listed_at is not None and listed_at >= end,
+    )
+
+
+def last_read(read: Sequence[Listing], *, since: date, day: date) -> datetime | None:
+    """When the recordings created from `since` to `day` were last listed to the end, in every account known."""
+    newest: dict[str, datetime | None] = {listing.account_sid: None for listing in read}
+    for listing in read:
+        before = newest[listing.account_sid]
+        if listing.first <= since and listing.last >= day and (before is None or listing.at > before):
+            newest[listing.account_sid] = listing.at
+    times = [at for at in newest.values() if at is not None]
+    return min(times) if times and len(times) == len(newest) else None
+
+
+def _could_contribute(recording: OpenRecording, start: datetime, end: datetime, *, settle: timedelta) -> bool:
+    """Whether a result of a recording may have completed on a day without having been seen.
+
+    One that was listed after the day's end could not, nor one that was settled before the day began and owed nothing.
+    """
+    if recording.listed_at is not None and recording.listed_at >= end:
+        return False
+    if recording.created_at is None:
+        return True
+    if recording.created_at >= end or recording.created_at + RETENTION < start:
+        return False
+    return bool(recording.open_results) or recording.created_at + settle > start
+
+
+def _may_complete(result: OpenResult, start: datetime, end: datetime, *, now: datetime, settle: timedelta) -> bool:
+    """Whether an unfinished result may still complete on a day: one that is younger than the settle time.
+
+    A result that is still unfinished after that completes on a later day, if ever: it keeps none waiting.
+    """
+    if result.created_at is None:
+        return end > now
+    return result.created_at < end and start < result.created_at + settle and now < result.created_at + settle
+
+
+def open_recordings(
+    archive: Archive, head: Commit, db: duckdb.DuckDBPyConnection, *, settle: timedelta
+) -> list[OpenRecording]:
+    """The landed recordings that are listed again by the next export, in order of creation."""
+    rows = db.execute(
+        f"SELECT sid, epoch_us(date_created), epoch_us(listed_at), coalesce(open_results, 0) "
+        f"FROM {_relation(archive, head, RECORDINGS)} WHERE listed_at IS NULL OR open_results > 0 "
+        "OR epoch_us(listed_at) < epoch_us(date_created) + $settle ORDER BY date_created NULLS FIRST, sid",
+        {"settle": round(settle.total_seconds() * 1e6)},
+    ).fetchall()
+    return [OpenRecording(sid, moment(created), moment(listed), count) for sid, created, listed, count in rows]
+
+
+def unfinished_results(archive: Archive, head: Commit, db: duckdb.DuckDBPyConnection) -> list[OpenResult]:
+    """The landed results that are unfinished, nearest deadline first."""
+    rows = db.execute(
+        f"SELECT sid, epoch_us(coalesce(date_created, first_seen_at)), epoch_us(expires_at) "
+        f"FROM {_relation(archive, head, ADD_ON_RESULTS)} "
+        "WHERE date_completed IS NULL AND deleted_at IS NULL AND list_contains($unfinished, status) "
+        "ORDER BY expires_at, sid",
+        {"unfinished": list(UNFINISHED_STATUSES)},
+    ).fetchall()
+    return [OpenResult(sid, moment(created), moment(expires)) for sid, created, expires in rows]
+
+
+def listings(archive: Archive, head: Commit, db: duckdb.DuckDBPyConnection) -> list[Listing]:
+    """Every time the list of an account's recordings was read to its end, oldest first."""
+    rows = db.execute(
+        "SELECT account_sid, first_day, last_day, epoch_us(listed_at) "
+        f"FROM {_relation(archive, head, LISTINGS)} ORDER BY listed_at"
+    ).fetchall()
+    return [Listing(account, first, last, at) for account, first, last, us in rows if (at := moment(us)) is not None]
+
+
+def moment(microseconds: int | None) -> datetime | None:
+    """A time (UTC) from microseconds since 1970."""
+    return None if microseconds is None else datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=microseconds)
+
+
+def _day_results(
+    archive: Archive, head: Commit, db: duckdb.DuckDBPyConnection, first: date, last: date, *, now: datetime
+) -> dict[date, DayResults]:
+    days = {first + timedelta(days=n) for n in range((last - first).days + 1)}
+    results, payloads = (_relation(archive, head, table, days) for table in (ADD_ON_RESULTS, ADD_ON_PAYLOADS))
+    rows = db.execute(
+        f"WITH state AS ({views.states(results, payloads, '$now')}) "
+        "SELECT completed_date, state, count(*), list(sid ORDER BY sid) FILTER (state NOT IN ('exported', 'deleted')) "
+        "FROM state WHERE completed_date IS NOT NULL GROUP BY ALL ORDER BY ALL",
+        {"now": now},
+    ).fetchall()
+    found: dict[date, dict[str, tuple[int, list[str]]]] = {}
+    for day, state, count, sids in rows:
+        found.setdefault(day, {})[state] = (count, sids or [])
+    return {
+        day: DayResults(
+            {state: count for state, (count, _) in states.items()},
+            tuple(sorted(sid for state in OPEN_STATES for sid in states.get(state, (0, []))[1])),
+            tuple(states.get("lost", (0, []))[1]),
+        )
+        for day, states in found.items()
+    }
+
+
+def _relation(archive: Archive, head: Commit, table: Table, days: Collection[date] | None = None) -> str:
+    files = head.tables[table.name]
+    return archive.relation(table, [p for p, file in files.items() if days is None or partition_day(file) in days])

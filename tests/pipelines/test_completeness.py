@@ -1,0 +1,207 @@
+"""When a partition counts as complete, and what is said to be missing when it does not."""
+
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from pipelines.completeness import (
+    Completeness,
+    DayResults,
+    Listing,
+    OpenRecording,
+    OpenResult,
+    assess,
+    completeness,
+    last_read,
+)
+from pipelines.discover import Scope
+from pipelines.errors import IncompleteExport, SourceError
+from pipelines.sandbox.exchange import Reply, Request
+from pipelines.sandbox.run import Sandbox
+from pipelines.sandbox.world import World
+from tests.pipelines.conftest import NOW, Exporter
+
+SETTLE = timedelta(hours=48)
+DAY = date(2026, 11, 18)
+START = datetime(2026, 11, 18, tzinfo=UTC)
+END = START + timedelta(days=1)
+READ = Listing("AC1", DAY - timedelta(days=40), DAY + timedelta(days=2), END + timedelta(minutes=1))
+
+
+def assessed(
+    *recordings: OpenRecording,
+    results: DayResults | None = None,
+    unfinished: tuple[OpenResult, ...] = (),
+    read: tuple[Listing, ...] = (READ,),
+    now: datetime = NOW,
+) -> Completeness:
+    """DAY as it stands at NOW, two days later, complete but for what is given."""
+    return assess(DAY, results or DayResults({"exported": 3}), recordings, unfinished, read, now=now, settle=SETTLE)
+
+
+def recording(created: datetime, listed: datetime | None, open_results: int = 0) -> OpenRecording:
+    """One that the next export lists again."""
+    return OpenRecording("RE1", created, listed, open_results)
+
+
+def test_a_day_is_complete_when_nothing_is_missing_and_nothing_can_come() -> None:
+    """Deleted at Twilio by us counts as exported: it is here."""
+    whole = assessed(results=DayResults({"exported": 3, "deleted": 2}))
+    assert whole.complete
+    assert (whole.results, whole.exported, whole.reasons()) == (5, 5, ())
+
+
+@pytest.mark.parametrize(
+    ("created", "listed", "open_results", "blocks"),
+    [
+        (START, None, 0, True),
+        (START, END - timedelta(microseconds=1), 0, True),
+        (START, END, 0, False),
+        (END, None, 0, False),
+        (START - SETTLE + timedelta(seconds=1), END - timedelta(hours=1), 0, True),
+        (START - SETTLE, START - timedelta(hours=1), 0, False),
+        (START - timedelta(days=9), START, 1, True),
+        (START - timedelta(days=31), START - timedelta(days=9), 1, False),
+    ],
+)
+def test_a_recording_that_could_still_contribute_must_be_listed_after_the_days_end(
+    created: datetime, listed: datetime | None, open_results: int, blocks: bool
+) -> None:
+    """Not one that came later, had settled before, or whose results have expired."""
+    found = assessed(recording(created, listed, open_results))
+    assert (found.complete, found.unlisted) == ((False, ("RE1",)) if blocks else (True, ()))
+
+
+@pytest.mark.parametrize(
+    ("created", "now", "blocks"),
+    [
+        (START, START + SETTLE - timedelta(seconds=1), True),
+        (START, START + SETTLE, False),
+        (END, END + timedelta(hours=2), False),
+        (START - SETTLE, START, False),
+    ],
+)
+def test_an_unfinished_result_keeps_its_days_waiting_while_it_is_young(
+    created: datetime, now: datetime, blocks: bool
+) -> None:
+    """One that is still unfinished after the settle time completes on a later day, if ever."""
+    found = assessed(unfinished=(OpenResult("XR1", created, None),), now=now)
+    assert found.unfinished == (("XR1",) if blocks else ())
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"results": DayResults({"exported": 1, "pending": 1}, missing=("XR1",))},
+        {"results": DayResults({"exported": 1, "lost": 1}, lost=("XR1",))},
+        {"read": ()},
+        {"read": (Listing("AC1", READ.first, READ.last, END - timedelta(minutes=1)),)},
+        {"read": (READ, Listing("AC2", READ.first, READ.last, START))},
+        {"read": (Listing("AC1", DAY, READ.last, READ.at),)},
+        {"read": (Listing("AC1", READ.first, DAY - timedelta(days=1), READ.at),)},
+    ],
+)
+def test_one_thing_that_is_missing_is_enough(changed: dict[str, Any]) -> None:
+    """A result, a lost one, or a list of recordings that was not read after the day in every account."""
+    found = assessed(**changed)
+    assert not found.complete
+    assert len(found.reasons()) == 1
+
+
+def test_a_day_that_is_not_over_is_not_complete_and_misses_nothing() -> None:
+    """There is nothing to complain about."""
+    found = assessed(now=END - timedelta(seconds=1), read=())
+    assert (found.complete, found.over, found.reasons()) == (False, False, ())
+
+
+def test_every_account_must_have_been_read() -> None:
+    """The one that was read longest ago counts."""
+    other = Listing("AC2", READ.first, READ.last, READ.at + timedelta(days=1))
+    assert last_read([READ, other], since=READ.first, day=DAY) == READ.at
+    assert last_read([], since=READ.first, day=DAY) is None
+
+
+def days(exporter: Exporter, sandbox: Sandbox, first: date, last: date) -> dict[date, bool]:
+    """The completeness of each day as the warehouse has it."""
+    found = completeness(exporter.archive, first=first, last=last, now=sandbox.now, settle=SETTLE)
+    return {each.day: each.complete for each in found}
+
+
+def test_days_become_complete_as_exports_go_on(world: World, sandbox: Sandbox, exporter: Exporter) -> None:
+    """A late result keeps its recording's days open until it is landed; a day without any recording is complete too."""
+    today = NOW.date()
+    early = world.add_recording(sandbox.account_sid, NOW - timedelta(days=5))
+    world.add_payload(world.add_result(early), b"{}")
+    late = world.add_recording(sandbox.account_sid, NOW - timedelta(hours=20))
+    world.add_payload(world.add_result(late, takes=timedelta(hours=30)), b"{}")
+    assert set(days(exporter, sandbox, today - timedelta(days=6), today).values()) == {False}
+    exporter().verdict()
+    found = days(exporter, sandbox, today - timedelta(days=6), today)
+    assert [day for day, complete in found.items() if not complete] == [today - timedelta(days=1), today]
+    sandbox.advance(timedelta(hours=24))
+    exporter().verdict()
+    found = days(exporter, sandbox, today - timedelta(days=6), today + timedelta(days=1))
+    assert [day for day, complete in found.items() if not complete] == [today + timedelta(days=1)]
+    commits = exporter.archive.head().number
+    exporter().verdict()
+    assert exporter.archive.head().number == commits
+
+
+def test_a_list_that_breaks_off_completes_no_day(world: World, sandbox: Sandbox, exporter: Exporter) -> None:
+    """What was not read to its end may hold recordings nobody has seen."""
+    for day in range(2, 9):
+        recording = world.add_recording(sandbox.account_sid, NOW - timedelta(days=day))
+        world.add_payload(world.add_result(recording), b"{}")
+    newest = f"{NOW.date() - timedelta(days=2)}"
+
+    def broken(request: Request) -> Reply | None:
+        breaks = request.operation == "ListRecording" and newest in request.query.get("DateCreated>", "")
+        return Reply(503, b"{}") if breaks else None
+
+    sandbox.settings.intercept = broken
+    with pytest.raises(SourceError):
+        exporter()
+    assert exporter.rows("SELECT count(*) FROM listings") == [(0,)]
+    assert not any(days(exporter, sandbox, NOW.date() - timedelta(days=9), NOW.date()).values())
+    sandbox.settings.intercept = None
+    exporter().verdict()
+    assert exporter.rows("SELECT count(*) FROM listings") == [(1,)]
+    assert sum(days(exporter, sandbox, NOW.date() - timedelta(days=9), NOW.date()).values()) == 9
+
+
+def test_a_recording_whose_results_cannot_be_listed_is_named(
+    world: World, sandbox: Sandbox, exporter: Exporter
+) -> None:
+    """The others go on; its days wait for it."""
+    bad = world.add_recording(sandbox.account_sid, NOW - timedelta(days=3))
+    good = world.add_recording(sandbox.account_sid, NOW - timedelta(days=3))
+    world.add_payload(world.add_result(good), b"{}")
+    sandbox.settings.intercept = lambda request: Reply(503, b"{}") if bad.sid in request.sids else None
+    with pytest.raises(IncompleteExport):
+        exporter().verdict()
+    (found,) = completeness(
+        exporter.archive,
+        first=NOW.date() - timedelta(days=3),
+        last=NOW.date() - timedelta(days=3),
+        now=sandbox.now,
+        settle=SETTLE,
+    )
+    assert (found.complete, found.unlisted, found.exported) == (False, (bad.sid,), 1)
+    assert found.reasons() == ("1 recordings were not listed after the day's end.",)
+
+
+def test_an_export_of_one_day_completes_that_day_only(world: World, sandbox: Sandbox, exporter: Exporter) -> None:
+    """Later recordings were not listed, and the contents of other days were left to another export."""
+    for day in (3, 4):
+        recording = world.add_recording(sandbox.account_sid, NOW - timedelta(days=day))
+        world.add_payload(world.add_result(recording), b"{}")
+    late = world.add_result(recording, takes=timedelta(days=1), add_on="slow")
+    world.add_payload(late, b"{}")
+    wanted, other = NOW.date() - timedelta(days=4), NOW.date() - timedelta(days=3)
+    exporter(Scope(wanted, wanted)).verdict()
+    found = completeness(exporter.archive, first=wanted, last=other, now=sandbox.now, settle=SETTLE)
+    assert [day.complete for day in found] == [True, False]
+    assert (found[1].listed, found[1].missing) == (False, (late.sid,))
+    exporter().verdict()
+    assert days(exporter, sandbox, wanted, other) == {wanted: True, other: True}
