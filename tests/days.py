@@ -17,6 +17,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from random import Random
 
+from pipelines.completeness import completeness
 from pipelines.discover import Scope, listing_days
 from pipelines.sandbox.made_up import made_up_world
 from pipelines.sandbox.run import Sandbox
@@ -91,6 +92,8 @@ class Trial:
     exporter: Exporter
     ticks: list[Tick] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
+    complete: dict[date, datetime | None] = field(default_factory=dict)
+    """When each day was first found complete."""
     swept: datetime = START - timedelta(days=99)
     """When the last sweep or the first export was: what was attached late by then must be landed."""
 
@@ -148,6 +151,13 @@ class Trial:
         now = self.sandbox.now
         shown = (result for result in self.sandbox.world.results.values() if result.shown(now))
         self.judge((result for result in shown if _day(result) < now.date()), attached_until=attached_until)
+        settle, yesterday = Scope().settle, now.date() - timedelta(days=1)
+        days = completeness(self.exporter.archive, first=START.date(), last=yesterday, now=now, settle=settle)
+        for day in days if now.date() > START.date() else ():
+            # the settle time after a day's end, nothing may be in the way; until then only what Twilio has not finished
+            if day.reasons() if now.date() - day.day > timedelta(days=3) else day.unlisted or day.missing or day.lost:
+                self.wrong.append(f"{now}: {day.day} is not complete: {' '.join(day.reasons())}")
+            self.complete[day.day] = self.complete.get(day.day) or (now if day.complete else None)
 
     def judge(self, results: Iterable[Result], *, attached_until: datetime) -> None:
         """Each of these is landed with its status and all its contents."""
@@ -243,6 +253,16 @@ def main() -> None:
         )
     for line in table(done.ticks):
         sys.stdout.write(f"{line}\n")
+    sys.stdout.write("\nDays found complete after their end, in hours (looked at after midnight and after the sweep): ")
+    end = timedelta(days=1)
+    hours = [
+        (day, (at - datetime(day.year, day.month, day.day, tzinfo=UTC) - end) / HOUR)
+        for day, at in done.complete.items()
+        if at
+    ]
+    sys.stdout.write(", ".join(f"{hours:.0f}" for _, hours in hours))
+    open_days = [str(day) for day, at in done.complete.items() if at is None]
+    sys.stdout.write(f". Not yet: {', '.join(open_days) or 'none'}.\n")
     sys.stdout.write(f"\n{len(done.ticks)} exports, {len(done.wrong)} wrong\n")
     for line in done.wrong[:20]:
         sys.stdout.write(f"{line}\n")

@@ -19,7 +19,9 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 
+from pipelines.completeness import Listing, OpenRecording
 from pipelines.dates import RETENTION
+from pipelines.deadlines import _unseen, silent_for
 from pipelines.discover import Scope, earliest_first, listing_days, must_list, next_listed_at
 from pipelines.records import Recording, parse_recording
 from tests import feasibility
@@ -82,10 +84,8 @@ class Exporter:
     saved: dict[tuple[int, int], int] = field(default_factory=dict)
     """Second at which a result of a recording was whole here, by their numbers."""
     begun: int = 0
-    seen: dict[date, datetime] = field(default_factory=dict)
-    """When the recordings of a day were last looked through."""
-    listed: datetime = START
-    """The newest `listed_at`."""
+    ended: datetime | None = None
+    """When the first export of a UTC day that came to its end began: what `listings` keeps."""
     spent: int = 0
 
     def __post_init__(self) -> None:
@@ -120,7 +120,6 @@ class Exporter:
         requests.begin(len(days))
         requests.spend(len(days))
         for day in days if self.oldest_day_first else reversed(days):
-            self.seen[day] = now
             of_day = self.by_day.get(day, ()) if scope.full else self.owed.get(day, {}).values()
             for recording in self.order(r for r in of_day if r.date_created and r.date_created <= now):
                 landed = self.landed(recording)
@@ -129,19 +128,12 @@ class Exporter:
                     self.extract(recording, landed, now, scope, requests)
                 else:  # what is landed changes only by listing it: it stays so
                     self.owed[day].pop(recording.sid, None)
+        if self.ended is None or self.ended.date() != now.date():
+            self.ended = now
 
     def landed(self, recording: Recording) -> LandedRecording | None:
         """As `landed_recordings` tells it: results count once the recording's own row is landed."""
         return self.rows.get(recording.sid)
-
-    def unlisted(self) -> Iterator[Recording]:
-        """Recordings that were found and never listed, oldest first."""
-        for day, recordings in self.owed.items():
-            found = self.seen.get(day, START)
-            for recording in recordings.values():
-                created = recording.date_created
-                if created is not None and created <= found and self.landed(recording) is None:
-                    yield recording
 
     def extract(
         self, recording: Recording, landed: LandedRecording | None, now: datetime, scope: Scope, requests: Requests
@@ -168,7 +160,6 @@ class Exporter:
                 self.saved.setdefault((number, index), second)
                 rows[sid] = _row(result, before, now)
         listed_at = next_listed_at(recording, landed, scope=scope, now=now)
-        self.listed = max(self.listed, listed_at)
         self.rows[recording.sid] = LandedRecording("completed", listed_at, unfinished, rows)
 
 
@@ -248,24 +239,29 @@ def judged(made_up: Scenario) -> Outcome:
 
 
 def warns(exporter: Exporter, hour: int, *, of: Key) -> bool:
-    """Whether the warehouse gives reason for a warning, at the beginning of an hour.
+    """Whether the warehouse gives reason for a warning, at the beginning of an hour, as `pipelines.deadlines` tells it.
 
-    It does when a recording that has never been listed, or anything that may have been created since something was
-    listed last, has less than 7 days left. Results that never finish give reason all the time, so of landed results
-    only `of` counts, the one that will be lost.
+    It does when an export has not come to its end for so long that what it did not come to has less than 7 days left.
+    Results that never finish give reason all the time, so of what is landed only `of` counts, which will be lost.
     """
-    within = moment((hour + WARN) * HOUR) - RETENTION
-    if exporter.listed < within:
-        return True
-    for recording in exporter.unlisted():
-        return recording.date_created is not None and recording.date_created < within
+    now, within = moment(hour * HOUR), timedelta(hours=WARN)
+    if exporter.ended is not None:
+        day = exporter.ended.date()
+        silent = silent_for([Listing("AC", day, day, exporter.ended)], now=now)
+        if silent is not None and silent > RETENTION - within:
+            return True
     number, index = of
-    result = exporter.results[number].get(_sid(number, index))
-    return (
-        exporter.landed(exporter.real[number]) is not None
-        and (result is not None and not result.whole and result.expires_at is not None)
-        and result.expires_at - RETENTION < within
-    )
+    recording = exporter.real[number]
+    landed = exporter.landed(recording)
+    if landed is None:
+        return False
+    row = OpenRecording(recording.sid, recording.date_created, landed.listed_at, landed.open_results or 0)
+    owed = must_list(recording, landed, scope=exporter.scope)
+    expiring = [risk.expires_at for risk in _unseen([row] if owed else [], now=now, settle=exporter.scope.settle)]
+    result = landed.results.get(_sid(number, index))
+    if result is not None and not result.whole and result.expires_at is not None:
+        expiring.append(result.expires_at)
+    return any(at <= now + within for at in expiring)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.days import table, trial
+from tests.days import START, table, trial
 
 
 def test_hour_by_hour_everything_is_landed_and_only_what_is_owed_is_asked_for(tmp_path: Path) -> None:
@@ -15,6 +15,7 @@ def test_hour_by_hour_everything_is_landed_and_only_what_is_owed_is_asked_for(tm
     assert all(tick.requests < first.requests / 3 for tick in hourly)
     assert sweep.results == sweep.landed + sweep.new > 4 * max(tick.results for tick in hourly)
     assert len(list(table(done.ticks))) == 5
+    assert list(done.complete) == [START.date()]
 
 
 def test_a_result_attached_after_its_recording_had_settled_waits_for_the_sweep(tmp_path: Path) -> None:
