@@ -135,10 +135,10 @@ async def discover(
     clock: Callable[[], datetime],
     found: Discovery,
 ) -> AsyncGenerator[Assignment | Extracted, None]:
-    """Yield every recording that must be listed, oldest day first, and rows for what is not to be listed.
+    """Yield every recording that must be listed, oldest day first, and rows that are landed even if it is not reached.
 
-    Those rows are quarantined items and settled recordings whose status has changed. Days are listed ahead in
-    parallel, accounts take turns within a day.
+    Those rows are quarantined items, recordings found for the first time, and settled ones whose status has changed.
+    Days are listed ahead in parallel, accounts take turns within a day.
     """
     days = listing_days(scope, now=clock())
     async for client, items in _listings(clients, days):
@@ -279,6 +279,8 @@ def _assign(
     since = min(known) if len(known) == len(recordings) and known else None
     by_sid: dict[str, Recording] = {r.sid: r for r in recordings}
     landed = lookup(list(by_sid), since, lambda sid, before: must_list(by_sid[sid], before, scope=scope))
+    # before any is worked on: should this export not come to one, the warehouse knows that it waits
+    out += (ExtractedRecording(r, client.account_sid, None, None, clock()) for r in recordings if r.sid not in landed)
     for recording in recordings:
         before = landed.get(recording.sid)
         if must_list(recording, before, scope=scope):

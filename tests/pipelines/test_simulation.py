@@ -1,8 +1,19 @@
 """A small sample of the simulation, and what its judge must see."""
 
 from dataclasses import replace
+from datetime import timedelta
+from itertools import count
 
+import pytest
+
+from pipelines.deadlines import deadlines
+from pipelines.errors import FixConfiguration
+from pipelines.sandbox.exchange import Reply
+from pipelines.sandbox.run import Sandbox
+from pipelines.sandbox.world import World
 from tests.feasibility import certain, possible
+from tests.pipelines.conftest import NOW
+from tests.pipelines.conftest import Exporter as Exporting
 from tests.replay import Replay
 from tests.scenario import HOUR, LISTS, Outage, Recording, Result, Scenario, scenario
 from tests.simulation import Exporter, newest_first, play, trial
@@ -36,6 +47,46 @@ def test_the_simulation_does_what_the_product_does() -> None:
     assert replay.run() == exporter.saved
     assert replay.spent == exporter.spent
     assert len(exporter.saved) > 20
+
+
+def _refuse_after(sandbox: Sandbox, operation: str, answered: int) -> None:
+    """From then on the source refuses everything of the kind."""
+    asked = count(1)
+    sandbox.settings.intercept = lambda request: (
+        Reply(401, b"{}") if request.operation == operation and next(asked) > answered else None
+    )
+
+
+def test_what_waits_to_be_listed_is_in_the_warehouse(world: World, sandbox: Sandbox, exporter: Exporting) -> None:
+    """An export that stops in the middle has landed a row of every recording it found: that can be warned of."""
+    for hour in range(9):
+        world.add_result(world.add_recording(sandbox.account_sid, NOW - timedelta(days=27, hours=hour)))
+    _refuse_after(sandbox, "ListRecordingAddOnResult", 2)
+    with pytest.raises(FixConfiguration):
+        exporter(workers=1)
+    risks = deadlines(exporter.archive, now=NOW, within=timedelta(days=7), settle=timedelta(hours=48)).at_risk
+    assert [(risk.kind, risk.reason) for risk in risks if risk.kind == "recording"] == [("recording", "not listed")] * 7
+    sandbox.settings.intercept = None
+    exporter()
+    assert exporter.rows("SELECT count(*) FROM recordings WHERE listed_at IS NULL OR open_results IS NULL") == [(0,)]
+
+
+def test_contents_of_a_recording_that_was_not_finished_are_not_fetched_again(
+    world: World, sandbox: Sandbox, exporter: Exporting
+) -> None:
+    """However many results a recording has, the next export goes on where this one stopped."""
+    recording = world.add_recording(sandbox.account_sid, NOW - timedelta(days=1))
+    for number in range(6):
+        world.add_payload(world.add_result(recording, add_on=f"add-on {number}"), b"content")
+    _refuse_after(sandbox, "FetchRecordingAddOnResultPayloadData", 4)
+    with pytest.raises(FixConfiguration):
+        exporter(workers=1)
+    (landed,) = exporter.rows("SELECT count(*) FROM add_on_results WHERE exported_at IS NOT NULL")[0]
+    assert landed > 0
+    sandbox.settings.intercept = None
+    sandbox.journal.clear()
+    exporter()
+    assert sandbox.journal.count("Content") <= 6 - landed
 
 
 def test_what_fits_is_certain_and_what_does_not_is_impossible() -> None:
