@@ -27,8 +27,8 @@ from pipelines.sandbox.values import Step
 from pipelines.sandbox.world import World
 from pipelines.sids import account_sid
 from pipelines.twilio.client import Credential, TwilioClient
+from tests.hourly import Requests, Spent, moment
 from tests.scenario import HOUR, SWEEP_HOUR, Scenario
-from tests.simulation import Requests, Spent, moment
 from warehouse.landed import LandedRecording, LandedResult
 
 STORAGE = "http://127.0.0.1:1"

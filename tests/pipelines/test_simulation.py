@@ -12,11 +12,12 @@ from pipelines.sandbox.exchange import Reply
 from pipelines.sandbox.run import Sandbox
 from pipelines.sandbox.world import World
 from tests.feasibility import certain, possible
+from tests.hourly import Exporter, newest_first
 from tests.pipelines.conftest import NOW
 from tests.pipelines.conftest import Exporter as Exporting
 from tests.replay import Replay
 from tests.scenario import HOUR, LISTS, Outage, Recording, Result, Scenario, scenario
-from tests.simulation import Exporter, newest_first, play, trial
+from tests.simulation import play, trial
 
 DAY = 24 * HOUR
 
