@@ -33,6 +33,17 @@ Numbers = dict[str, int | float]
 
 PARTITIONED = (ADD_ON_RESULTS, ADD_ON_PAYLOADS)
 
+ON_PARTITIONS = (
+    "requests",
+    "requests_refused_429",
+    "requests_retried",
+    "seconds",
+    "backlog",
+    "results_lost",
+    "hours_to_nearest_deadline",
+)
+"""Numbers of a run that are on the partitions of `add_on_results` it was started for too; `recordings` has them all."""
+
 
 def run_numbers(progress: Progress) -> Numbers:
     """What a run has asked for and landed so far. They plot under these names: do not rename them lightly."""
@@ -93,7 +104,9 @@ class Outcome:
         of which nobody has been `told`. A day that owes a content is not called so, whatever has landed of it. Of an
         incomplete run the own days that owe nothing are: what failed is not theirs.
         """
-        held = {self.now.date() - timedelta(days=n) for n in range(RETENTION.days)}
+        held = {
+            self.now.date() - timedelta(days=n) for n in range(RETENTION.days + 2)
+        }
 
         def owes(day: date) -> bool:
             states = self.by_day.of(day).states
@@ -113,7 +126,7 @@ class Outcome:
             "archive_bytes": sum(file.bytes for file in files),
             "archive_files": len(files),
             "backlog": self.waiting.backlog,
-            "lost": len(self.waiting.lost),
+            "results_lost": len(self.waiting.lost),
         }
         if self.waiting.slack_hours is not None:
             numbers["hours_to_nearest_deadline"] = self.waiting.slack_hours
@@ -121,7 +134,8 @@ class Outcome:
 
     def partition(self, table: Table, day: date) -> Numbers:
         """One partition in numbers."""
-        return self._results(self.by_day.of(day)) if table is ADD_ON_RESULTS else _payloads(self.by_day.of(day))
+        numbers = self._results(self.by_day.of(day)) if table is ADD_ON_RESULTS else _payloads(self.by_day.of(day))
+        return numbers | {"commit": self.head.number}
 
     def pictures(self) -> Mapping[str, dg.MetadataValue]:
         """The picture of all days and a table of what is new. Once for each run: it is larger than all numbers."""
@@ -134,11 +148,8 @@ class Outcome:
     def _results(self, day: DayNumbers) -> Numbers:
         numbers: Numbers = {"dagster/partition_row_count": day.results, "bytes": day.result_file_bytes, **day.states}
         if day.next_deadline is not None:
-            numbers["hours_to_nearest_deadline"] = self._hours_to(day.next_deadline)
+            numbers["hours_left"] = round((day.next_deadline - self.now).total_seconds() / 3600, 1)
         return numbers
-
-    def _hours_to(self, moment: datetime) -> float:
-        return round((moment - self.now).total_seconds() / 3600, 1)
 
 
 def _payloads(day: DayNumbers) -> Numbers:
@@ -161,7 +172,6 @@ def tell(
     incomplete: bool,
 ) -> None:
     """Say what was seen at Twilio, that tables and views without partitions are new, and which partitions landed."""
-    commit = {"commit": outcome.head.number}
     rows = {"rows": outcome.head.rows(RECORDINGS.name)}
     with kept_open(context.instance, outcome.run_id):
         observe(context, progress)
@@ -169,14 +179,14 @@ def tell(
             dg.AssetMaterialization(RECORDINGS.name, metadata={"dagster/row_count": rows["rows"], **numbers, **rows})
         )
         for view in VIEWS if outcome.published else ():
-            context.log_event(dg.AssetMaterialization(view.key, metadata=commit))
+            context.log_event(dg.AssetMaterialization(view.key, metadata={"commit": outcome.head.number}))
         for table in PARTITIONED:
             told = {
                 date.fromisoformat(k) for k in context.instance.get_materialized_partitions(dg.AssetKey(table.name))
             }
             for day in sorted(outcome.whole(table, own=own, told=told, incomplete=incomplete)):
                 if DAILY.has_partition_key(key := day.isoformat()):
-                    metadata = outcome.partition(table, day) | commit
+                    metadata = outcome.partition(table, day)
                     context.log_event(dg.AssetMaterialization(table.name, partition=key, metadata=metadata))
 
 
@@ -189,8 +199,8 @@ def sentence(progress: Progress) -> str:
     """How far a run is, for the list of its events."""
     found, traffic = progress.extraction, progress.traffic()
     return (
-        f"{found.recordings + progress.discovery.settled:,} of {progress.discovery.recordings:,} recordings seen so "
-        f"far are done: {found.results:,} results, {found.contents:,} contents, {found.content_bytes / 1e6:,.1f} MB; "
+        f"{progress.discovery.recordings:,} recordings seen, {found.recordings + progress.discovery.settled:,} done: "
+        f"{found.results:,} results, {found.contents:,} contents, {found.content_bytes / 1e6:,.1f} MB; "
         f"{traffic.requests:,} requests, {traffic.refused:,} of them refused (429)."
     )
 
