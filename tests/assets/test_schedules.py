@@ -2,21 +2,23 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import dagster as dg
 import pytest
 
-from assets.definitions import build_definitions, defs
+from assets.definitions import defs
 from assets.schedules import daily_sweep, hourly_export
+from tests.assets.instances import instance_in, made_run
 
 AT = datetime(2026, 11, 20, 7, tzinfo=UTC)
 CREDENTIALS = {"TWILIO_ACCOUNT_SID": "AC" + "0" * 32, "TWILIO_AUTH_TOKEN": "made-up"}
 
 
 @pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    """A Dagster instance that forgets everything."""
-    with dg.DagsterInstance.ephemeral() as made:
+def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    """A Dagster instance as users have it."""
+    with instance_in(tmp_path / "home") as made:
         yield made
 
 
@@ -62,9 +64,7 @@ def test_without_credentials_a_tick_is_skipped_with_the_reason(
 @pytest.mark.usefixtures("credentials")
 def test_runs_do_not_pile_up_behind_one_that_is_stuck(instance: dg.DagsterInstance) -> None:
     """While the run of an earlier tick waits in the queue, no other joins it; once it has begun, the next may."""
-    job = build_definitions().resolve_job_def("export")
-    tags = {"dagster/schedule_name": "hourly_export"}
-    waiting = instance.create_run_for_job(job, tags=tags, status=dg.DagsterRunStatus.QUEUED)
+    waiting = made_run(instance, dg.DagsterRunStatus.QUEUED, dagster__schedule_name="hourly_export")
     assert isinstance(tick(hourly_export, instance), dg.SkipReason)
     assert isinstance(tick(daily_sweep, instance), dg.RunRequest)
     instance.report_run_canceled(waiting)
