@@ -104,9 +104,7 @@ class Outcome:
         of which nobody has been `told`. A day that owes a content is not called so, whatever has landed of it. Of an
         incomplete run the own days that owe nothing are: what failed is not theirs.
         """
-        held = {
-            self.now.date() - timedelta(days=n) for n in range(RETENTION.days + 2)
-        }
+        held = {self.now.date() - timedelta(days=n) for n in range(RETENTION.days + 2)}
 
         def owes(day: date) -> bool:
             states = self.by_day.of(day).states

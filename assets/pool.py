@@ -26,9 +26,11 @@ GONE = "The process of this run ended without saying so: it was killed, perhaps 
 def limit_pool(instance: dg.DagsterInstance) -> None:
     """Give the pool its limit if it has none: a `dagster.yaml` of before there was a pool sets no default."""
     storage = instance.event_log_storage
-    if not storage.supports_global_concurrency_limits or storage.get_pool_config().default_pool_limit is not None:
+    if not storage.supports_global_concurrency_limits:
         return
-    if all(pool.name != POOL for pool in storage.get_pool_limits()):
+    if storage.get_pool_config().default_pool_limit is not None:
+        storage.initialize_concurrency_limit_to_default(POOL)  # a new DAGSTER_HOME has no slots before somebody asks
+    elif all(pool.name != POOL for pool in storage.get_pool_limits()):
         storage.set_concurrency_slots(POOL, STEPS_AT_ONCE)
 
 

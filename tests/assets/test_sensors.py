@@ -110,19 +110,18 @@ def test_what_is_close_to_its_deadline_starts_one_run_for_each_situation(
 
     assert "Nothing" in str(asked(NOW))
     land_rows(archive, owed(1, hours_left=100), now=NOW)
-    keys = set()
-    for hour in range(100):
-        request = asked(NOW + timedelta(hours=hour))
+    keys: list[str | None] = []
+    for hours in (0, 1 / 60, 27, 29, 29 + 1 / 60, 31, 99):
+        request = asked(NOW.replace(minute=0) + timedelta(hours=hours))
         assert isinstance(request, dg.RunRequest)
         assert int(request.tags["dagster/priority"]) > 0
-        keys.add(request.run_key)
+        keys.append(request.run_key)
+    assert [keys.index(key) for key in keys] == [0, 0, keys.index(keys[2]), 3, 3, 5, 6]
+    assert keys[2] in (keys[0], f"urgent {NOW + timedelta(hours=27):%Y-%m-%d}")
     assert isinstance(request, dg.RunRequest)
     day = (NOW + timedelta(hours=100) - timedelta(days=30)).date()
     assert request.tags["dagster/asset_partition_range_start"] == f"{day}"
     assert request.run_config["ops"]["export_add_ons"]["config"]["everything"] is True
-    early = {key for key in keys if len(key or "") == len("urgent 2026-11-20")}
-    assert len(early) in (2, 3)  # 28 hours, by the day
-    assert len(keys - early) in range(72, 75)  # then by the hour
     assert "Nothing" in str(asked(NOW + timedelta(hours=101)))
 
 
