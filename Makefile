@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PEERS := .venv-bench
 export DAGSTER_HOME ?= $(CURDIR)/.dagster_home
 
-.PHONY: help setup demo test dev bench lint types layering check torture simulation days lock clean
+.PHONY: help setup demo test dev bench lint types layering check torture simulation days lock screenshots clean
 
 help: ## what there is
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -56,6 +56,9 @@ layering: $(VENV)/.dev ## import-linter
 	@$(BIN)/lint-imports --no-cache
 
 check: lint types layering test ## everything CI runs
+
+screenshots: $(VENV)/.dev ## take the pictures in docs/ again (3 minutes; needs Chromium)
+	@$(BIN)/python -m docs.screenshots
 
 KILLS ?= 1000
 

@@ -13,7 +13,17 @@ import dagster as dg
 from assets.alive import alive
 from assets.garbage import seldom_collected
 from assets.graph import PAYLOADS_SPEC, RESULTS_SPEC
-from assets.history import ON_PARTITIONS, PARTITIONED, Numbers, Outcome, cause, kept_open, observe, run_numbers, tell
+from assets.history import (
+    ON_PARTITIONS,
+    PARTITIONED,
+    Numbers,
+    Outcome,
+    cause,
+    kept_open,
+    run_numbers,
+    sign_of_life,
+    tell,
+)
 from assets.interrupt import run_until_interrupted
 from assets.pool import POOL
 from assets.pulse import with_signs
@@ -67,7 +77,7 @@ def export_add_ons(
         before = archive.head()
         work = _export(context.run.run_id, archive, twilio, warehouse, scope=scope, progress=progress)
         with seldom_collected(), alive(context.instance, context.run.run_id):
-            report = run_until_interrupted(with_signs(work, lambda: observe(context, progress)))
+            report = run_until_interrupted(with_signs(work, lambda: sign_of_life(context, progress)))
         outcome = Outcome.read(archive, before, days, scope, run_id=context.run.run_id)
         numbers = outcome.run(progress, seconds=report.seconds)
         tell(context, outcome, progress, numbers, own=set(days), incomplete=report.incomplete)

@@ -188,8 +188,14 @@ def tell(
                     context.log_event(dg.AssetMaterialization(table.name, partition=key, metadata=metadata))
 
 
+def sign_of_life(context: dg.AssetExecutionContext, progress: Progress) -> None:
+    """How far the run is: a line among the run's events, and an observation that plots."""
+    context.log.info(sentence(progress))
+    observe(context, progress)
+
+
 def observe(context: dg.AssetExecutionContext, progress: Progress) -> None:
-    """A sign of life: how far the run is."""
+    """What has been asked of Twilio so far."""
     context.log_event(dg.AssetObservation(SOURCE, description=sentence(progress), metadata=run_numbers(progress)))
 
 

@@ -70,7 +70,6 @@ def _run(page: Page, stand: Stand, sandbox: Sandbox) -> None:
     """A run that is under way: how far it is."""
     (run,) = runs_of_backfills(page, stand)
     page.goto(f"{stand.url}/runs/{run['id']}")
-    page.get_by_placeholder("Filter…").fill("recordings seen")
     page.get_by_text("recordings seen,").first.wait_for()
     _settle(page)
     _shoot(page, "run")

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import dagster as dg
+
 from pipelines.sandbox.run import Sandbox
 
 if TYPE_CHECKING:
@@ -72,7 +74,9 @@ class Stand:
 
     def run(self, *command: str) -> None:
         """Run one of our commands to its end; raises if it fails."""
-        subprocess.run([sys.executable, "-m", *command], cwd=self.folder, env=self.environment, check=True)
+        subprocess.run(
+            [sys.executable, "-m", *command], cwd=self.folder, env=self.environment, check=True, timeout=PATIENCE
+        )
 
 
 @contextlib.contextmanager
@@ -81,6 +85,8 @@ def dagster_beside(sandbox: Sandbox, folder: Path) -> Iterator[Stand]:
     home = folder / "home"
     home.mkdir()
     shutil.copyfile(ROOT / "dagster.yaml", home / "dagster.yaml")
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        instance.all_asset_keys()  # creates the tables: web server and daemon would both try, and one would fail
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("TWILIO_", "EXPORT_", "DAGSTER_"))}
     environment = {
         **inherited,
