@@ -13,7 +13,7 @@ from pipelines.by_day import DayNumbers
 from pipelines.dates import RETENTION
 
 WIDTH, HEIGHT = 760, 196
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 8, 36, 46
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 22, 36, 46
 _GREY: Final = "#7d8590"
 
 COLOURS: Final[Mapping[str, str]] = {
@@ -38,7 +38,7 @@ def picture(days: Sequence[DayNumbers], *, now: datetime) -> str:
     known = {each.day: each for each in days}
     shown = [known[day] for day in slots if day in known]
     top = max((each.results for each in shown), default=0)
-    step = (WIDTH - _LEFT - _RIGHT) / (len(slots) + 1)
+    step = (WIDTH - _LEFT - _RIGHT) / (len(slots) + 2)
     floor = HEIGHT - _BOTTOM
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" '
@@ -48,7 +48,7 @@ def picture(days: Sequence[DayNumbers], *, now: datetime) -> str:
         *_scale(top, floor),
     ]
     for number, day in enumerate(slots):
-        x = _LEFT + (number + (day is None)) * step
+        x = _LEFT + (number + 2 * (day is None)) * step
         if day in known:
             parts += _bar(known[day].states, x + step * 0.14, step * 0.72, top=top, floor=floor)
         if day is None or number % 5 == 0:

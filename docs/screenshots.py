@@ -59,7 +59,7 @@ def _some_history(stand: Stand, now: datetime) -> None:
 
 def _backfill(page: Page, stand: Stand, sandbox: Sandbox) -> None:
     """The dialog, filled in. The run it launches is made to take a minute, so that it gives a sign of life."""
-    sandbox.settings.latency = 8.0
+    sandbox.settings.latency = 4.0
     last = sandbox.now.date() - timedelta(days=2)
     _until(lambda: "backfill daemon is not running" not in _after_opening(page, stand))
     launch_backfill(page, stand, last - timedelta(days=3), last, before=lambda: _shoot(page, "backfill"))
@@ -75,23 +75,13 @@ def _run(page: Page, stand: Stand, sandbox: Sandbox) -> None:
     _shoot(page, "run")
     sandbox.settings.latency = 0.0
     _until(lambda: runs_of_backfills(page, stand)[0]["status"] == "SUCCESS")
-    for _ in range(2):
-        stand.run("assets.cli", "export")
+    stand.run("assets.cli", "export")
 
 
 def _graph(page: Page, stand: Stand, sandbox: Sandbox) -> None:
-    page.set_viewport_size({"width": 1640, "height": 560})
-    page.goto(stand.url + "/asset-groups")
-    _settle(page)
-    for group in ("deletion", "warehouse", "twilio"):
-        box = page.locator("foreignObject, div").get_by_text(group, exact=True).last.bounding_box()
-        assert box is not None
-        page.mouse.dblclick(box["x"] + 5, box["y"] + 5)
-        _settle(page)
-    _shoot(page, "graph_all")
+    page.set_viewport_size({"width": 1640, "height": 760})
     page.goto(stand.url + GROUP)
     page.get_by_role("button", name="Hide navigation").click()
-    _settle(page)
     page.reload()
     _settle(page)
     _shoot(page, "graph")
@@ -99,10 +89,18 @@ def _graph(page: Page, stand: Stand, sandbox: Sandbox) -> None:
 
 
 def _partition(page: Page, stand: Stand, sandbox: Sandbox) -> None:
+    """A partition, then its picture and its table, which Dagster shows on a click."""
     page.set_viewport_size({"width": 1280, "height": 1150})
     page.goto(f"{stand.url}/assets/add_on_results?view=partitions&partition={sandbox.now.date()}")
     _settle(page)
     _shoot(page, "partition")
+    page.set_viewport_size({"width": 1280, "height": 520})
+    for number, name in enumerate(("picture", "preview")):
+        page.get_by_text("[Show Markdown]").nth(number).click()
+        _settle(page)
+        page.get_by_role("dialog").screenshot(path=FOLDER / f"{name}.png")
+        page.keyboard.press("Escape")
+        page.get_by_role("dialog").wait_for(state="hidden")
     page.set_viewport_size(SIZE)
 
 
