@@ -116,9 +116,9 @@ RECORDINGS_SPEC = _landed(
 RESULTS_SPEC = _landed(
     ADD_ON_RESULTS,
     [RECORDINGS.name],
-    f"{PARTITIONS}\n\nA partition is materialised when what Twilio has of its day is landed; one that still owes a content "
-    "is not. `exported` counts the results that are safe here, `pending` and `unfinished` those still owed, `lost` those "
-    "that Twilio deleted before.",
+    f"{PARTITIONS}\n\nA partition is materialised when what Twilio has of its day is landed; one that still owes a "
+    "content is not. `exported` counts the results that are safe here, `pending` and `unfinished` those still owed, "
+    "`lost` those that Twilio deleted before.",
 )
 
 PAYLOADS_SPEC = _landed(
