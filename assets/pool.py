@@ -24,14 +24,19 @@ GONE = "The process of this run ended without saying so: it was killed, perhaps 
 
 
 def limit_pool(instance: dg.DagsterInstance) -> None:
-    """Give the pool its limit if it has none: a `dagster.yaml` of before there was a pool sets no default."""
+    """Give the pool its limit: the instance's default, or one where a `dagster.yaml` of before the pool sets none.
+
+    A limit that somebody has chosen for the pool stays.
+    """
     storage = instance.event_log_storage
     if not storage.supports_global_concurrency_limits:
         return
-    if storage.get_pool_config().default_pool_limit is not None:
-        storage.initialize_concurrency_limit_to_default(POOL)  # a new DAGSTER_HOME has no slots before somebody asks
-    elif all(pool.name != POOL for pool in storage.get_pool_limits()):
+    default = storage.get_pool_config().default_pool_limit
+    pool = next((pool for pool in storage.get_pool_limits() if pool.name == POOL), None)
+    if default is None and pool is None:
         storage.set_concurrency_slots(POOL, STEPS_AT_ONCE)
+    elif default is not None and (pool is None or (pool.from_default and pool.limit != default)):
+        storage.initialize_concurrency_limit_to_default(POOL)
 
 
 def free_abandoned(instance: dg.DagsterInstance) -> list[str]:

@@ -38,7 +38,12 @@ async def with_signs(
     async def signs() -> None:
         for seconds in intervals():
             await sleep(seconds)
-            await asyncio.to_thread(tell)
+            sign = asyncio.ensure_future(asyncio.to_thread(tell))
+            try:
+                await asyncio.shield(sign)
+            except asyncio.CancelledError:
+                await sign  # one that is being given is finished, and what goes wrong with it is not lost
+                raise
 
     telling = asyncio.create_task(signs())
     try:

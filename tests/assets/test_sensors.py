@@ -16,7 +16,7 @@ from assets import sensors
 from assets.alive import alive, gone
 from assets.checks import CHECKS, last_evaluated, open_reading
 from assets.definitions import defs
-from assets.pool import POOL, free_abandoned
+from assets.pool import POOL, free_abandoned, limit_pool
 from assets.sensors import URGENT, urgent_request
 from pipelines.errors import AlertNotDelivered
 from pipelines.sandbox.made_up import made_up_world
@@ -227,7 +227,7 @@ def test_a_run_whose_process_is_gone_is_marked_as_failed_and_frees_its_slot(
     """Dagster alone would keep both for a day. A run that lives, or runs elsewhere, keeps what it has."""
     living, elsewhere, killed = (made_run(instance, dg.DagsterRunStatus.STARTED) for _ in range(3))
     storage = instance.event_log_storage
-    storage.initialize_concurrency_limit_to_default(POOL)
+    limit_pool(instance)
     assert storage.claim_concurrency_slot(POOL, killed.run_id, "export_add_ons").is_claimed
     (Path(instance.root_directory) / "alive").mkdir()
     (Path(instance.root_directory) / "alive" / killed.run_id).touch()  # what a kill -9 leaves: a file, and no lock
