@@ -13,7 +13,7 @@ import dagster as dg
 from assets.alive import alive
 from assets.garbage import seldom_collected
 from assets.graph import PAYLOADS_SPEC, RESULTS_SPEC
-from assets.history import PARTITIONED, Outcome, cause, kept_open, observe, run_numbers, tell
+from assets.history import ON_PARTITIONS, PARTITIONED, Numbers, Outcome, cause, kept_open, observe, run_numbers, tell
 from assets.interrupt import run_until_interrupted
 from assets.pool import POOL
 from assets.pulse import with_signs
@@ -24,7 +24,7 @@ from pipelines.export import ExportReport, Progress, export
 from pipelines.settings import environment, look_back, settle_time, twilio_settings
 from warehouse.archive import Archive
 from warehouse.memory import return_freed_memory
-from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS
+from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, Table
 
 
 class ExportConfig(dg.Config):
@@ -68,24 +68,29 @@ def export_add_ons(
         work = _export(context.run.run_id, archive, twilio, warehouse, scope=scope, progress=progress)
         with seldom_collected(), alive(context.instance, context.run.run_id):
             report = run_until_interrupted(with_signs(work, lambda: observe(context, progress)))
-        outcome = Outcome.read(archive, before, days, run_id=context.run.run_id, now=datetime.now(UTC))
+        outcome = Outcome.read(archive, before, days, scope, run_id=context.run.run_id)
         numbers = outcome.run(progress, seconds=report.seconds)
-        tell(context, outcome, numbers, outcome.to_tell(set(days), incomplete=report.incomplete))
+        tell(context, outcome, progress, numbers, own=set(days), incomplete=report.incomplete)
         report.verdict()
     except ExportError as error:
         raise dg.Failure(str(error), metadata=run_numbers(progress), allow_retries=False) from error
     with kept_open(context.instance, context.run.run_id):
         for table in PARTITIONED:
-            if dg.AssetKey(table.name) not in context.selected_asset_keys:
-                continue
-            for day in days:
-                own = outcome.partition(table, day)
-                context.add_asset_metadata(own, asset_key=table.name, partition_key=day.isoformat())
-            if table is ADD_ON_RESULTS:
-                shown = outcome.pictures()
-                context.add_asset_metadata(shown, asset_key=table.name, partition_key=days[-1].isoformat())
-            run = numbers if table is ADD_ON_RESULTS else {"commit": outcome.head.number}
-            yield dg.MaterializeResult(asset_key=table.name, metadata=run)
+            if dg.AssetKey(table.name) in context.selected_asset_keys:
+                _add_metadata(context, outcome, numbers, table, days)
+                yield dg.MaterializeResult(asset_key=table.name)
+
+
+def _add_metadata(
+    context: dg.AssetExecutionContext, outcome: Outcome, numbers: Numbers, table: Table, days: list[date]
+) -> None:
+    """Each partition's own numbers, what there is to look at on the last one, and those of the run on the results."""
+    for day in days:
+        metadata: dict[str, object] = dict(outcome.partition(table, day))
+        if table is ADD_ON_RESULTS:
+            metadata |= outcome.pictures() if day == days[-1] else {}
+            metadata |= {name: numbers[name] for name in ON_PARTITIONS if name in numbers}
+        context.add_asset_metadata(metadata, asset_key=table.name, partition_key=day.isoformat())
 
 
 async def _export(

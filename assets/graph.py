@@ -6,6 +6,7 @@ Only words and columns are here; what runs is in `add_ons`. Columns come from `w
 
 import contextlib
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 
 import dagster as dg
 
@@ -20,8 +21,12 @@ OWNERS = ["team:data-engineering"]
 
 SOURCE_GROUP, WAREHOUSE_GROUP, DELETION_GROUP = "twilio", "warehouse", "deletion"
 
-SOURCE = dg.AssetKey(["twilio", "add_on_results"])
+SOURCE = dg.AssetKey("twilio_api")
 """Twilio itself. Runs observe it: what they have asked for so far, and what it answered."""
+
+FRESH = dg.FreshnessPolicy.time_window(warn_window=timedelta(hours=3), fail_window=timedelta(hours=26))
+"""An hourly export that was missed twice is worth a look, a day without one more. Of runs; alerts look at the
+warehouse."""
 
 PARTITIONS = (
     "**A partition is one UTC day of `date_completed`**, the moment an add-on finished, whenever the call was. Results "
@@ -74,6 +79,7 @@ def _landed(table: Table, upstream: Sequence[dg.AssetKey | str], description: st
         kinds={"parquet", "duckdb"},
         metadata=_metadata(table.name, _columns(table)),
         partitions_def=None if table is RECORDINGS else DAILY,
+        freshness_policy=FRESH,
     )
 
 
@@ -98,8 +104,8 @@ def _view(name: str, upstream: Sequence[str]) -> dg.AssetSpec:
 TWILIO = dg.AssetSpec(
     SOURCE,
     description="Add-on results at Twilio, which deletes them **30 days** after they were made. They can be listed "
-    "recording by recording only.\n\nA run observes this: how much it has asked for so far, and what Twilio refused. "
-    "An export never changes anything here.",
+    "recording by recording only.\n\nA run observes this while it works and at its end: how much it has asked for, and "
+    "what Twilio refused. An export never changes anything here.",
     group_name=SOURCE_GROUP,
     owners=OWNERS,
     kinds={"twilio"},
@@ -126,10 +132,10 @@ PAYLOADS_SPEC = _landed(
     f"{PARTITIONS}\n\nThe bytes themselves are in `contents`, which lands together with this table.",
 )
 
-EXTERNAL = [
-    TWILIO,
-    RECORDINGS_SPEC,
+VIEWS = [
     _view("transcripts", [ADD_ON_PAYLOADS.name]),
     _view("retention", [ADD_ON_RESULTS.name, ADD_ON_PAYLOADS.name]),
 ]
+
+EXTERNAL = [TWILIO, RECORDINGS_SPEC, *VIEWS]
 """Assets that nobody runs: Dagster shows them and what runs say about them."""

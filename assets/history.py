@@ -11,17 +11,19 @@ import contextlib
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
 
-from assets.graph import SOURCE
+from assets.graph import SOURCE, VIEWS
 from assets.partitions import DAILY
 from assets.picture import as_markdown, picture
 from assets.preview import ROWS, preview_table
 from pipelines.by_day import ByDay, DayNumbers, by_day
 from pipelines.dates import RETENTION
+from pipelines.deadlines import Deadlines, deadlines
+from pipelines.discover import Scope
 from pipelines.export import Progress
 from warehouse.archive import Archive, partition_day
 from warehouse.commits import Commit
@@ -30,6 +32,17 @@ from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, RECORDINGS, Table
 Numbers = dict[str, int | float]
 
 PARTITIONED = (ADD_ON_RESULTS, ADD_ON_PAYLOADS)
+
+ON_PARTITIONS = (
+    "requests",
+    "requests_refused_429",
+    "requests_retried",
+    "seconds",
+    "backlog",
+    "results_lost",
+    "hours_to_nearest_deadline",
+)
+"""Numbers of a run that are on the partitions of `add_on_results` it was started for too; `recordings` has them all."""
 
 
 def run_numbers(progress: Progress) -> Numbers:
@@ -55,23 +68,26 @@ class Outcome:
     """What the archive holds after a run, and which days it changed."""
 
     run_id: str
+    everything: bool
+    published: bool
     now: datetime
     head: Commit
     by_day: ByDay
+    waiting: Deadlines
 
     @classmethod
-    def read(cls, archive: Archive, before: Commit, days: Sequence[date], *, run_id: str, now: datetime) -> "Outcome":
+    def read(cls, archive: Archive, before: Commit, days: Sequence[date], scope: Scope, *, run_id: str) -> "Outcome":
         """Read it, for `days`, every day that changed since `before`, and every day that Twilio may still hold.
 
         Raises:
             RepairWarehouse: a live file is missing or damaged.
         """
-        head = archive.head()
+        now, head = datetime.now(UTC), archive.head()
         held = {now.date() - timedelta(days=n) for n in range(RETENTION.days + 1)}
         touched = {day for table in PARTITIONED for day in _touched(before, head, table)}
-        return cls(
-            run_id, now, head, by_day(archive, head, {*days, *held, *touched}, now=now, run_id=run_id, preview=ROWS)
-        )
+        found = by_day(archive, head, {*days, *held, *touched}, now=now, run_id=run_id, preview=ROWS)
+        waiting = deadlines(archive, now=now, within=timedelta(0), settle=scope.settle)
+        return cls(run_id, scope.first is None, head.number != before.number, now, head, found, waiting)
 
     def changed(self, table: Table) -> list[date]:
         """Days of a table in which the run landed a row, new or changed; joining small files changes none."""
@@ -81,26 +97,25 @@ class Outcome:
             if day is not None and (numbers.landed if table is ADD_ON_RESULTS else numbers.payloads_landed)
         )
 
-    def to_tell(self, own: set[date], *, incomplete: bool) -> Mapping[Table, set[date]]:
+    def whole(self, table: Table, *, own: set[date], told: set[date], incomplete: bool) -> set[date]:
         """Days to call materialised beside those that Dagster will, which are the run's `own` unless it fails.
 
-        A day that still owes a content is not called so, whatever has landed of it. Of an incomplete run the own days
-        that owe nothing are: what failed is not theirs.
+        Those in which something landed, and, once everything was exported, those in which there was nothing to land and
+        of which nobody has been `told`. A day that owes a content is not called so, whatever has landed of it. Of an
+        incomplete run the own days that owe nothing are: what failed is not theirs.
         """
+        held = {self.now.date() - timedelta(days=n) for n in range(RETENTION.days + 2)}
 
         def owes(day: date) -> bool:
             states = self.by_day.of(day).states
             return bool(states["pending"] or (incomplete and states["lost"]))
 
-        told = {table: set(self.changed(table)) for table in PARTITIONED}
-        return {
-            table: {day for day in (days | own if incomplete else days - own) if not owes(day)}
-            for table, days in told.items()
-        }
+        days = set(self.changed(table))
+        days = days | own if incomplete else (days | (held - told if self.everything else set())) - own
+        return {day for day in days if not owes(day)}
 
     def run(self, progress: Progress, *, seconds: float) -> Numbers:
         """The whole run in numbers."""
-        days = self.by_day.days.values()
         files = [file for table in self.head.tables.values() for file in table.values()]
         numbers: Numbers = run_numbers(progress) | {
             "seconds": round(seconds, 2),
@@ -108,17 +123,17 @@ class Outcome:
             "rows": self.head.rows(ADD_ON_RESULTS.name),
             "archive_bytes": sum(file.bytes for file in files),
             "archive_files": len(files),
-            "backlog": sum(day.waiting for day in days),
-            "lost": sum(day.states["lost"] for day in days),
+            "backlog": self.waiting.backlog,
+            "results_lost": len(self.waiting.lost),
         }
-        deadlines = [day.next_deadline for day in days if day.next_deadline is not None]
-        if deadlines:
-            numbers["hours_to_nearest_deadline"] = self._hours_to(min(deadlines))
+        if self.waiting.slack_hours is not None:
+            numbers["hours_to_nearest_deadline"] = self.waiting.slack_hours
         return numbers
 
     def partition(self, table: Table, day: date) -> Numbers:
         """One partition in numbers."""
-        return self._results(self.by_day.of(day)) if table is ADD_ON_RESULTS else _payloads(self.by_day.of(day))
+        numbers = self._results(self.by_day.of(day)) if table is ADD_ON_RESULTS else _payloads(self.by_day.of(day))
+        return numbers | {"commit": self.head.number}
 
     def pictures(self) -> Mapping[str, dg.MetadataValue]:
         """The picture of all days and a table of what is new. Once for each run: it is larger than all numbers."""
@@ -131,11 +146,8 @@ class Outcome:
     def _results(self, day: DayNumbers) -> Numbers:
         numbers: Numbers = {"dagster/partition_row_count": day.results, "bytes": day.result_file_bytes, **day.states}
         if day.next_deadline is not None:
-            numbers["hours_to_nearest_deadline"] = self._hours_to(day.next_deadline)
+            numbers["hours_left"] = round((day.next_deadline - self.now).total_seconds() / 3600, 1)
         return numbers
-
-    def _hours_to(self, moment: datetime) -> float:
-        return round((moment - self.now).total_seconds() / 3600, 1)
 
 
 def _payloads(day: DayNumbers) -> Numbers:
@@ -149,19 +161,31 @@ def _payloads(day: DayNumbers) -> Numbers:
 
 
 def tell(
-    context: dg.AssetExecutionContext, outcome: Outcome, numbers: Numbers, days: Mapping[Table, set[date]]
+    context: dg.AssetExecutionContext,
+    outcome: Outcome,
+    progress: Progress,
+    numbers: Numbers,
+    *,
+    own: set[date],
+    incomplete: bool,
 ) -> None:
-    """Say that `recordings` was refreshed, and that these days of the other tables have landed."""
+    """Say what was seen at Twilio, that tables and views without partitions are new, and which partitions landed."""
+    rows = {"rows": outcome.head.rows(RECORDINGS.name)}
     with kept_open(context.instance, outcome.run_id):
-        rows = outcome.head.rows(RECORDINGS.name)
+        observe(context, progress)
         context.log_event(
-            dg.AssetMaterialization(RECORDINGS.name, metadata={"dagster/row_count": rows, **numbers, "rows": rows})
+            dg.AssetMaterialization(RECORDINGS.name, metadata={"dagster/row_count": rows["rows"], **numbers, **rows})
         )
-        for table, landed in days.items():
-            for day in sorted(landed):
-                if DAILY.has_partition_key(day.isoformat()):
-                    metadata = outcome.partition(table, day) | {"commit": outcome.head.number}
-                    context.log_event(dg.AssetMaterialization(table.name, partition=day.isoformat(), metadata=metadata))
+        for view in VIEWS if outcome.published else ():
+            context.log_event(dg.AssetMaterialization(view.key, metadata={"commit": outcome.head.number}))
+        for table in PARTITIONED:
+            told = {
+                date.fromisoformat(k) for k in context.instance.get_materialized_partitions(dg.AssetKey(table.name))
+            }
+            for day in sorted(outcome.whole(table, own=own, told=told, incomplete=incomplete)):
+                if DAILY.has_partition_key(key := day.isoformat()):
+                    metadata = outcome.partition(table, day)
+                    context.log_event(dg.AssetMaterialization(table.name, partition=key, metadata=metadata))
 
 
 def observe(context: dg.AssetExecutionContext, progress: Progress) -> None:
@@ -173,8 +197,8 @@ def sentence(progress: Progress) -> str:
     """How far a run is, for the list of its events."""
     found, traffic = progress.extraction, progress.traffic()
     return (
-        f"{found.recordings + progress.discovery.settled:,} of {progress.discovery.recordings:,} recordings seen so "
-        f"far are done: {found.results:,} results, {found.contents:,} contents, {found.content_bytes / 1e6:,.1f} MB; "
+        f"{progress.discovery.recordings:,} recordings seen, {found.recordings + progress.discovery.settled:,} done: "
+        f"{found.results:,} results, {found.contents:,} contents, {found.content_bytes / 1e6:,.1f} MB; "
         f"{traffic.requests:,} requests, {traffic.refused:,} of them refused (429)."
     )
 
