@@ -16,6 +16,7 @@ from dagster._core.storage.asset_check_execution_record import (  # in no public
     AssetCheckExecutionRecordStatus,
 )
 
+from assets.history import kept_open
 from pipelines import checks
 from pipelines.errors import ExportError
 from pipelines.settings import environment, settle_time, warehouse_settings, windows
@@ -129,7 +130,8 @@ def check_add_ons(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCh
     """Evaluate the selected checks over one reading of the archive."""
     selected = [key for key in CHECKS if key in context.selected_asset_check_keys]
     resume = resume_from(context.instance)
-    yield from evaluate(open_reading(now=datetime.now(UTC), resume=resume), selected)
+    with kept_open(context.instance, context.run.run_id):
+        yield from evaluate(open_reading(now=datetime.now(UTC), resume=resume), selected)
 
 
 def last_evaluated(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> AssetCheckExecutionRecord | None:

@@ -6,6 +6,7 @@ Only words and columns are here; what runs is in `add_ons`. Columns come from `w
 
 import contextlib
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 
 import dagster as dg
 
@@ -22,6 +23,10 @@ SOURCE_GROUP, WAREHOUSE_GROUP, DELETION_GROUP = "twilio", "warehouse", "deletion
 
 SOURCE = dg.AssetKey("twilio_api")
 """Twilio itself. Runs observe it: what they have asked for so far, and what it answered."""
+
+FRESH = dg.FreshnessPolicy.time_window(warn_window=timedelta(hours=3), fail_window=timedelta(hours=26))
+"""An hourly export that was missed twice is worth a look, a day without one more. Of runs; alerts look at the
+warehouse."""
 
 PARTITIONS = (
     "**A partition is one UTC day of `date_completed`**, the moment an add-on finished, whenever the call was. Results "
@@ -74,6 +79,7 @@ def _landed(table: Table, upstream: Sequence[dg.AssetKey | str], description: st
         kinds={"parquet", "duckdb"},
         metadata=_metadata(table.name, _columns(table)),
         partitions_def=None if table is RECORDINGS else DAILY,
+        freshness_policy=FRESH,
     )
 
 

@@ -99,7 +99,9 @@ def standing_checks(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg
     latest = last_evaluated(context.instance, keys[0])
     if latest is not None and reading.now.timestamp() - latest.create_timestamp < 3300:
         return dg.SkipReason("A run has evaluated the checks within the hour.")
+    results = list(evaluate(reading, keys))
     return dg.SensorResult(
+        skip_reason=f"{len(results)} checks evaluated, {sum(not result.passed for result in results)} failed.",
         asset_events=[
             dg.AssetCheckEvaluation(
                 asset_key=key.asset_key,
@@ -110,8 +112,8 @@ def standing_checks(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg
                 description=result.description,
                 blocking=CHECKS[key][0].blocking,
             )
-            for key, result in zip(keys, evaluate(reading, keys), strict=True)
-        ]
+            for key, result in zip(keys, results, strict=True)
+        ],
     )
 
 

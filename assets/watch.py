@@ -88,10 +88,10 @@ def deadline_alert(found: Deadlines, said: Said, windows: Windows) -> tuple[Aler
 
 def _subject(found: Deadlines, windows: Windows, *, urgent: int, newly_lost: int) -> str:
     if newly_lost:
-        return f"{newly_lost} add-on results expired before they were exported"
+        return f"Expired at Twilio before they were exported: {newly_lost}"
     if found.at_risk:
         days = windows.error.days if urgent else windows.warn.days
-        return f"{urgent or len(found.at_risk)} expire at Twilio within {days} days and are not exported"
+        return f"Not exported and close to the deadline: {urgent or len(found.at_risk)} within {days} days"
     return "Twilio's recordings have not been listed for more than a day"
 
 

@@ -254,9 +254,9 @@ def waiting(*hours_left: float, at: datetime = NOW, lost: int = 0, silent: float
     [
         (waiting(), None, ""),
         (waiting(200), None, ""),
-        (waiting(100, 160), "warning", "2 expire at Twilio within 7 days"),
-        (waiting(10, 71, 100), "error", "2 expire at Twilio within 3 days"),
-        (waiting(lost=3), "error", "3 add-on results expired"),
+        (waiting(100, 160), "warning", ": 2 within 7 days"),
+        (waiting(10, 71, 100), "error", ": 2 within 3 days"),
+        (waiting(lost=3), "error", "Expired at Twilio before they were exported: 3"),
         (waiting(silent=25), None, ""),
         (waiting(silent=27), "warning", "have not been listed"),
         (waiting(silent=80), "error", "have not been listed"),
