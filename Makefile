@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PEERS := .venv-bench
 export DAGSTER_HOME ?= $(CURDIR)/.dagster_home
 
-.PHONY: help setup demo test dev bench lint types layering check torture lock clean
+.PHONY: help setup demo test dev bench lint types layering check torture simulation days lock screenshots clean
 
 help: ## what there is
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -57,10 +57,23 @@ layering: $(VENV)/.dev ## import-linter
 
 check: lint types layering test ## everything CI runs
 
+screenshots: $(VENV)/.dev ## take the pictures in docs/ again (3 minutes; needs Chromium)
+	@$(BIN)/python -m docs.screenshots
+
 KILLS ?= 1000
 
 torture: $(VENV)/.dev ## kill exports and deletions KILLS times; the source judges what it was told to delete
 	@$(BIN)/python -c 'from tests.torture import main; main()' --kills $(KILLS)
+
+SCENARIOS ?= 500
+
+simulation: $(VENV)/.dev ## export SCENARIOS made-up accounts on a virtual clock; what could be saved must be saved
+	@$(BIN)/python -m tests.simulation --scenarios $(SCENARIOS) $(ARGS)
+
+DAYS ?= 10
+
+days: $(VENV)/.dev ## export an account hour by hour for DAYS days; prints what each export asked for
+	@$(BIN)/python -m tests.days --days $(DAYS) $(ARGS)
 
 lock: $(VENV)/.dev ## bring the lock files up to date
 	@$(BIN)/python -m pip install -qq pip-tools

@@ -1,29 +1,40 @@
-"""The assets: recordings, their add-on results and the payloads with contents, from one pass over Twilio.
+"""The run that exports: add-on results and their payloads with contents, from one pass over Twilio.
 
-Twilio lists add-on results only recording by recording, so the three tables come out of one listing and are one
-multi-asset. Its body gets objects from resources, calls `pipelines.export.export`, and returns metadata.
+Twilio lists add-on results only recording by recording, so all tables come out of one listing and are one
+multi-asset. Its body gets objects from resources, calls `pipelines.export.export`, and says what has landed: once for
+each partition in which rows have, and once for the run as a whole.
 """
 
-from collections.abc import Iterator, Mapping
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
 
 import dagster as dg
 
+from assets.alive import alive
 from assets.garbage import seldom_collected
+from assets.graph import PAYLOADS_SPEC, RESULTS_SPEC
+from assets.history import (
+    ON_PARTITIONS,
+    PARTITIONED,
+    Numbers,
+    Outcome,
+    cause,
+    kept_open,
+    run_numbers,
+    sign_of_life,
+    tell,
+)
 from assets.interrupt import run_until_interrupted
-from assets.partitions import DAILY
+from assets.pool import POOL
+from assets.pulse import with_signs
 from assets.resources import Twilio, Warehouse
 from pipelines.discover import Scope, no_longer_kept
 from pipelines.errors import ExportError
 from pipelines.export import ExportReport, Progress, export
-from pipelines.settings import environment, look_back, settle_time
-from warehouse.archive import Archive, partition_day
-from warehouse.commits import Commit
-from warehouse.landed import rows_by_day
+from pipelines.settings import environment, look_back, settle_time, twilio_settings
+from warehouse.archive import Archive
 from warehouse.memory import return_freed_memory
-from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, RECORDINGS, Table, sql_type
-
-OWNERS = ["team:data-engineering"]
+from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, Table
 
 
 class ExportConfig(dg.Config):
@@ -37,37 +48,12 @@ class ExportConfig(dg.Config):
     full: bool = False
 
 
-def _spec(table: Table, upstream: list[str], description: str) -> dg.AssetSpec:
-    columns = [
-        dg.TableColumn(name=c.name, type=sql_type(c), description=c.description)
-        for c in table.columns
-        if c.name not in table.internal
-    ]
-    return dg.AssetSpec(
-        table.name,
-        deps=upstream,
-        description=description,
-        group_name="twilio_add_ons",
-        owners=OWNERS,
-        kinds={"twilio", "arrow", "duckdb"},
-        metadata={"dagster/column_schema": dg.TableSchema(columns=columns), "dagster/table_name": table.name},
-        partitions_def=DAILY,
-    )
-
-
 @dg.multi_asset(
     name="export_add_ons",
-    specs=[
-        _spec(RECORDINGS, [], f"{RECORDINGS.description} Listed whatever the partition, oldest deadline first."),
-        _spec(ADD_ON_RESULTS, [RECORDINGS.name], f"{ADD_ON_RESULTS.description} Partitioned by `date_completed`."),
-        _spec(
-            ADD_ON_PAYLOADS,
-            [ADD_ON_RESULTS.name],
-            f"{ADD_ON_PAYLOADS.description} Materialised once the contents are landed too.",
-        ),
-    ],
+    specs=[RESULTS_SPEC, PAYLOADS_SPEC],
     backfill_policy=dg.BackfillPolicy.single_run(),
     can_subset=True,
+    pool=POOL,
 )
 def export_add_ons(
     context: dg.AssetExecutionContext,
@@ -86,35 +72,35 @@ def export_add_ons(
     if (sentence := no_longer_kept(scope, now=datetime.now(UTC))) is not None:
         context.log.warning(sentence)
     try:
+        context.instance.add_run_tags(context.run.run_id, _tags(context, config, warehouse))
         archive = warehouse.archive()
         before = archive.head()
         work = _export(context.run.run_id, archive, twilio, warehouse, scope=scope, progress=progress)
-        with seldom_collected():
-            report = run_until_interrupted(work)
+        with seldom_collected(), alive(context.instance, context.run.run_id):
+            report = run_until_interrupted(with_signs(work, lambda: sign_of_life(context, progress)))
+        outcome = Outcome.read(archive, before, days, scope, run_id=context.run.run_id)
+        numbers = outcome.run(progress, seconds=report.seconds)
+        tell(context, outcome, progress, numbers, own=set(days), incomplete=report.incomplete)
         report.verdict()
     except ExportError as error:
-        raise dg.Failure(str(error), metadata=_numbers(progress), allow_retries=False) from error
-    after = archive.head()
-    for table in (RECORDINGS, ADD_ON_RESULTS, ADD_ON_PAYLOADS):  # Dagster wants them in the order of their lineage
-        name = table.name
-        if dg.AssetKey(name) not in context.selected_asset_keys:
-            continue
-        counts = rows_by_day(after, table)
-        for day in days:
-            metadata = {"dagster/partition_row_count": counts.get(day, 0)}
-            context.add_asset_metadata(metadata, asset_key=name, partition_key=day.isoformat())
-        for day in _touched(before, after, table) - set(days):
-            if DAILY.has_partition_key(day.isoformat()):
-                context.log_event(
-                    dg.AssetMaterialization(
-                        name,
-                        partition=day.isoformat(),
-                        metadata={"dagster/partition_row_count": counts.get(day, 0)},
-                    )
-                )
-        yield dg.MaterializeResult(
-            asset_key=name, metadata={**_numbers(progress), "seconds": round(report.seconds, 2), "commit": after.number}
-        )
+        raise dg.Failure(str(error), metadata=run_numbers(progress), allow_retries=False) from error
+    with kept_open(context.instance, context.run.run_id):
+        for table in PARTITIONED:
+            if dg.AssetKey(table.name) in context.selected_asset_keys:
+                _add_metadata(context, outcome, numbers, table, days)
+                yield dg.MaterializeResult(asset_key=table.name)
+
+
+def _add_metadata(
+    context: dg.AssetExecutionContext, outcome: Outcome, numbers: Numbers, table: Table, days: list[date]
+) -> None:
+    """Each partition's own numbers, what there is to look at on the last one, and those of the run on the results."""
+    for day in days:
+        metadata: dict[str, object] = dict(outcome.partition(table, day))
+        if table is ADD_ON_RESULTS:
+            metadata |= outcome.pictures() if day == days[-1] else {}
+            metadata |= {name: numbers[name] for name in ON_PARTITIONS if name in numbers}
+        context.add_asset_metadata(metadata, asset_key=table.name, partition_key=day.isoformat())
 
 
 async def _export(
@@ -133,33 +119,19 @@ async def _export(
         )
 
 
-def _numbers(progress: Progress) -> Mapping[str, int]:
-    """The run's numbers, which plot over time."""
-    traffic = progress.traffic()
+def _tags(context: dg.AssetExecutionContext, config: ExportConfig, warehouse: Warehouse) -> dict[str, str]:
+    """What a list of runs can be searched by."""
     return {
-        "recordings_listed": progress.extraction.recordings,
-        "recordings_settled": progress.discovery.settled,
-        "results_new": progress.landed.get(ADD_ON_RESULTS.name, 0),
-        "results_changed": progress.changed.get(ADD_ON_RESULTS.name, 0),
-        "results_unfinished": progress.extraction.unfinished,
-        "contents_new": progress.landed.get("contents", 0),
-        "content_bytes": progress.extraction.content_bytes,
-        "requests": traffic.requests,
-        "requests_refused_429": traffic.refused,
-        "requests_retried": traffic.retried,
+        "addon_export/account": twilio_settings(environment()).account_sid,
+        "addon_export/cause": cause(context.run.tags),
+        "addon_export/destination": warehouse.destination,
+        "addon_export/scope": "full" if config.full else "everything" if config.everything else "range",
     }
-
-
-def _touched(before: Commit, after: Commit, table: Table) -> set[date]:
-    """Days of a table whose files differ between two commits."""
-    old, new = before.tables[table.name], after.tables[table.name]
-    changed = [file for files, other in ((old, new), (new, old)) for path, file in files.items() if path not in other]
-    return {day for file in changed if (day := partition_day(file)) is not None}
 
 
 export_job = dg.define_asset_job(
     "export",
-    selection=[RECORDINGS.name, ADD_ON_RESULTS.name, ADD_ON_PAYLOADS.name],
+    selection=[ADD_ON_RESULTS.name, ADD_ON_PAYLOADS.name],
     description="Export add-on results and contents before Twilio deletes them.",
 )
 
@@ -167,28 +139,6 @@ export_job = dg.define_asset_job(
 def everything(*, full: bool = False) -> dg.RunConfig:
     """Run config of an export that is not limited to its partitions."""
     return dg.RunConfig(ops={"export_add_ons": ExportConfig(everything=True, full=full)})
-
-
-@dg.schedule(job=export_job, cron_schedule="0 * * * *", execution_timezone="UTC")
-def hourly_export(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
-    """Everything that can still be had and is not landed; named after yesterday's and today's partitions."""
-    today = context.scheduled_execution_time.astimezone(UTC).date()
-    return dg.RunRequest(
-        run_key=context.scheduled_execution_time.isoformat(),
-        tags=partition_tags(today - timedelta(days=1), today),
-        run_config=everything(),
-    )
-
-
-@dg.schedule(job=export_job, cron_schedule="30 3 * * *", execution_timezone="UTC")
-def daily_sweep(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
-    """As `hourly_export`, but settled recordings are listed again too: a safety net for what comes late."""
-    today = context.scheduled_execution_time.astimezone(UTC).date()
-    return dg.RunRequest(
-        run_key=f"sweep {context.scheduled_execution_time.isoformat()}",
-        tags=partition_tags(today - timedelta(days=1), today),
-        run_config=everything(full=True),
-    )
 
 
 def partition_tags(first: date, last: date) -> dict[str, str]:

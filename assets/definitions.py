@@ -2,9 +2,13 @@
 
 import dagster as dg
 
-from assets.add_ons import daily_sweep, export_add_ons, export_job, hourly_export
+from assets.add_ons import export_add_ons, export_job
+from assets.checks import check_add_ons
 from assets.deleted import delete_job, delete_schedules, deleted_add_on_results
+from assets.graph import EXTERNAL
 from assets.resources import Twilio, Warehouse, fresh_progress
+from assets.schedules import daily_sweep, hourly_export
+from assets.sensors import abandoned_runs, alert_sensors, standing_checks, urgent_export
 from pipelines.export import Progress
 
 
@@ -14,9 +18,11 @@ def build_definitions(progress: Progress | None = None) -> dg.Definitions:
     if progress is not None:
         counters = dg.ResourceDefinition.hardcoded_resource(progress)
     return dg.Definitions(
-        assets=[export_add_ons, deleted_add_on_results],
+        assets=[*EXTERNAL, export_add_ons, deleted_add_on_results],
+        asset_checks=[check_add_ons],
         jobs=[export_job, delete_job],
         schedules=[hourly_export, daily_sweep, *delete_schedules()],
+        sensors=[urgent_export, abandoned_runs, standing_checks, *alert_sensors()],
         resources={"twilio": Twilio(), "warehouse": Warehouse(), "progress": counters},
         executor=dg.in_process_executor,
     )

@@ -11,9 +11,12 @@ from pathlib import Path
 
 import dagster as dg
 
-from assets.add_ons import OWNERS, partition_tags
+from assets.add_ons import partition_tags
+from assets.alive import alive
 from assets.deletion import carry_out, make_plan, plan_in
+from assets.graph import DELETION_GROUP, OWNERS, PARTITIONS
 from assets.partitions import DAILY
+from assets.pool import POOL
 from pipelines.delete import DeleteReport
 from pipelines.deletion_plan import DeletePlan, Terms
 from pipelines.errors import ExportError, FixConfiguration
@@ -45,8 +48,10 @@ class DeleteConfig(dg.Config):
             NAME,
             deps=[ADD_ON_RESULTS.name, ADD_ON_PAYLOADS.name],
             description="Add-on results deleted at Twilio, on request and only after proof that the copy here is "
-            "whole. Off by default: needs a plan and its confirmed hash in the run config. What is landed stays.",
-            group_name="twilio_add_ons",
+            "whole. What is landed stays.\n\n**Off by default**: needs a plan and its confirmed hash in the "
+            'run config, which only `addon-export delete plan` prints. "Materialize all" leaves it out.\n\n'
+            + PARTITIONS,
+            group_name=DELETION_GROUP,
             owners=OWNERS,
             kinds={"twilio"},
             skippable=True,
@@ -54,6 +59,7 @@ class DeleteConfig(dg.Config):
         )
     ],
     backfill_policy=dg.BackfillPolicy.single_run(),
+    pool=POOL,
 )
 def deleted_add_on_results(
     context: dg.AssetExecutionContext, config: DeleteConfig
@@ -70,7 +76,8 @@ def deleted_add_on_results(
         delete_settings(environment())
         plan = _scheduled_plan(days) if config.by_schedule else _confirmed_plan(config)
         _check_partitions(plan, days)
-        carry_out(plan, report=report, run_id=context.run.run_id)
+        with alive(context.instance, context.run.run_id):
+            carry_out(plan, report=report, run_id=context.run.run_id)
     except ExportError as error:
         raise dg.Failure(str(error), metadata=dict(report.as_json()), allow_retries=False) from error
     for day in days:

@@ -13,7 +13,8 @@ from pipelines.export import Progress
 from pipelines.settings import Login, TwilioSettings, environment, twilio_settings, warehouse_settings
 from pipelines.sids import AccountSid
 from pipelines.twilio.client import Credential, TwilioClient, connect
-from warehouse.archive import Archive, open_archive
+from warehouse.archive import Archive, existing_archive, open_archive
+from warehouse.errors import FixWarehouse
 from warehouse.publish import Destination
 
 
@@ -69,6 +70,19 @@ class Warehouse(dg.ConfigurableResource[None]):
     def destination(self) -> Destination:
         """Native tables or views."""
         return warehouse_settings(environment()).destination
+
+
+def existing_warehouse() -> Archive | None:
+    """The archive in EXPORT_ROOT for reading only; None while nothing has been exported. Needs no credentials.
+
+    Raises:
+        FixConfiguration: the settings of the warehouse cannot be used.
+    """
+    settings = warehouse_settings(environment())
+    try:
+        return existing_archive(settings.root, shared_read=settings.shared_read)
+    except FixWarehouse:
+        return None
 
 
 def fresh_progress(_: dg.InitResourceContext) -> Progress:

@@ -8,6 +8,8 @@ import fcntl
 import logging
 import os
 import shutil
+import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
@@ -16,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from assets.terminal import progress_line, say
 from pipelines.discover import Scope, no_longer_kept
-from pipelines.errors import ExportError, FixConfiguration
+from pipelines.errors import ExportError, FixConfiguration, VerificationMismatch
 from pipelines.export import Progress
 from pipelines.settings import environment, twilio_settings, warehouse_settings
 from warehouse.archive import open_archive
@@ -34,11 +36,9 @@ def dagster_home() -> Path:
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not (home / "dagster.yaml").exists():
-            shipped = Path(__file__).parent.parent / "dagster.yaml"
-            if shipped.exists():
-                shutil.copyfile(shipped, home / "dagster.yaml")
-            else:  # installed as a wheel, which has no file beside its packages
-                (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+            package = Path(__file__).parent
+            beside, inside = package.parent / "dagster.yaml", package / "dagster.yaml"  # of the repository, of a wheel
+            shutil.copyfile(beside if beside.exists() else inside, home / "dagster.yaml")
     except OSError as error:
         raise FixConfiguration(f"DAGSTER_HOME {home} cannot be used: {error.strerror}; set it to a folder.") from error
     os.environ["DAGSTER_HOME"] = str(home)
@@ -68,9 +68,11 @@ def run_export(first: date | None, last: date | None, *, full: bool) -> Progress
     ).isoformat()
     home = dagster_home()
     import dagster as dg
+    from dagster._core.errors import DagsterAssetCheckFailedError  # it is in no public module
 
-    from assets.add_ons import ExportConfig, partition_tags
+    from assets.add_ons import ExportConfig, export_add_ons, partition_tags
     from assets.definitions import build_definitions
+    from assets.pool import slot
 
     logging.getLogger("dagster").setLevel(logging.CRITICAL)
     progress = Progress()
@@ -82,10 +84,18 @@ def run_export(first: date | None, last: date | None, *, full: bool) -> Progress
     if not everything and (sentence := no_longer_kept(Scope(first, last), now=datetime.now(UTC))) is not None:
         say(sentence)
     say(f"Exporting account {settings.account_sid} to {target.root} ({target.destination}).")
-    with _instance(home) as instance, progress_line("recordings", lambda: _numbers(progress)):
+    run_id, step = str(uuid.uuid4()), export_add_ons.op.name
+    with (
+        _instance(home) as instance,
+        slot(instance, run_id, step, waits=_say_that_it_waits, sleep=time.sleep),
+        progress_line("recordings", lambda: _numbers(progress)),
+    ):
         try:
             job.execute_in_process(
-                instance=instance, run_config=config, tags={**partition_tags(first, last), "addon_export": "cli"}
+                run_id=run_id,
+                instance=instance,
+                run_config=config,
+                tags={**partition_tags(first, last), "addon_export": "cli"},
             )
         except dg.DagsterExecutionInterruptedError:
             raise KeyboardInterrupt from None
@@ -93,6 +103,10 @@ def run_export(first: date | None, last: date | None, *, full: bool) -> Progress
             if isinstance(failure.__cause__, ExportError):
                 raise failure.__cause__ from failure
             raise
+        except DagsterAssetCheckFailedError as failed:
+            raise VerificationMismatch(
+                f"What is landed does not hold together ({' '.join(str(failed).split())}); run `addon-export verify`."
+            ) from failed
     return progress
 
 
@@ -113,6 +127,11 @@ def _instance(home: Path) -> "Iterator[dg.DagsterInstance]":
         os.close(lock)
     with instance:
         yield instance
+
+
+def _say_that_it_waits(run_id: str | None) -> None:
+    other = "Another run" if run_id is None else f"Run {run_id[:8]}"
+    say(f"{other} is using Twilio; waiting until it is done. Ctrl-C stops waiting.")
 
 
 def _numbers(progress: Progress) -> tuple[int, int, str]:

@@ -91,9 +91,17 @@ def deadlines(archive: Archive, *, now: datetime, within: timedelta, settle: tim
 
 
 def silent_for(read: Sequence[Listing], *, now: datetime) -> timedelta | None:
-    """How long ago the list of recordings was last read to its end, in the account where that is longest ago."""
-    newest = {listing.account_sid: listing.at for listing in sorted(read, key=lambda listing: listing.at)}
-    return now - min(newest.values()) if newest else None
+    """How long ago the list of recordings was last read to its end, in the account where that is longest ago.
+
+    Only a listing of everything that Twilio still had counts: an export of old days says nothing of new recordings.
+    """
+    newest: dict[str, datetime] = {}
+    for listing in sorted(read, key=lambda listing: listing.at):
+        day = listing.at.date()
+        if listing.first <= day - RETENTION and listing.last >= day:
+            newest[listing.account_sid] = listing.at
+    accounts = {listing.account_sid for listing in read}
+    return now - min(newest.values()) if newest and newest.keys() == accounts else None
 
 
 def _unseen(recordings: Sequence[OpenRecording], *, now: datetime, settle: timedelta) -> Iterator[AtRisk]:

@@ -8,7 +8,7 @@ before they were settled. The decisions are pure; `discover` adds the network an
 import asyncio
 import itertools
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 
@@ -96,6 +96,11 @@ def next_listed_at(recording: Recording, landed: LandedRecording | None, *, scop
     return now if before < settled_at <= now else before
 
 
+def earliest_first(recordings: Iterable[Recording]) -> list[Recording]:
+    """In the order in which they are worked on: what was created first expires first; of unknown age goes before."""
+    return sorted(recordings, key=lambda r: (r.date_created or _FOREVER_AGO, r.sid))
+
+
 @dataclass(frozen=True, slots=True)
 class Assignment:
     """One recording to extract, with what is landed of it."""
@@ -130,10 +135,10 @@ async def discover(
     clock: Callable[[], datetime],
     found: Discovery,
 ) -> AsyncGenerator[Assignment | Extracted, None]:
-    """Yield every recording that must be listed, oldest day first, and rows for what is not to be listed.
+    """Yield every recording that must be listed, oldest day first, and rows that are landed even if it is not reached.
 
-    Those rows are quarantined items and settled recordings whose status has changed. Days are listed ahead in
-    parallel, accounts take turns within a day.
+    Those rows are quarantined items, recordings found for the first time, and settled ones whose status has changed.
+    Days are listed ahead in parallel, accounts take turns within a day.
     """
     days = listing_days(scope, now=clock())
     async for client, items in _listings(clients, days):
@@ -269,11 +274,13 @@ def _assign(
             sentence = "; ".join(recording.problems)
             out.append(QuarantineRow("recording", recording.sid, None, client.account_sid, f"{sentence}.", raw))
         recordings.append(recording)
-    recordings.sort(key=lambda r: (r.date_created or _FOREVER_AGO, r.sid))
+    recordings = earliest_first(recordings)
     known = [day for r in recordings if (day := utc_day(r.date_created))]
     since = min(known) if len(known) == len(recordings) and known else None
     by_sid: dict[str, Recording] = {r.sid: r for r in recordings}
     landed = lookup(list(by_sid), since, lambda sid, before: must_list(by_sid[sid], before, scope=scope))
+    # before any is worked on: should this export not come to one, the warehouse knows that it waits
+    out += (ExtractedRecording(r, client.account_sid, None, None, clock()) for r in recordings if r.sid not in landed)
     for recording in recordings:
         before = landed.get(recording.sid)
         if must_list(recording, before, scope=scope):

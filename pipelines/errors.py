@@ -10,6 +10,7 @@
     +-- VerificationMismatch        what is stored differs from what was received (exit code 4)
     +-- PlanAgain                   a guard refused to delete; look at the reason, then make a new plan (exit code 3)
     +-- ApplyAgain                  a confirmed deletion stopped on the way; run the same command again (exit code 5)
+    +-- AlertNotDelivered           nobody was told; see to the channel that alerts go to
     +-- WarehouseError ...          see `warehouse.errors` (exit code 6)
 
 Each message is one clear sentence and ends with the SID, HTTP status, Twilio code and request id where known.
@@ -21,6 +22,7 @@ from collections.abc import Sequence
 from warehouse.errors import CommitRace, ExportError, FixWarehouse, RepairWarehouse, WarehouseError
 
 __all__ = [
+    "AlertNotDelivered",
     "ApplyAgain",
     "CommitRace",
     "ExportError",
@@ -113,6 +115,10 @@ class PlanAgain(ExportError):
 
 class ApplyAgain(ExportError):
     """A confirmed deletion is not done: what is open is settled when the same command is run again."""
+
+
+class AlertNotDelivered(ExportError):
+    """A channel did not take an alert. The address and what the channel answered are not in the message."""
 
 
 def first_cause(error: BaseException) -> BaseException:

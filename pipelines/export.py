@@ -93,11 +93,16 @@ class ExportReport:
     progress: Progress
     seconds: float
 
+    @property
+    def incomplete(self) -> bool:
+        """Whether something that was asked for is not landed."""
+        found = self.progress.extraction
+        return bool(found.pending or found.lost or found.quarantined)
+
     def verdict(self) -> None:
         """Raise IncompleteExport, with the first reason, unless everything asked for is landed."""
         found = self.progress.extraction
-        missing = found.pending + found.lost
-        if not missing and not found.quarantined:
+        if not self.incomplete:
             return
         parts = [
             f"{count} {what}"

@@ -62,6 +62,14 @@ class DeleteSchedule:
 
 
 @dataclass(frozen=True, slots=True)
+class Windows:
+    """How long before a deadline something that is not exported is worth a warning, and then an error."""
+
+    warn: timedelta
+    error: timedelta
+
+
+@dataclass(frozen=True, slots=True)
 class WarehouseSettings:
     """Where exported data goes."""
 
@@ -194,6 +202,19 @@ def warehouse_settings(env: Mapping[str, str]) -> WarehouseSettings:
 def settle_time(env: Mapping[str, str]) -> timedelta:
     """How long after its creation a recording may still gain results: it is listed again until then."""
     return timedelta(hours=_number(env, "EXPORT_SETTLE_HOURS", default=48, least=0, most=24 * 40))
+
+
+def windows(env: Mapping[str, str]) -> Windows:
+    """How many days before a deadline checks and alerts speak up.
+
+    Raises:
+        FixConfiguration: a value cannot be used.
+    """
+    warn = _number(env, "EXPORT_WARN_DAYS", default=7, least=1, most=30)
+    error = _number(env, "EXPORT_ERROR_DAYS", default=3, least=1, most=30)
+    if error > warn:
+        raise FixConfiguration(f"EXPORT_ERROR_DAYS is {error} and EXPORT_WARN_DAYS {warn}; warn before the error.")
+    return Windows(timedelta(days=warn), timedelta(days=error))
 
 
 def look_back(env: Mapping[str, str]) -> timedelta:

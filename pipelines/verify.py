@@ -5,7 +5,7 @@ SHA-256 taken from the wire, tables against each other, and `addons.duckdb` agai
 """
 
 import contextlib
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from hashlib import sha256
@@ -14,7 +14,7 @@ import duckdb
 import pyarrow as pa
 
 from warehouse import commits
-from warehouse.archive import NULL_DAY, Archive, reading_errors
+from warehouse.archive import NULL_DAY, Archive, partition_day, reading_errors
 from warehouse.commits import Commit, LiveFile
 from warehouse.errors import RepairWarehouse
 from warehouse.files import sha256_of
@@ -78,11 +78,26 @@ def verify_since(archive: Archive, before: Commit) -> tuple[Mismatch, ...]:
     files = [
         file for name, table in head.tables.items() for path, file in table.items() if path not in before.tables[name]
     ]
+    return _verify_files(archive, head, files)
+
+
+def verify_days(archive: Archive, days: Collection[date]) -> tuple[Mismatch, ...]:
+    """Check only the live files of these partitions of `completed_date`."""
+    head = archive.head()
+    tables = (head.tables[table.name] for table in (ADD_ON_RESULTS, ADD_ON_PAYLOADS, CONTENTS))
+    return _verify_files(archive, head, [f for files in tables for f in files.values() if partition_day(f) in days])
+
+
+def _verify_files(archive: Archive, head: Commit, files: Sequence[LiveFile]) -> tuple[Mismatch, ...]:
+    return verify_files(archive, head, files)
+
+
+def verify_files(archive: Archive, head: Commit, files: Sequence[LiveFile]) -> tuple[Mismatch, ...]:
+    """Check only `files` of `head`: their own hashes, and those of the contents in them."""
     mismatches = [*_damaged_files(archive, files)]
-    if not mismatches:
-        contents = [f for f in files if f.path.startswith(f"{CONTENTS.name}/")]
-        mismatches += _wrong_contents(archive, head, contents, damaged=set())
-    return tuple(mismatches)
+    damaged = {m.subject for m in mismatches}
+    contents = [f for f in files if f.path not in damaged and f.path.startswith(f"{CONTENTS.name}/")]
+    return (*mismatches, *_wrong_contents(archive, head, contents, damaged=damaged))
 
 
 def _in_range(file: LiveFile, first: date | None, last: date | None) -> bool:

@@ -30,14 +30,18 @@ class CommandLine:
         """Where it exports to."""
         return self.folder / "data"
 
-    def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
-        """Start a command; environment variables given as "" are unset."""
+    def clean_environment(self, **environment: str) -> dict[str, str]:
+        """This process's environment without settings of ours, and with these; those given as "" are unset."""
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(("TWILIO_", "EXPORT_", "DAGSTER_"))}
         env = {**inherited, "PYTHONPATH": str(ROOT), **self.environment, **environment}
+        return {name: value for name, value in env.items() if value}
+
+    def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+        """Start a command; environment variables given as "" are unset."""
         return subprocess.Popen(
             [sys.executable, "-m", "assets.cli", *arguments],
             cwd=self.folder,
-            env={name: value for name, value in env.items() if value},
+            env=self.clean_environment(**environment),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -8,14 +8,15 @@ import dagster as dg
 import duckdb
 import pytest
 
-from assets.add_ons import export_add_ons, hourly_export, partition_tags
+from assets.add_ons import export_add_ons, partition_tags
 from assets.definitions import build_definitions, defs
+from assets.graph import RECORDINGS_SPEC
 from assets.partitions import DAILY
 from pipelines.export import Progress
 from pipelines.sandbox.made_up import made_up_world
 from pipelines.sandbox.run import Sandbox
 
-NAMES = ["recordings", "add_on_results", "add_on_payloads"]
+NAMES = ["add_on_results", "add_on_payloads"]
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def test_today_has_a_partition_and_so_has_every_day_that_can_be_had() -> None:
 def test_a_range_of_partitions_is_one_run_with_numbers_for_each(
     sandbox: Sandbox, instance: dg.DagsterInstance, tmp_path: Path
 ) -> None:
-    """All three assets are materialised for every day of the range, with the rows of that day."""
+    """Both partitioned assets are materialised for every day of the range, with the rows of that day."""
     today = datetime.now(UTC).date()
     first = today - timedelta(days=6)
     result = dg.materialize(
@@ -94,19 +95,9 @@ def test_a_failed_run_says_why_and_leaves_its_partitions_failed(
     assert "not-the-token" not in text
 
 
-def test_the_schedule_asks_for_everything_in_one_run() -> None:
-    """Named after yesterday and today, so that yesterday gets its closing run."""
-    context = dg.build_schedule_context(scheduled_execution_time=datetime(2026, 11, 20, 7, tzinfo=UTC))
-    request = hourly_export(context)
-    assert isinstance(request, dg.RunRequest)
-    assert request.tags["dagster/asset_partition_range_start"] == "2026-11-19"
-    assert request.tags["dagster/asset_partition_range_end"] == "2026-11-20"
-    assert request.run_config["ops"] == {"export_add_ons": {"config": {"everything": True, "full": False}}}
-
-
 def test_every_column_is_described_in_the_asset() -> None:
     """The UI shows the columns that analysts find, from the same source."""
-    for spec in export_add_ons.specs:
+    for spec in (*export_add_ons.specs, RECORDINGS_SPEC):
         schema = spec.metadata["dagster/column_schema"]
         assert isinstance(schema, dg.TableSchema | dg.TableSchemaMetadataValue)
         columns = schema.columns if isinstance(schema, dg.TableSchema) else schema.value.columns

@@ -1,6 +1,6 @@
 """What is waiting, how long it has, and what is lost, from the warehouse alone."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -70,8 +70,20 @@ def test_an_unfinished_result_waits_too(world: World, sandbox: Sandbox, exporter
     assert (risk.sid, risk.reason, risk.reference_sid) == (result.sid, "unfinished", recording.sid)
 
 
+def listing(account: str, at: datetime, *, first: int = 40, last: int = 0) -> Listing:
+    """A list of recordings, from `first` days before `at` to `last` days before it."""
+    return Listing(account, at.date() - timedelta(days=first), at.date() - timedelta(days=last), at)
+
+
 def test_the_account_that_was_read_longest_ago_is_the_silence() -> None:
     """One account that is never listed again must not hide behind another."""
-    read = [Listing("AC1", NOW.date(), NOW.date(), NOW), Listing("AC2", NOW.date(), NOW.date(), NOW - WEEK)]
-    assert silent_for(read, now=NOW) == WEEK
+    assert silent_for([listing("AC1", NOW), listing("AC2", NOW - WEEK)], now=NOW) == WEEK
     assert silent_for([], now=NOW) is None
+
+
+@pytest.mark.parametrize("partial", [{"first": 29}, {"last": 1}])
+def test_an_export_of_some_days_does_not_end_the_silence(partial: dict[str, int]) -> None:
+    """It has seen no recording of the others."""
+    read = [listing("AC1", NOW - WEEK), listing("AC1", NOW, **partial)]
+    assert silent_for(read, now=NOW) == WEEK
+    assert silent_for(read[1:], now=NOW) is None

@@ -1,0 +1,142 @@
+"""What the asset graph shows: Twilio, the tables that runs land, and the views analysts read.
+
+Only words and columns are here; what runs is in `add_ons`. Columns come from `warehouse.schema` and
+`warehouse.views`, where analysts' COMMENTs come from too.
+"""
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+
+import dagster as dg
+
+from assets.partitions import DAILY
+from pipelines.errors import ExportError
+from pipelines.settings import environment, warehouse_settings
+from warehouse.publish import NAME
+from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, RECORDINGS, Table, sql_type
+from warehouse.views import VIEW_COMMENTS
+
+OWNERS = ["team:data-engineering"]
+
+SOURCE_GROUP, WAREHOUSE_GROUP, DELETION_GROUP = "twilio", "warehouse", "deletion"
+
+SOURCE = dg.AssetKey("twilio_api")
+"""Twilio itself. Runs observe it: what they have asked for so far, and what it answered."""
+
+FRESH = dg.FreshnessPolicy.time_window(warn_window=timedelta(hours=3), fail_window=timedelta(hours=26))
+"""An hourly export that was missed twice is worth a look, a day without one more. Of runs; alerts look at the
+warehouse."""
+
+PARTITIONS = (
+    "**A partition is one UTC day of `date_completed`**, the moment an add-on finished, whenever the call was. Results "
+    "without that date are in no partition; they are landed, and join their day when they finish."
+)
+
+VIEW_TYPES: Mapping[str, Mapping[str, str]] = {
+    "transcripts": {"completed_date": "DATE", "confidence": "DOUBLE", "words": "JSON", "json": "JSON"},
+    "retention": {
+        "completed_date": "DATE",
+        "expires_at": "TIMESTAMP WITH TIME ZONE",
+        "hours_left": "DOUBLE",
+    },
+}
+"""Types of the views' columns that are not VARCHAR."""
+
+
+def _columns(table: Table) -> dg.TableSchema:
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                name=column.name,
+                type=sql_type(column),
+                description=column.description,
+                constraints=dg.TableColumnConstraints(
+                    nullable=column.name != table.key, unique=column.name == table.key
+                ),
+            )
+            for column in table.columns
+            if column.name not in table.internal
+        ]
+    )
+
+
+def _metadata(name: str, columns: dg.TableSchema) -> dict[str, object]:
+    metadata: dict[str, object] = {"dagster/column_schema": columns, "dagster/table_name": name}
+    with contextlib.suppress(ExportError, ValueError):  # a run says what is wrong with EXPORT_ROOT; the graph must load
+        metadata["dagster/uri"] = (warehouse_settings(environment()).root.absolute() / NAME).as_uri()
+    return metadata
+
+
+def _landed(table: Table, upstream: Sequence[dg.AssetKey | str], description: str) -> dg.AssetSpec:
+    """A table that runs land."""
+    return dg.AssetSpec(
+        table.name,
+        deps=upstream,
+        description=f"{table.description}\n\n{description}",
+        group_name=WAREHOUSE_GROUP,
+        owners=OWNERS,
+        kinds={"parquet", "duckdb"},
+        metadata=_metadata(table.name, _columns(table)),
+        partitions_def=None if table is RECORDINGS else DAILY,
+        freshness_policy=FRESH,
+    )
+
+
+def _view(name: str, upstream: Sequence[str]) -> dg.AssetSpec:
+    """A view over the tables: nothing has to be run for it."""
+    description, columns = VIEW_COMMENTS[name]
+    types = VIEW_TYPES[name]
+    schema = dg.TableSchema(
+        columns=[dg.TableColumn(column, types.get(column, "VARCHAR"), text) for column, text in columns.items()]
+    )
+    return dg.AssetSpec(
+        name,
+        deps=upstream,
+        description=f"{description}\n\nA view in `{NAME}`, always as new as the tables: nothing has to be run for it.",
+        group_name=WAREHOUSE_GROUP,
+        owners=OWNERS,
+        kinds={"duckdb", "view"},
+        metadata=_metadata(name, schema),
+    )
+
+
+TWILIO = dg.AssetSpec(
+    SOURCE,
+    description="Add-on results at Twilio, which deletes them **30 days** after they were made. They can be listed "
+    "recording by recording only.\n\nA run observes this while it works and at its end: how much it has asked for, and "
+    "what Twilio refused. An export never changes anything here.",
+    group_name=SOURCE_GROUP,
+    owners=OWNERS,
+    kinds={"twilio"},
+)
+
+RECORDINGS_SPEC = _landed(
+    RECORDINGS,
+    [SOURCE],
+    "Every run refreshes it, with the numbers of the whole run: look here for requests, refusals (429), backlog and "
+    "the hours left to the nearest deadline, over time. It has no partitions and cannot be run by itself: "
+    "materialize `add_on_results`.",
+)
+
+RESULTS_SPEC = _landed(
+    ADD_ON_RESULTS,
+    [RECORDINGS.name],
+    f"{PARTITIONS}\n\nA partition is materialised when what Twilio has of its day is landed; one that still owes a "
+    "content is not. `exported` counts the results that are safe here, `pending` and `unfinished` those still owed, "
+    "`lost` those that Twilio deleted before.",
+)
+
+PAYLOADS_SPEC = _landed(
+    ADD_ON_PAYLOADS,
+    [ADD_ON_RESULTS.name],
+    f"{PARTITIONS}\n\nThe bytes themselves are in `contents`, which lands together with this table.",
+)
+
+VIEWS = [
+    _view("transcripts", [ADD_ON_PAYLOADS.name]),
+    _view("retention", [ADD_ON_RESULTS.name, ADD_ON_PAYLOADS.name]),
+]
+
+EXTERNAL = [TWILIO, RECORDINGS_SPEC, *VIEWS]
+"""Assets that nobody runs: Dagster shows them and what runs say about them."""

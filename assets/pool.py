@@ -1,0 +1,109 @@
+"""One budget for Twilio's API: the pool in which every step that asks Twilio takes a slot.
+
+Twilio limits concurrent requests per account, and an export adapts to that limit by itself. Two exports together would
+halve each other's pace and land nothing sooner, so one step runs at a time and has the limit to itself. Dagster holds
+queued runs back until there is a slot. A command line's run waits outside of its step: inside, Dagster's executor in
+process waits at full speed of the processor and no signal can end it.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+import dagster as dg
+
+from assets.alive import alive, forget, gone, held
+
+POOL = "twilio"
+
+STEPS_AT_ONCE = 1
+
+POLL_SECONDS = 1.0
+
+GONE = "The process of this run ended without saying so: it was killed, perhaps for want of memory. What it landed "
+"""Said of a run that is marked as failed; what follows says what happens next."""
+
+
+def limit_pool(instance: dg.DagsterInstance) -> None:
+    """Give the pool its limit: the instance's default, or one where a `dagster.yaml` of before the pool sets none.
+
+    A limit that somebody has chosen for the pool stays.
+    """
+    storage = instance.event_log_storage
+    if not storage.supports_global_concurrency_limits:
+        return
+    default = storage.get_pool_config().default_pool_limit
+    pool = next((pool for pool in storage.get_pool_limits() if pool.name == POOL), None)
+    if default is None and pool is None:
+        storage.set_concurrency_slots(POOL, STEPS_AT_ONCE)
+    elif default is not None and (pool is None or (pool.from_default and pool.limit != default)):
+        storage.initialize_concurrency_limit_to_default(POOL)
+
+
+def free_abandoned(instance: dg.DagsterInstance) -> list[str]:
+    """Mark runs whose process is gone as failed, and free what they and other ended runs hold of the pool.
+
+    Returns:
+        Ids of the runs that were marked.
+    """
+    storage = instance.event_log_storage
+    unended = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]))
+    marked = []
+    for run in unended:
+        if gone(instance, run.run_id):
+            instance.report_run_failed(run, f"{GONE}stays, and the next run goes on from there.")
+            forget(instance, run.run_id)
+            marked.append(run.run_id)
+    if storage.supports_global_concurrency_limits:
+        for run_id in storage.get_concurrency_run_ids():
+            known = instance.get_run_by_id(run_id)
+            ended = known.is_finished if known is not None else gone(instance, run_id)
+            if ended and not held(instance, run_id):
+                storage.free_concurrency_slots_for_run(run_id)
+                forget(instance, run_id)
+    return marked
+
+
+@contextlib.contextmanager
+def slot(
+    instance: dg.DagsterInstance,
+    run_id: str,
+    step: str,
+    *,
+    waits: Callable[[str | None], None],
+    sleep: Callable[[float], None],
+) -> Iterator[None]:
+    """Hold a slot for a step of a run that is about to start in this process; it finds the slot taken for it.
+
+    Args:
+        instance: whose pool.
+        run_id: the run's.
+        step: the step's key.
+        waits: told once if it has to wait, with the run that is in the way where that is known.
+        sleep: waits so many seconds; may raise to stop waiting.
+    """
+    limit_pool(instance)
+    storage = instance.event_log_storage
+    with alive(instance, run_id):
+        try:
+            told = False
+            while not _claimed(instance, run_id, step):
+                if not told:
+                    waits(next((s.run_id for s in storage.get_concurrency_info(POOL).claimed_slots), None))
+                    told = True
+                free_abandoned(instance)
+                sleep(POLL_SECONDS)
+            yield
+        finally:
+            if storage.supports_global_concurrency_limits:
+                storage.free_concurrency_slots_for_run(run_id)
+
+
+def _claimed(instance: dg.DagsterInstance, run_id: str, step: str) -> bool:
+    """Take a slot if one is free; leaves nothing behind in the pool's queue if not."""
+    storage = instance.event_log_storage
+    if not storage.supports_global_concurrency_limits:
+        return True
+    if storage.claim_concurrency_slot(POOL, run_id, step, 0).is_claimed:
+        return True
+    storage.free_concurrency_slot_for_step(run_id, step)
+    return False

@@ -1,0 +1,43 @@
+"""Dagster instances on disk with the project's own `dagster.yaml`, and runs in any state without running them."""
+
+import functools
+import shutil
+import tempfile
+import uuid
+from pathlib import Path
+
+import dagster as dg
+from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
+
+from tests.assets.conftest import ROOT
+
+
+def instance_in(home: Path) -> dg.DagsterInstance:
+    """An instance as users have it: the history in `home`, the pool's limit from our configuration."""
+    shutil.copytree(_empty().name, home)
+    return dg.DagsterInstance.from_config(str(home))
+
+
+@functools.cache
+def _empty() -> "tempfile.TemporaryDirectory[str]":
+    """A home whose tables are made already, which takes seconds; removed when the process ends."""
+    folder = tempfile.TemporaryDirectory()
+    shutil.copyfile(ROOT / "dagster.yaml", Path(folder.name) / "dagster.yaml")
+    with dg.DagsterInstance.from_config(folder.name) as instance:
+        instance.get_runs_count()
+        instance.all_asset_keys()
+        instance.all_instigator_state()
+    return folder
+
+
+def made_run(instance: dg.DagsterInstance, status: dg.DagsterRunStatus, **tags: str) -> dg.DagsterRun:
+    """A run of the export job that somebody else would have to execute."""
+    location = RegisteredCodeLocationOrigin("addon_export")
+    run = dg.DagsterRun(
+        job_name="export",
+        run_id=str(uuid.uuid4()),
+        status=status,
+        tags={name.replace("__", "/"): value for name, value in tags.items()},
+        remote_job_origin=RemoteJobOrigin(RemoteRepositoryOrigin(location, "__repository__"), "export"),
+    )
+    return instance.add_run(run)
