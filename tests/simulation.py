@@ -246,8 +246,8 @@ def warns(exporter: Exporter, hour: int, *, of: Key) -> bool:
     """
     now, within = moment(hour * HOUR), timedelta(hours=WARN)
     if exporter.ended is not None:
-        day = exporter.ended.date()
-        silent = silent_for([Listing("AC", day, day, exporter.ended)], now=now)
+        days = listing_days(exporter.scope, now=exporter.ended)
+        silent = silent_for([Listing("AC", days[0], days[-1], exporter.ended)], now=now)
         if silent is not None and silent > RETENTION - within:
             return True
     number, index = of
