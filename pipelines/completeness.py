@@ -5,39 +5,55 @@ could still contribute was listed after it, no result that may still complete on
 it is whole here. Read from the newest commit alone; `assess` decides and is pure.
 """
 
+from bisect import bisect_left
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 
 import duckdb
 
-from pipelines.dates import RETENTION
+from pipelines.dates import RECORDING_LOOK_BACK, RETENTION
 from warehouse import views
 from warehouse.archive import Archive, partition_day, reading_errors
 from warehouse.commits import Commit
-from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, LISTINGS, RECORDINGS, UNFINISHED_STATUSES, Table
+from warehouse.schema import (
+    ADD_ON_PAYLOADS,
+    ADD_ON_RESULTS,
+    KNOWN_STATUSES,
+    LISTINGS,
+    RECORDINGS,
+    UNFINISHED_STATUSES,
+    Table,
+)
 
 OPEN_STATES = ("pending", "unfinished")
 """States of a result that still owes something."""
 
+FINAL_STATUSES = tuple(sorted({*KNOWN_STATUSES} - {*UNFINISHED_STATUSES}))
+
 
 @dataclass(frozen=True, slots=True)
 class OpenRecording:
-    """A recording that may gain results: it was not listed, or not after it had settled, or has open results."""
+    """A recording that may gain results: it was not listed, or not after it had settled, or has open results.
+
+    `first_seen_at` stands in for a creation that is not known.
+    """
 
     sid: str
     created_at: datetime | None
     listed_at: datetime | None
     open_results: int
+    first_seen_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class OpenResult:
-    """A result that is unfinished: it has no day yet."""
+    """A result that has no day yet and may get one, or that is final without a day and not whole (`final`)."""
 
     sid: str
     created_at: datetime | None
     expires_at: datetime | None
+    final: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +84,7 @@ class Completeness:
         results: landed results that completed on the day.
         exported: of these, those that are whole here, deleted at Twilio or not.
         unlisted: recordings that could still contribute and were not listed after the day's end.
-        unfinished: results that may still complete on the day.
+        unfinished: results without a day that may still complete on this one, or may have and are not whole.
         missing: results of the day that are not whole here and can still be had.
         lost: results of the day that expired before they were whole here.
         listed_at: when the list of recordings was last read to its end for this day, in every account (UTC).
@@ -134,15 +150,23 @@ def completeness(archive: Archive, *, first: date, last: date, now: datetime, se
     """
     head = archive.head()
     with reading_errors(archive.root), archive.database() as db:
-        recordings = open_recordings(archive, head, db, settle=settle)
-        unfinished = unfinished_results(archive, head, db)
+        recordings = open_recordings(archive, head, db, now=now, settle=settle)
+        unfinished = unfinished_results(archive, head, db, now=now)
         read = listings(archive, head, db)
         results = _day_results(archive, head, db, first, last, now=now)
-    days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
-    return [
-        assess(day, results.get(day, DayResults()), recordings, unfinished, read, now=now, settle=settle)
-        for day in days
-    ]
+    undated = sum(recording.created_at is None for recording in recordings)
+    created = [recording.created_at or now for recording in recordings[undated:]]
+    found = []
+    for day in (first + timedelta(days=n) for n in range((last - first).days + 1)):
+        start = datetime(day.year, day.month, day.day, tzinfo=UTC)
+        # there may be many, and a year of days: only those made in the look-back can matter to one
+        window = slice(
+            undated + bisect_left(created, start - RECORDING_LOOK_BACK - timedelta(days=1)),
+            undated + bisect_left(created, start + timedelta(days=1)),
+        )
+        near = [*recordings[:undated], *recordings[window]]
+        found.append(assess(day, results.get(day, DayResults()), near, unfinished, read, now=now, settle=settle))
+    return found
 
 
 def assess(
@@ -191,46 +215,67 @@ def _could_contribute(recording: OpenRecording, start: datetime, end: datetime, 
     """
     if recording.listed_at is not None and recording.listed_at >= end:
         return False
+    created = recording.created_at or recording.first_seen_at
+    if created is None:
+        return True
+    if (start.date() - created.astimezone(UTC).date()).days >= RECORDING_LOOK_BACK.days:
+        return False  # from the day's end on, nobody lists it any more
     if recording.created_at is None:
         return True
-    if recording.created_at >= end or recording.created_at + RETENTION < start:
-        return False
-    return bool(recording.open_results) or recording.created_at + settle > start
+    return created < end and (bool(recording.open_results) or created + settle > start)
 
 
 def _may_complete(result: OpenResult, start: datetime, end: datetime, *, now: datetime, settle: timedelta) -> bool:
     """Whether an unfinished result may still complete on a day: one that is younger than the settle time.
 
-    A result that is still unfinished after that completes on a later day, if ever: it keeps none waiting.
+    One that is still unfinished after that completes on a later day, if ever, and its recording was listed after
+    this one: it keeps none waiting. One that is final and not whole may belong to any day of the settle time.
     """
     if result.created_at is None:
         return end > now
-    return result.created_at < end and start < result.created_at + settle and now < result.created_at + settle
+    settled_at = result.created_at + settle
+    return result.created_at < end and start < settled_at and (result.final or now < settled_at)
 
 
 def open_recordings(
-    archive: Archive, head: Commit, db: duckdb.DuckDBPyConnection, *, settle: timedelta
+    archive: Archive, head: Commit, db: duckdb.DuckDBPyConnection, *, now: datetime, settle: timedelta
 ) -> list[OpenRecording]:
-    """The landed recordings that are listed again by the next export, in order of creation."""
+    """The landed recordings that are listed again by the next export, in order of creation.
+
+    As `pipelines.discover.must_list` decides it, in SQL. One that owes a result counts as having an open one.
+    """
+    results, payloads = (_relation(archive, head, table) for table in (ADD_ON_RESULTS, ADD_ON_PAYLOADS))
     rows = db.execute(
-        f"SELECT sid, epoch_us(date_created), epoch_us(listed_at), coalesce(open_results, 0) "
-        f"FROM {_relation(archive, head, RECORDINGS)} WHERE listed_at IS NULL OR open_results > 0 "
+        f"WITH owing AS ({views.owing(results, payloads, '$now')}), known AS (SELECT sid, date_created, listed_at, "
+        "first_seen_at, greatest(coalesce(open_results, 0), (sid IN (SELECT reference_sid FROM owing))::INTEGER) "
+        f"AS open_results FROM {_relation(archive, head, RECORDINGS)}) "
+        "SELECT sid, epoch_us(date_created), epoch_us(listed_at), open_results, epoch_us(first_seen_at) FROM known "
+        "WHERE listed_at IS NULL OR open_results > 0 OR date_created IS NULL "
         "OR epoch_us(listed_at) < epoch_us(date_created) + $settle ORDER BY date_created NULLS FIRST, sid",
-        {"settle": round(settle.total_seconds() * 1e6)},
+        {"settle": round(settle.total_seconds() * 1e6), "now": now},
     ).fetchall()
-    return [OpenRecording(sid, moment(created), moment(listed), count) for sid, created, listed, count in rows]
+    return [
+        OpenRecording(sid, moment(created), moment(listed), count, moment(seen))
+        for sid, created, listed, count, seen in rows
+    ]
 
 
-def unfinished_results(archive: Archive, head: Commit, db: duckdb.DuckDBPyConnection) -> list[OpenResult]:
-    """The landed results that are unfinished, nearest deadline first."""
+def unfinished_results(
+    archive: Archive, head: Commit, db: duckdb.DuckDBPyConnection, *, now: datetime
+) -> list[OpenResult]:
+    """The landed results without a day that may get one or are not whole, nearest deadline first.
+
+    A status nobody knows may be one that changes, so it counts as unfinished even when all it has is here.
+    """
+    files = [path for path, file in head.tables[ADD_ON_RESULTS.name].items() if partition_day(file) is None]
     rows = db.execute(
-        f"SELECT sid, epoch_us(coalesce(date_created, first_seen_at)), epoch_us(expires_at) "
-        f"FROM {_relation(archive, head, ADD_ON_RESULTS)} "
-        "WHERE date_completed IS NULL AND deleted_at IS NULL AND list_contains($unfinished, status) "
-        "ORDER BY expires_at, sid",
-        {"unfinished": list(UNFINISHED_STATUSES)},
+        "SELECT sid, epoch_us(coalesce(date_created, first_seen_at)), epoch_us(expires_at), "
+        f"coalesce(list_contains($final, status), false) AS final FROM {archive.relation(ADD_ON_RESULTS, files)} "
+        "WHERE date_completed IS NULL AND deleted_at IS NULL AND NOT (final AND (exported_at IS NOT NULL "
+        "OR coalesce(expires_at, first_seen_at + $kept) < $now)) ORDER BY expires_at, sid",
+        {"final": list(FINAL_STATUSES), "kept": RETENTION, "now": now},
     ).fetchall()
-    return [OpenResult(sid, moment(created), moment(expires)) for sid, created, expires in rows]
+    return [OpenResult(sid, moment(created), moment(expires), final) for sid, created, expires, final in rows]
 
 
 def listings(archive: Archive, head: Commit, db: duckdb.DuckDBPyConnection) -> list[Listing]:

@@ -6,7 +6,7 @@ has seen cannot be counted: `silent_for` says how long the list of recordings ha
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from pipelines.completeness import Listing, OpenRecording, listings, moment, open_recordings
 from pipelines.dates import RETENTION
@@ -65,12 +65,14 @@ def deadlines(archive: Archive, *, now: datetime, within: timedelta, settle: tim
     )
     with reading_errors(archive.root), archive.database() as db:
         rows = db.execute(
-            f"WITH state AS ({views.states(results, payloads, '$now')}) "
-            "SELECT sid, reference_sid, completed_date, epoch_us(expires_at), state FROM state "
-            "WHERE state NOT IN ('exported', 'deleted') ORDER BY expires_at, sid",
-            {"now": now},
+            f"WITH state AS ({views.states(results, payloads, '$now')}), dateless AS ("
+            f"SELECT sid, first_seen_at + $kept AS gone_at FROM {results} WHERE expires_at IS NULL) "
+            "SELECT sid, reference_sid, completed_date, epoch_us(coalesce(expires_at, gone_at)) AS expires, "
+            "CASE WHEN gone_at < $now THEN 'lost' ELSE state END AS state FROM state LEFT JOIN dateless USING (sid) "
+            "WHERE state.state NOT IN ('exported', 'deleted') ORDER BY expires, sid",
+            {"now": now, "kept": RETENTION},
         ).fetchall()
-        recordings = open_recordings(archive, head, db, settle=settle)
+        recordings = open_recordings(archive, head, db, now=now, settle=settle)
         read = listings(archive, head, db)
     waiting = [
         _at_risk("result", sid, reference, day, expires, now=now, reason=state)
@@ -84,7 +86,7 @@ def deadlines(archive: Archive, *, now: datetime, within: timedelta, settle: tim
         at_risk=tuple(risk for risk in waiting if risk.expires_at <= now + within),
         nearest=waiting[0].expires_at if waiting else None,
         slack_hours=waiting[0].hours_left if waiting else None,
-        backlog=len(waiting) + sum(row[3] is None for row in rows),
+        backlog=len(waiting),
         lost=tuple(row[0] for row in rows if row[4] == "lost"),
         silent_for=silent_for(read, now=now),
     )
@@ -93,28 +95,39 @@ def deadlines(archive: Archive, *, now: datetime, within: timedelta, settle: tim
 def silent_for(read: Sequence[Listing], *, now: datetime) -> timedelta | None:
     """How long ago the list of recordings was last read to its end, in the account where that is longest ago.
 
-    Only a listing of everything that Twilio still had counts: an export of old days says nothing of new recordings.
+    That is the age of the oldest recording that nobody may have seen: made on a day that was never listed, or after
+    it was last listed. So the list of a few old days breaks no silence. No more than the 30 days Twilio keeps results.
     """
-    newest: dict[str, datetime] = {}
-    for listing in sorted(read, key=lambda listing: listing.at):
-        day = listing.at.date()
-        if listing.first <= day - RETENTION and listing.last >= day:
-            newest[listing.account_sid] = listing.at
-    accounts = {listing.account_sid for listing in read}
-    return now - min(newest.values()) if newest and newest.keys() == accounts else None
+    recent: dict[str, list[Listing]] = {listing.account_sid: [] for listing in read}
+    for listing in read:
+        if listing.at > now - RETENTION:
+            recent[listing.account_sid].append(listing)
+    return max((now - _unseen_since(of_account, now=now) for of_account in recent.values()), default=None)
+
+
+def _unseen_since(read: Sequence[Listing], *, now: datetime) -> datetime:
+    """The earliest time at which a recording of an account may have been made that nobody has seen."""
+    day = (now - RETENTION).astimezone(UTC).date()
+    while True:
+        start = datetime(day.year, day.month, day.day, tzinfo=UTC)
+        day += timedelta(days=1)
+        last = max((listing.at for listing in read if listing.first <= start.date() <= listing.last), default=start)
+        if last < start + timedelta(days=1) or start > now:
+            return min(max(start, last, now - RETENTION), now)
 
 
 def _unseen(recordings: Sequence[OpenRecording], *, now: datetime, settle: timedelta) -> Iterator[AtRisk]:
     """Recordings never listed, or settled and not listed since: they may have results that nobody has seen.
 
-    The earliest of these was made right after the last listing, so its deadline is what counts.
+    The earliest of these was made right after the last listing, so its deadline is what counts. One that was listed
+    after it had settled waits for results that are landed, and those speak for themselves.
     """
     for recording in recordings:
-        created, listed = recording.created_at, recording.listed_at
+        created, listed = recording.created_at or recording.first_seen_at, recording.listed_at
         seen = listed or created
-        if seen is None or seen + RETENTION <= now or (listed is not None and recording.open_results):
+        if created is None or seen is None or seen + RETENTION <= now:
             continue
-        if listed is None or (created is not None and created + settle <= now):
+        if listed is None or listed < created + settle <= now:
             sid, expires = recording.sid, seen + RETENTION
             yield _at_risk("recording", sid, sid, None, expires, now=now, reason="not listed")
 

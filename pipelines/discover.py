@@ -76,11 +76,10 @@ def no_longer_kept(scope: Scope, *, now: datetime) -> str | None:
 
 
 def must_list(recording: Recording, landed: LandedRecording | None, *, scope: Scope) -> bool:
-    """Whether a recording's results must be listed (again)."""
-    if scope.full or landed is None or landed.listed_at is None or landed.open_results:
+    """Whether a recording's results must be listed (again). One of unknown age never counts as settled."""
+    if scope.full or landed is None or landed.listed_at is None or landed.open_results or landed.owes:
         return True
-    settled_at = (recording.date_created or _FOREVER_AGO) + scope.settle
-    return landed.listed_at < settled_at
+    return recording.date_created is None or landed.listed_at < recording.date_created + scope.settle
 
 
 def next_listed_at(recording: Recording, landed: LandedRecording | None, *, scope: Scope, now: datetime) -> datetime:

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 
 from pipelines.conclude import conclude
-from pipelines.dates import utc_day
-from pipelines.discover import Assignment, Discovery, Scope, WithResults, discover, listing_days
+from pipelines.dates import RETENTION, utc_day
+from pipelines.discover import Assignment, Discovery, Scope, WithResults, discover, listing_days, no_longer_kept
 from pipelines.errors import IncompleteExport, VerificationMismatch, WarehouseError, first_cause
 from pipelines.extract import Extraction, extract
 from pipelines.holding import Holding, SpoolFile
@@ -31,7 +31,7 @@ from pipelines.verify import Mismatch
 from warehouse.archive import Archive
 from warehouse.contents import CHUNK_BYTES, SpooledContent
 from warehouse.land import Load, land
-from warehouse.landed import LandedRecording, landed_recordings
+from warehouse.landed import LandedRecording, landed_recordings, owing_recordings
 from warehouse.publish import Destination, publish
 from warehouse.quarantine import QuarantineRow
 
@@ -92,6 +92,8 @@ class ExportReport:
     scope: Scope
     progress: Progress
     seconds: float
+    no_longer_kept: str | None = None
+    """A sentence on days asked for that Twilio no longer keeps."""
 
     @property
     def incomplete(self) -> bool:
@@ -152,11 +154,13 @@ async def export(
     progress = progress if progress is not None else Progress()
     started = asyncio.get_running_loop().time()
     head = archive.head()
+    gone = no_longer_kept(scope, now=clock())
+    owing = await asyncio.to_thread(owing_recordings, archive, head, now=clock(), kept=RETENTION)
     progress.commit = head.number
     progress.clients = [client.traffic for client in clients]
 
     def lookup(sids: Sequence[str], since: date | None, with_results: WithResults) -> Mapping[str, LandedRecording]:
-        return landed_recordings(archive, head, sids, since=since, with_results=with_results)
+        return landed_recordings(archive, head, sids, since=since, with_results=with_results, owing=owing)
 
     with Holding(BUDGET_BYTES, archive.root) as holding:
         lander = _Lander(archive, destination, holding, run_id=run_id, clock=clock, progress=progress)
@@ -194,7 +198,7 @@ async def export(
             raise error
     if mismatches:
         raise VerificationMismatch(f"What was landed does not read back as received: {mismatches[0].sentence}")
-    return ExportReport(scope, progress, asyncio.get_running_loop().time() - started)
+    return ExportReport(scope, progress, asyncio.get_running_loop().time() - started, gone)
 
 
 async def _extract_all(

@@ -89,7 +89,7 @@ def status(archive: Archive, *, now: datetime, settle: timedelta) -> Status:
         contents, content_bytes = db.execute(
             f"SELECT count(content_length), coalesce(sum(content_length), 0) FROM {payloads}"
         ).fetchall()[0]
-        to_list = [r for r in open_recordings(archive, head, db, settle=settle) if _still_shown(r, now=now)]
+        to_list = [r for r in open_recordings(archive, head, db, now=now, settle=settle) if _still_shown(r, now=now)]
         quarantined = db.execute(f"SELECT count(*) FROM {quarantine}").fetchall()[0][0]
     waiting = deadlines(archive, now=now, within=timedelta(0), settle=settle)
     days: dict[date | None, dict[str, int]] = {}

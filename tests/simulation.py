@@ -21,7 +21,7 @@ from functools import partial
 from pipelines.completeness import Listing, OpenRecording
 from pipelines.dates import RETENTION
 from pipelines.deadlines import _unseen, silent_for
-from pipelines.discover import must_list
+from pipelines.discover import listing_days, must_list
 from tests import feasibility
 from tests.hourly import Exporter, moment, newest_first, result_sid
 from tests.scenario import HOUR, Scenario, scenario
@@ -99,8 +99,8 @@ def warns(exporter: Exporter, hour: int, *, of: Key) -> bool:
     """
     now, within = moment(hour * HOUR), timedelta(hours=WARN)
     if exporter.ended is not None:
-        day = exporter.ended.date()
-        silent = silent_for([Listing("AC", day - RETENTION, day, exporter.ended)], now=now)
+        days = listing_days(exporter.scope, now=exporter.ended)
+        silent = silent_for([Listing("AC", days[0], days[-1], exporter.ended)], now=now)
         if silent is not None and silent > RETENTION - within:
             return True
     number, index = of

@@ -5,12 +5,13 @@ that can hold the answer.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from warehouse import views
 from warehouse.archive import NULL_DAY, Archive, partition_day, reading_errors
 from warehouse.commits import Commit
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, RECORDINGS, UTC_TIME, Table
@@ -46,12 +47,16 @@ class LandedResult:
 
 @dataclass(frozen=True, slots=True)
 class LandedRecording:
-    """What is landed of one recording: when its results were listed, and the results by SID."""
+    """What is landed of one recording: when its results were listed, and the results by SID.
+
+    `owes` says that one of its results is not whole and can still be had, whatever its own row says.
+    """
 
     status: str | None
     listed_at: datetime | None
     open_results: int | None
     results: Mapping[str, LandedResult]
+    owes: bool = False
 
 
 def landed_recordings(
@@ -61,6 +66,7 @@ def landed_recordings(
     *,
     since: date | None,
     with_results: Callable[[str, LandedRecording], bool] = lambda sid, landed: True,
+    owing: Collection[str] = frozenset(),
 ) -> Mapping[str, LandedRecording]:
     """The landed state of `sids`, with their results and payloads.
 
@@ -72,6 +78,7 @@ def landed_recordings(
             earlier partitions are not looked at.
         with_results: whether the results of a recording are wanted, given its SID and what is landed of it
             without them. Those of settled recordings are most of what is landed, and nobody looks at them.
+        owing: what `owing_recordings` found.
 
     Raises:
         RepairWarehouse: a live file that holds one of them is missing or damaged.
@@ -87,7 +94,7 @@ def landed_recordings(
 
     with reading_errors(archive.root):
         known = {
-            str(sid): LandedRecording(*facts, {})  # type: ignore[arg-type, call-arg]  # typed by the schema
+            str(sid): LandedRecording(*facts, {}, sid in owing)  # type: ignore[arg-type, call-arg]  # by the schema
             for sid, *facts in rows(RECORDINGS, "sid status listed_at open_results", "sid", _array(sids))
         }
         wanted = _array(sid for sid, landed in known.items() if with_results(sid, landed))
@@ -103,8 +110,27 @@ def landed_recordings(
             results.setdefault(recording, {})[str(sid)] = landed
     for sid in map(str, results):
         bare = known[sid]
-        known[sid] = LandedRecording(bare.status, bare.listed_at, bare.open_results, results[sid])
+        known[sid] = replace(bare, results=results[sid])
     return known
+
+
+def owing_recordings(archive: Archive, commit: Commit, *, now: datetime, kept: timedelta) -> frozenset[str]:
+    """Recordings with a landed result that is not whole, or payload without its result, that can still be had.
+
+    A recording's row comes after its results, so a kill can leave a result whose recording says that it owes
+    nothing. Only partitions that are not older than `kept`, the source's retention, are looked at.
+
+    Raises:
+        RepairWarehouse: a live file is missing or damaged.
+    """
+    since = (now - kept).astimezone(UTC).date() - timedelta(days=1)
+    results, payloads = (
+        archive.relation(table, _from_day(commit, table, since)) for table in (ADD_ON_RESULTS, ADD_ON_PAYLOADS)
+    )
+    with reading_errors(archive.root), archive.database() as db:
+        return frozenset(
+            sid for (sid,) in db.execute(views.owing(results, payloads, "$now"), {"now": now}).fetchall() if sid
+        )
 
 
 def _values(column: pa.Array) -> list[object]:

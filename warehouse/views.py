@@ -128,6 +128,14 @@ FROM {results} r LEFT JOIN (
 """
 
 
+def owing(results: str, payloads: str, now: str) -> str:
+    """SQL for the recordings of which a landed result is not whole at `now` and can still be had."""
+    return f"""
+SELECT reference_sid FROM ({states(results, payloads, now)}) WHERE state IN ('pending', 'unfinished')
+UNION SELECT p.reference_sid FROM {payloads} p ANTI JOIN {results} r ON r.sid = p.add_on_result_sid
+"""
+
+
 RETENTION = f"CREATE OR REPLACE VIEW retention AS {states('add_on_results', 'add_on_payloads', 'now()')}"
 
 

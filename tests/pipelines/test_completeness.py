@@ -1,5 +1,6 @@
 """When a partition counts as complete, and what is said to be missing when it does not."""
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -20,7 +21,9 @@ from pipelines.errors import IncompleteExport, SourceError
 from pipelines.sandbox.exchange import Reply, Request
 from pipelines.sandbox.run import Sandbox
 from pipelines.sandbox.world import World
+from pipelines.status import status
 from tests.pipelines.conftest import NOW, Exporter
+from warehouse import commits
 
 SETTLE = timedelta(hours=48)
 DAY = date(2026, 11, 18)
@@ -62,13 +65,15 @@ def test_a_day_is_complete_when_nothing_is_missing_and_nothing_can_come() -> Non
         (START - SETTLE + timedelta(seconds=1), END - timedelta(hours=1), 0, True),
         (START - SETTLE, START - timedelta(hours=1), 0, False),
         (START - timedelta(days=9), START, 1, True),
-        (START - timedelta(days=31), START - timedelta(days=9), 1, False),
+        (START - timedelta(days=31), START - timedelta(days=9), 1, True),
+        (START - timedelta(days=39), START - timedelta(days=9), 1, True),
+        (START - timedelta(days=40) + timedelta(hours=23), START - timedelta(days=9), 1, False),
     ],
 )
 def test_a_recording_that_could_still_contribute_must_be_listed_after_the_days_end(
     created: datetime, listed: datetime | None, open_results: int, blocks: bool
 ) -> None:
-    """Not one that came later, had settled before, or whose results have expired."""
+    """Not one that came later, had settled before, or is so old that no export lists it after the day's end."""
     found = assessed(recording(created, listed, open_results))
     assert (found.complete, found.unlisted) == ((False, ("RE1",)) if blocks else (True, ()))
 
@@ -189,6 +194,72 @@ def test_a_recording_whose_results_cannot_be_listed_is_named(
     )
     assert (found.complete, found.unlisted, found.exported) == (False, (bad.sid,), 1)
     assert found.reasons() == ("1 recordings were not listed after the day's end.",)
+
+
+def one_day(exporter: Exporter, sandbox: Sandbox, day: date) -> Completeness:
+    """One day as the warehouse has it."""
+    (found,) = completeness(exporter.archive, first=day, last=day, now=sandbox.now, settle=SETTLE)
+    return found
+
+
+@pytest.mark.parametrize("status", ["pondering", None])
+def test_a_result_whose_status_nobody_knows_may_still_complete(
+    status: str | None, world: World, sandbox: Sandbox, exporter: Exporter
+) -> None:
+    """Without a day it keeps the days open on which it may have completed, all it has being here or not."""
+    recording = world.add_recording(sandbox.account_sid, NOW - timedelta(hours=20))
+    result = world.add_result(recording, outcome=None, overrides={"status": status})
+    exporter().verdict()
+    sandbox.advance(timedelta(hours=14))
+    exporter().verdict()
+    assert one_day(exporter, sandbox, NOW.date()).unfinished == (result.sid,)
+    sandbox.advance(timedelta(days=2))
+    exporter().verdict()
+    assert one_day(exporter, sandbox, NOW.date()).complete
+
+
+def test_a_final_result_without_a_day_is_missing_somewhere_until_it_is_whole(
+    world: World, sandbox: Sandbox, exporter: Exporter
+) -> None:
+    """Its contents cannot be had now: no day on which it may have completed is complete."""
+    recording = world.add_recording(sandbox.account_sid, NOW - timedelta(days=6))
+    result = world.add_result(recording, dated=False)
+    world.add_payload(result, b"{}")
+    sandbox.settings.intercept = lambda request: (
+        Reply(503, b"{}") if request.operation == "FetchRecordingAddOnResultPayloadData" else None
+    )
+    with pytest.raises(IncompleteExport):
+        exporter().verdict()
+    day = (NOW - timedelta(days=6)).date()
+    assert one_day(exporter, sandbox, day).unfinished == (result.sid,)
+    sandbox.settings.intercept = None
+    exporter().verdict()
+    assert one_day(exporter, sandbox, day).complete
+
+
+@pytest.mark.parametrize(
+    ("seen", "blocks"), [(START - timedelta(days=39), True), (START - timedelta(days=41), False), (None, True)]
+)
+def test_a_recording_of_unknown_age_does_not_block_for_ever(seen: datetime | None, blocks: bool) -> None:
+    """When it was first seen stands in for its creation: after the look-back nobody can list it any more."""
+    assert bool(assessed(OpenRecording("RE1", None, None, 0, seen)).unlisted) is blocks
+
+
+def test_an_archive_from_before_there_were_listings_opens(world: World, sandbox: Sandbox, exporter: Exporter) -> None:
+    """Its commits do not name the table: nothing is complete, and the next export goes on from there."""
+    recording = world.add_recording(sandbox.account_sid, NOW - timedelta(days=5))
+    world.add_payload(world.add_result(recording), b"{}")
+    exporter().verdict()
+    head = exporter.archive.head()
+    older = {name: files for name, files in head.tables.items() if name != "listings"}
+    commits.save(exporter.archive.root, replace(head, number=head.number + 1, tables=older), exporter.archive.access)
+    day = (NOW - timedelta(days=5)).date()
+    found = one_day(exporter, sandbox, day)
+    assert (found.complete, found.listed_at, found.results) == (False, None, 1)
+    assert status(exporter.archive, now=sandbox.now, settle=SETTLE).listed_at is None
+    exporter().verdict()
+    assert one_day(exporter, sandbox, day).complete
+    assert exporter.rows("SELECT count(*) FROM listings") == [(1,)]
 
 
 def test_an_export_of_one_day_completes_that_day_only(world: World, sandbox: Sandbox, exporter: Exporter) -> None:

@@ -1,6 +1,6 @@
 """What is waiting, how long it has, and what is lost, from the warehouse alone."""
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
@@ -70,20 +70,74 @@ def test_an_unfinished_result_waits_too(world: World, sandbox: Sandbox, exporter
     assert (risk.sid, risk.reason, risk.reference_sid) == (result.sid, "unfinished", recording.sid)
 
 
-def listing(account: str, at: datetime, *, first: int = 40, last: int = 0) -> Listing:
-    """A list of recordings, from `first` days before `at` to `last` days before it."""
-    return Listing(account, at.date() - timedelta(days=first), at.date() - timedelta(days=last), at)
-
-
 def test_the_account_that_was_read_longest_ago_is_the_silence() -> None:
     """One account that is never listed again must not hide behind another."""
-    assert silent_for([listing("AC1", NOW), listing("AC2", NOW - WEEK)], now=NOW) == WEEK
+    assert silent_for([read(account="AC1"), read(WEEK, account="AC2")], now=NOW) == WEEK
     assert silent_for([], now=NOW) is None
 
 
-@pytest.mark.parametrize("partial", [{"first": 29}, {"last": 1}])
-def test_an_export_of_some_days_does_not_end_the_silence(partial: dict[str, int]) -> None:
-    """It has seen no recording of the others."""
-    read = [listing("AC1", NOW - WEEK), listing("AC1", NOW, **partial)]
-    assert silent_for(read, now=NOW) == WEEK
-    assert silent_for(read[1:], now=NOW) is None
+def read(ago: timedelta = timedelta(0), *, first: int = 40, last: int = -1, account: str = "AC1") -> Listing:
+    """A list of recordings that were made from `first` to `last` days before it was read."""
+    at = NOW - ago
+    return Listing(account, at.date() - timedelta(days=first), at.date() - timedelta(days=last), at)
+
+
+@pytest.mark.parametrize(
+    ("listings", "silence"),
+    [
+        ([read(WEEK), read(first=40, last=9)], WEEK),
+        ([read(WEEK), read(first=7, last=-1)], timedelta(0)),
+        ([read(WEEK), read(first=2, last=-1)], WEEK),
+        ([read(first=40, last=1)], timedelta(hours=12)),
+        ([read(first=5, last=-1)], timedelta(days=30)),
+        ([read(timedelta(days=100))], timedelta(days=30)),
+        ([read(timedelta(days=1)), read(timedelta(days=2))], timedelta(days=1)),
+    ],
+)
+def test_only_a_list_that_reaches_the_recordings_nobody_has_seen_breaks_the_silence(
+    listings: list[Listing], silence: timedelta
+) -> None:
+    """A backfill of old days, or of the last few after a week without any, does not. NOW is noon."""
+    assert silent_for(listings, now=NOW) == silence
+
+
+def test_a_backfill_of_old_days_breaks_no_silence(sandbox: Sandbox, exporter: Exporter) -> None:
+    """What was recorded since then is still unseen."""
+    exporter().verdict()
+    sandbox.advance(timedelta(days=9))
+    old = NOW.date() - timedelta(days=9)
+    exporter(Scope(old, old)).verdict()
+    assert now_at_risk(exporter, sandbox).silent_for == timedelta(days=9)
+
+
+def test_a_result_without_any_date_is_at_risk_from_when_it_was_first_seen(
+    world: World, sandbox: Sandbox, exporter: Exporter
+) -> None:
+    """It cannot live longer than that: warned of before, lost after."""
+    recording = world.add_recording(sandbox.account_sid, NOW - timedelta(hours=1))
+    result = world.add_result(recording, overrides={"date_created": None, "date_completed": None})
+    world.add_payload(result, b"{}")
+    sandbox.settings.intercept = lambda request: (
+        Reply(503, b"{}") if request.operation == "FetchRecordingAddOnResultPayloadData" else None
+    )
+    with pytest.raises(IncompleteExport):
+        exporter().verdict()
+    sandbox.advance(timedelta(days=25))
+    (risk,) = now_at_risk(exporter, sandbox, within=timedelta(days=6)).at_risk[:1]
+    assert (risk.kind, risk.reason) == ("recording", "not listed")
+    assert result.sid in {risk.sid for risk in now_at_risk(exporter, sandbox).at_risk}
+    sandbox.advance(timedelta(days=6))
+    assert now_at_risk(exporter, sandbox).lost == (result.sid,)
+
+
+def test_an_open_result_hides_no_recording_that_may_have_more(
+    world: World, sandbox: Sandbox, exporter: Exporter
+) -> None:
+    """Listed once before it had settled, with an item that could not be read: what came after nobody has seen."""
+    recording = world.add_recording(sandbox.account_sid, NOW - timedelta(hours=2))
+    world.add_result(recording, overrides={"sid": None})
+    with pytest.raises(IncompleteExport):
+        exporter().verdict()
+    sandbox.advance(timedelta(days=24))
+    (risk,) = now_at_risk(exporter, sandbox).at_risk
+    assert (risk.sid, risk.reason, risk.hours_left) == (recording.sid, "not listed", 6 * 24.0)

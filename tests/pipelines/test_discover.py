@@ -1,15 +1,18 @@
 """Which recordings are listed again, and in which order."""
 
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 import pytest
 
 from pipelines.discover import Scope, listing_days, must_list, next_listed_at, no_longer_kept
-from pipelines.errors import SourceError
+from pipelines.errors import FixConfiguration, IncompleteExport, SourceError
 from pipelines.records import Recording, parse_recording
 from pipelines.sandbox.exchange import Reply, Request
 from pipelines.sandbox.run import Sandbox
 from pipelines.sandbox.world import World
+from pipelines.status import status
 from tests.pipelines.conftest import NOW, Exporter
 from warehouse.landed import LandedRecording
 
@@ -40,6 +43,114 @@ def test_a_recording_is_listed_until_it_is_settled_and_owes_nothing(
     """Never listed, open results, or listed before it settled: again. Otherwise not, unless everything is wanted."""
     assert must_list(_recording(), landed, scope=Scope()) is expected
     assert must_list(_recording(), landed, scope=Scope(full=True))
+
+
+def test_a_recording_of_unknown_age_never_counts_as_settled() -> None:
+    """It may have been made just now."""
+    recording = parse_recording(f'{{"sid": "RE{"a" * 32}"}}'.encode())
+    assert must_list(recording, _landed(NOW + timedelta(days=9)), scope=Scope())
+
+
+def _listed(sandbox: Sandbox) -> list[str]:
+    """Recordings whose results have been asked for, in that order."""
+    return [e.path.split("/")[5] for e in sandbox.journal.entries if e.operation == "ListRecordingAddOnResult"]
+
+
+def test_what_owes_nothing_is_not_listed_again(world: World, sandbox: Sandbox, exporter: Exporter) -> None:
+    """Each reason to list again alone, in one account; the sweep lists all."""
+
+    def made(days: float, add_on: str = "first", takes: timedelta | None = timedelta(minutes=5)) -> Any:
+        recording = world.add_recording(sandbox.account_sid, NOW - timedelta(days=days))
+        result = world.add_result(recording, add_on=add_on, **({"takes": takes} if takes else {"outcome": None}))
+        if takes:
+            world.add_payload(result, b"{}")
+        return recording
+
+    settled, young, unfinished = made(9), made(1), made(8, takes=None)
+    refused, missing = made(7), made(6)
+
+    def broken(request: Request) -> Reply | None:
+        fails = refused.sid in request.sids and request.operation == "ListRecordingAddOnResult"
+        fails |= missing.sid in request.sids and request.operation == "FetchRecordingAddOnResultPayloadData"
+        return Reply(503, b"{}") if fails else None
+
+    sandbox.settings.intercept = broken
+    with pytest.raises(IncompleteExport):
+        exporter().verdict()
+    new = made(0.1)
+    sandbox.settings.intercept = None
+    sandbox.journal.clear()
+    exporter().verdict()
+    owing = [unfinished, refused, missing, young, new]
+    assert sorted(_listed(sandbox)) == sorted(recording.sid for recording in owing)
+    assert _listed(sandbox)[0] == unfinished.sid
+    sandbox.advance(timedelta(days=2))
+    exporter().verdict()  # the first time after the young ones have settled
+    sandbox.journal.clear()
+    exporter().verdict()
+    assert _listed(sandbox) == [unfinished.sid]
+    sandbox.journal.clear()
+    exporter(Scope(full=True)).verdict()
+    assert sorted(_listed(sandbox)) == sorted(recording.sid for recording in (settled, *owing))
+
+
+def test_a_result_that_outlived_its_export_is_looked_for_again(
+    world: World, sandbox: Sandbox, exporter: Exporter
+) -> None:
+    """The sweep finds late results under a settled recording and breaks off before that recording's row is landed.
+
+    The row of the unfinished one is enough for the next export to come back.
+    """
+    recording = world.add_recording(sandbox.account_sid, NOW - timedelta(days=5))
+    world.add_payload(world.add_result(recording), b"first")
+    exporter().verdict()
+    result = world.add_result(recording, NOW - timedelta(hours=2), add_on="late")
+    world.add_payload(result, b"second")
+    world.add_result(recording, NOW - timedelta(hours=3), add_on="later", outcome=None)
+
+    def revoked(request: Request) -> Reply | None:
+        hit = request.operation == "ListRecordingAddOnResultPayload" and result.sid in request.sids
+        return Reply(401, b'{"code": 20003}') if hit else None
+
+    sandbox.settings.intercept = revoked
+    with pytest.raises(FixConfiguration):
+        exporter(Scope(full=True))
+    sandbox.settings.intercept = None
+    assert exporter.rows("SELECT open_results FROM recordings") == [(0,)]
+    assert status(exporter.archive, now=sandbox.now, settle=Scope().settle).recordings_to_list == 1
+    sandbox.journal.clear()
+    exporter().verdict()
+    assert _listed(sandbox) == [recording.sid]
+    assert exporter.rows("SELECT count(*) FROM contents") == [(2,)]
+
+
+def test_a_late_payload_of_a_settled_recording_is_fetched_once_it_is_known(
+    world: World, sandbox: Sandbox, exporter: Exporter
+) -> None:
+    """Only the sweep can find it; when its content fails there, the next export without --full fetches it."""
+    recording = world.add_recording(sandbox.account_sid, NOW - timedelta(days=5))
+    result = world.add_result(recording)
+    world.add_payload(result, b"first")
+    exporter().verdict()
+    late = world.add_payload(result, b"second", date_created=NOW - timedelta(hours=1))
+    exporter().verdict()
+    assert exporter.rows("SELECT count(*) FROM contents") == [(1,)]
+    sandbox.settings.intercept = lambda request: (
+        Reply(503, b"{}")
+        if request.operation == "FetchRecordingAddOnResultPayloadData" and late.sid in request.sids
+        else None
+    )
+    with pytest.raises(IncompleteExport):
+        exporter(Scope(full=True)).verdict()
+    assert exporter.rows("SELECT state FROM retention") == [("pending",)]
+    sandbox.settings.intercept = None
+    sandbox.journal.clear()
+    exporter().verdict()
+    assert sandbox.journal.count("Content") == 1
+    assert exporter.rows("SELECT state FROM retention") == [("exported",)]
+    sandbox.journal.clear()
+    exporter().verdict()
+    assert _listed(sandbox) == []
 
 
 def test_listed_at_moves_only_when_it_says_something_new() -> None:
@@ -104,13 +215,58 @@ def test_with_capacity_for_a_part_what_expires_first_is_landed(
         exporter(workers=WORKERS)
     landed = {sid for (sid,) in exporter.rows("SELECT sid FROM add_on_results WHERE exported_at IS NOT NULL")}
     assert 0 < len(landed) <= capacity
-    first_missing = min(at for sid, at in deadlines.items() if sid not in landed)
-    ahead = [sid for sid in landed if deadlines[sid] > first_missing]
-    assert len(ahead) <= 3 * WORKERS
+    assert _ahead(landed, deadlines) <= 3 * WORKERS
     assert len(landed) >= capacity - 3 * WORKERS
+    newest_first = sorted(deadlines, key=deadlines.__getitem__, reverse=True)[: len(landed)]
+    assert _ahead(set(newest_first), deadlines) == len(newest_first)  # the control
 
 
 WORKERS = 3
+
+
+def _ahead(landed: set[str], deadlines: Mapping[str, datetime]) -> int:
+    """How many are landed although something that expires earlier is not."""
+    first_missing = min(at for sid, at in deadlines.items() if sid not in landed)
+    return sum(deadlines[sid] > first_missing for sid in landed)
+
+
+def test_what_is_known_to_wait_comes_before_what_is_new_and_expires_later(
+    world: World, sandbox: Sandbox, exporter: Exporter
+) -> None:
+    """Unfinished and pending results of an earlier export; then new recordings, and capacity for a part only."""
+    deadlines = {}
+
+    def made(at: datetime, takes: timedelta = timedelta(minutes=1)) -> None:
+        result = world.add_result(world.add_recording(sandbox.account_sid, at), takes=takes)
+        world.add_payload(result, b"{}")
+        deadlines[result.sid] = result.date_created
+
+    for day in range(4, 24):
+        made(NOW - timedelta(days=day))  # pending
+        made(NOW - timedelta(days=day, hours=3), timedelta(days=day, hours=4))  # unfinished, for another hour
+    sandbox.settings.intercept = lambda request: (
+        Reply(307, b'{"redirect_to": "http://169.254.169.254/"}')
+        if request.operation == "FetchRecordingAddOnResultPayloadData"
+        else None
+    )
+    with pytest.raises(IncompleteExport):
+        exporter().verdict()
+    sandbox.advance(timedelta(hours=2))
+    for day in range(24):
+        made(NOW - timedelta(days=day, hours=6))
+    served: list[str] = []
+
+    def dying(request: Request) -> Reply | None:
+        if request.operation == "FetchRecordingAddOnResultPayloadData":
+            served.append(request.sids[2])
+        return Reply(503, b"{}") if len(served) > 30 else None
+
+    sandbox.settings.intercept = dying
+    with pytest.raises(SourceError):
+        exporter(workers=WORKERS)
+    landed = {sid for (sid,) in exporter.rows("SELECT sid FROM add_on_results WHERE exported_at IS NOT NULL")}
+    assert 30 - 3 * WORKERS <= len(landed) <= 30
+    assert _ahead(landed, deadlines) <= 3 * WORKERS
 
 
 def test_a_range_older_than_twilio_keeps_is_said_in_a_sentence() -> None:
@@ -127,14 +283,16 @@ def test_a_range_older_than_twilio_keeps_is_said_in_a_sentence() -> None:
 def test_a_backfill_keeps_what_is_landed_of_days_that_are_gone(
     world: World, sandbox: Sandbox, exporter: Exporter
 ) -> None:
-    """It succeeds, and lists each recording of its look-back once."""
+    """It succeeds, says so, and lists each recording of its look-back once."""
     recordings = [world.add_recording(sandbox.account_sid, NOW - timedelta(days=day)) for day in (1, 3, 20, 29)]
     for recording in recordings:
         world.add_payload(world.add_result(recording), b"{}")
     exporter().verdict()
     before = exporter.rows("SELECT sid, status, exported_at FROM add_on_results ORDER BY ALL")
     sandbox.advance(timedelta(days=60))
-    exporter(Scope(NOW.date() - timedelta(days=29), NOW.date())).verdict()
+    report = exporter(Scope(NOW.date() - timedelta(days=29), NOW.date()))
+    report.verdict()
+    assert "no longer has those of" in str(report.no_longer_kept)
     assert exporter.rows("SELECT sid, status, exported_at FROM add_on_results ORDER BY ALL") == before
     assert exporter.rows("SELECT count(*) FROM contents") == [(4,)]
     sandbox.advance(timedelta(days=-60))

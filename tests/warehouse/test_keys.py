@@ -1,16 +1,17 @@
 """Finding keys among the live files: right whatever is remembered, and the first reading is a checked one."""
 
 import pickle
+from datetime import timedelta
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.warehouse.made_up import NOON, land_rows, later, payload, result, rows_by_key, sid, whole
+from tests.warehouse.made_up import NOON, Row, land_rows, later, payload, result, rows_by_key, sid, whole
 from warehouse.archive import Archive, open_archive
 from warehouse.keys import Keys
-from warehouse.landed import landed_recordings
+from warehouse.landed import landed_recordings, owing_recordings
 from warehouse.schema import ADD_ON_RESULTS
 
 
@@ -107,3 +108,25 @@ def test_a_recording_is_looked_up_with_all_that_is_landed_of_it(archive: Archive
         sid("RE", 1): set(),
         sid("RE", 2): {sid("XR", 2)},
     }
+
+
+@pytest.mark.parametrize(
+    ("rows", "owes"),
+    [
+        (whole(1), False),
+        ([*whole(1), payload(4, of=1)], True),
+        ([*whole(1), result(2, reference_sid=sid("RE", 1), done=None)], True),
+        ([*whole(1), result(2, reference_sid=sid("RE", 1))], True),
+        ([*whole(1), result(2, reference_sid=sid("RE", 1), expires_at=later(1))], False),
+        ([*whole(1), result(2, reference_sid=sid("RE", 1), expires_at=None)], True),
+        ([*whole(1), result(2, reference_sid=sid("RE", 1), deleted_at=NOON)], False),
+        ([*whole(1), payload(4, of=1, add_on_result_sid=sid("XR", 9))], True),
+    ],
+)
+def test_a_recording_owes_what_is_landed_of_it_and_not_whole(archive: Archive, rows: list[Row], owes: bool) -> None:
+    """Whatever its own row says, which may not have been landed any more; not what cannot be had any more."""
+    land_rows(archive, rows)
+    found = owing_recordings(archive, archive.head(), now=later(2), kept=timedelta(days=30))
+    assert found == ({sid("RE", 1)} if owes else set())
+    landed = landed_recordings(archive, archive.head(), [sid("RE", 1)], since=None, owing=found)
+    assert landed[sid("RE", 1)].owes is owes
