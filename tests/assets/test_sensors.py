@@ -57,7 +57,7 @@ def owed(number: int, hours_left: float) -> list[Row]:
     """A recording with a result that is not exported and expires so many hours from now."""
     made = NOW + timedelta(hours=hours_left) - timedelta(days=30)
     return [
-        recording(number, at=made, date_created=made, created_date=made.date(), open_results=1),
+        recording(number, at=made, date_created=made, created_date=made.date(), open_results=1, listed_at=NOW),
         result(number, at=made, done=made, date_created=made, expires_at=made + timedelta(days=30), payload_count=1),
         payload(number, at=made, done=made),
     ]

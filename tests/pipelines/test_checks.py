@@ -140,7 +140,7 @@ def owed(number: int, *, left: timedelta) -> list[Row]:
     """A result that is not whole and expires so long after noon."""
     made = NOON + left - timedelta(days=30)
     return [
-        recording(number, at=made, date_created=made, created_date=made.date(), open_results=1),
+        recording(number, at=made, date_created=made, created_date=made.date(), open_results=1, listed_at=NOON),
         result(number, at=made, done=made, date_created=made, expires_at=NOON + left, payload_count=1),
         payload(number, at=made, done=made),
     ]
