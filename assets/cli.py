@@ -164,7 +164,7 @@ def _archive() -> "Archive":
     from warehouse.archive import open_archive
 
     settings = warehouse_settings(environment())
-    return open_archive(settings.root, shared_read=settings.shared_read)
+    return open_archive(settings.root, shared_read=settings.shared_read, add_on_names=settings.add_on_names)
 
 
 def _export(options: argparse.Namespace) -> int:
