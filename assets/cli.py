@@ -22,11 +22,13 @@ from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from assets.delete_command import add_delete_commands
+from assets.sql_command import add_sql_command, add_tables_command
 from assets.terminal import say, show
 from pipelines.errors import (
     ApplyAgain,
     ExportError,
     FixConfiguration,
+    FixQuery,
     IncompleteExport,
     PlanAgain,
     SourceError,
@@ -55,7 +57,7 @@ class ExitCode(IntEnum):
 def exit_code(error: BaseException) -> ExitCode:
     """The exit code an error means."""
     match error:
-        case FixConfiguration():
+        case FixConfiguration() | FixQuery():
             return ExitCode.CONFIGURATION
         case PlanAgain():
             return ExitCode.REFUSED
@@ -134,6 +136,8 @@ def _parser() -> argparse.ArgumentParser:
     sandbox.add_argument("--recordings", type=int, default=200, help="how many recordings to make up (default 200)")
     delete = command("delete", "delete at Twilio what is proven to be safe here; off unless asked for")
     add_delete_commands(delete, days)
+    add_sql_command(command("sql", "answer a question in SQL from addons.duckdb; changes nothing, needs no account"))
+    add_tables_command(command("tables", "every table, view and column with its meaning, as Markdown"))
     command("demo", "sandbox, export, verify and a few SQL answers; needs no account", _demo)
     return parser
 

@@ -8,7 +8,7 @@ import duckdb
 import pytest
 
 from assets import cli
-from assets.demo import QUESTIONS
+from assets.questions import DEMO
 from pipelines import settings
 from pipelines.errors import FixConfiguration
 from tests.assets.conftest import ROOT, CommandLine
@@ -47,7 +47,7 @@ def test_the_python_example_runs(
 
 def test_the_transcript_shows_the_demos_questions() -> None:
     """The first screen is what `make demo` prints, apart from dates and numbers."""
-    for question, sql in QUESTIONS:
+    for question, sql in DEMO:
         assert f"-- {question}\n{sql};" in README
 
 

@@ -133,7 +133,7 @@ def test_words_can_be_asked_by_their_parts(archive: Archive, part: str) -> None:
     question = f"WITH spoken AS (SELECT unnest(words) AS w FROM transcripts) {question}"
     answers = []
     for destination in ("duckdb", "parquet"):
-        publish(archive, destination, now=NOON)  # type: ignore[arg-type]  # one of the two
+        publish(archive, destination, now=NOON)
         answers.append(asked(archive, question))
     assert answers[0] == answers[1] == [{"words": 4, "start_seconds": 2.4, "speaker": "hello how's Billy"}[part]]
 
