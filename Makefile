@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PEERS := .venv-bench
 export DAGSTER_HOME ?= $(CURDIR)/.dagster_home
 
-.PHONY: help setup demo test dev bench lint types layering check torture lock clean
+.PHONY: help setup demo test dev bench lint types layering check torture readers docs lock clean
 
 help: ## what there is
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -61,6 +61,14 @@ KILLS ?= 1000
 
 torture: $(VENV)/.dev ## kill exports and deletions KILLS times; the source judges what it was told to delete
 	@$(BIN)/python -c 'from tests.torture import main; main()' --kills $(KILLS)
+
+SECONDS ?= 30
+
+readers: $(VENV)/.dev ## readers at every moment while a writer publishes in a loop, SECONDS for each destination
+	@$(BIN)/python -c 'from tests.readers import main; main()' --seconds $(SECONDS)
+
+docs: $(VENV)/.runtime ## write docs/tables.md and docs/questions.md anew
+	@$(BIN)/python -m assets.pages >/dev/null
 
 lock: $(VENV)/.dev ## bring the lock files up to date
 	@$(BIN)/python -m pip install -qq pip-tools

@@ -44,7 +44,7 @@ def demo() -> None:
         f"{len(found.mismatches) or 'no'} mismatches."
     )
     path = FOLDER / NAME
-    for question, sql in DEMO:
+    for question, sql, _ in DEMO:
         with answer(FOLDER, sql) as answered:
             show(f"\n-- {question}\n{sql};\n{table(answered)}")
     show(

@@ -30,14 +30,14 @@ def _sql(options: argparse.Namespace) -> int:
     if (options.query is not None) + options.examples + (options.example is not None) != 1:
         raise FixQuery("Give a query, or --examples, or --example N; see `addon-export sql --help`.")
     if options.examples:
-        for number, (question, query) in enumerate(EXAMPLES, 1):
-            show(f"-- {number}. {question}\n{query};\n")
+        for number, question in enumerate(EXAMPLES, 1):
+            show(f"-- {number}. {question.text}\n{question.sql};\n")
         return 0
     query = sys.stdin.read() if options.query == "-" else options.query
     if options.example is not None:
         if not 1 <= options.example <= len(EXAMPLES):
             raise FixQuery(f"There is no example {options.example}; there are 1 to {len(EXAMPLES)}.")
-        query = EXAMPLES[options.example - 1][1]
+        query = EXAMPLES[options.example - 1].sql
     with answer(warehouse_settings(environment()).root, query) as found:
         for line in FORMATS[options.format](found):
             show(line)

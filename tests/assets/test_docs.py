@@ -1,6 +1,7 @@
 """The README is true: its commands exist, its SQL runs on the demo's warehouse, its tables are the product's."""
 
 import re
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -8,13 +9,22 @@ import duckdb
 import pytest
 
 from assets import cli
-from assets.questions import DEMO
+from assets.pages import questions_markdown
+from assets.questions import DEMO, EXAMPLES
 from pipelines import settings
 from pipelines.errors import FixConfiguration
+from pipelines.sandbox.contents import ADD_ONS
+from pipelines.sandbox.world import add_on_sid
+from pipelines.settings import warehouse_settings
 from tests.assets.conftest import ROOT, CommandLine
+from warehouse.archive import open_archive
+from warehouse.describe import tables_markdown
+from warehouse.publish import publish
 from warehouse.schema import TABLES
 
 README = (ROOT / "README.md").read_text()
+
+PAGES = {path.name: path.read_text() for path in (ROOT / "docs").glob("*.md")}
 
 
 @pytest.fixture(scope="module")
@@ -27,12 +37,42 @@ def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_sql_example_answers_on_the_demo(warehouse: Path) -> None:
-    """Each runs as printed and finds something."""
-    examples = re.findall(r"```sql\n(.*?)```", README, re.DOTALL)
-    assert len(examples) >= 4
+    """Each runs as printed, in the README and in every page, by an analyst's own client."""
+    examples = [sql for page in (README, *PAGES.values()) for sql in re.findall(r"```sql\n(.*?)```", page, re.DOTALL)]
+    assert len(examples) >= 4 + len(EXAMPLES)
     with duckdb.connect(str(warehouse / "demo-data" / "addons.duckdb"), read_only=True) as db:
         for sql in examples:
-            assert db.execute(sql).fetchall(), sql
+            assert db.execute(sql).description, sql
+
+
+@pytest.fixture(scope="module", params=["duckdb", "parquet"])
+def published_as(request: pytest.FixtureRequest, warehouse: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the demo's warehouse, published in either way."""
+    root = tmp_path_factory.mktemp(request.param) / "root"
+    shutil.copytree(warehouse / "demo-data", root, symlinks=True)
+    names = warehouse_settings({"TWILIO_ADDON_NAMES": ",".join(f"{add_on_sid(a.name)}={a.name}" for a in ADD_ONS)})
+    archive = open_archive(root, add_on_names=names.add_on_names)
+    publish(archive, request.param, now=datetime.now(UTC), afresh=True)
+    return root
+
+
+def test_every_printed_answer_is_the_demos(published_as: Path) -> None:
+    """The page of questions is what `make docs` makes of this demo, but for answers that change with the day."""
+    made = re.split(r"^## ", questions_markdown(published_as), flags=re.MULTILINE)
+    printed = re.split(r"^## ", PAGES["questions.md"], flags=re.MULTILINE)
+    assert len(made) == len(printed) == 1 + len(EXAMPLES)
+    assert made[0] == printed[0]
+    for question, mine, theirs in zip(EXAMPLES, made[1:], printed[1:], strict=True):
+        if question.dated:
+            columns = [re.sub(r" {2,}", " ", text.split("```text\n")[1].splitlines()[0]) for text in (mine, theirs)]
+            assert columns[0] == columns[1]
+            mine, theirs = (text.split("```text")[0] for text in (mine, theirs))  # the rest is dated
+        assert mine == theirs, "run `make docs`"
+
+
+def test_the_page_of_tables_is_current() -> None:
+    """It says what the COMMENTs of a published file say."""
+    assert tables_markdown() == PAGES["tables.md"], "run `make docs`"
 
 
 def test_the_python_example_runs(
@@ -47,7 +87,7 @@ def test_the_python_example_runs(
 
 def test_the_transcript_shows_the_demos_questions() -> None:
     """The first screen is what `make demo` prints, apart from dates and numbers."""
-    for question, sql in DEMO:
+    for question, sql, _ in DEMO:
         assert f"-- {question}\n{sql};" in README
 
 
