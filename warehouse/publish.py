@@ -261,7 +261,8 @@ def _refresh_table(archive: Archive, db: duckdb.DuckDBPyConnection, table: Table
         if any_stale:
             parts.delete(db, "stale")
         keys = pa.array([row[0] for row in db.execute("SELECT payload_sid FROM fresh").fetchall()], pa.string())
-        parts.insert(db, archive, [new[path] for path in added], only=keys)
+        with_them = archive.keys.holding(archive.root, {path: new[path] for path in added}, table.key, keys)
+        parts.insert(db, archive, [new[path] for path in with_them], only=keys)
     else:
         if any_stale:
             db.execute(f"DELETE FROM {table.name} WHERE {table.key} IN (SELECT {table.key} FROM stale)")
