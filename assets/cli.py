@@ -21,6 +21,7 @@ from enum import IntEnum
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
+from assets.compact_command import add_compact_command
 from assets.delete_command import add_delete_commands
 from assets.sql_command import add_sql_command, add_tables_command
 from assets.terminal import say, show
@@ -130,6 +131,7 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("--json", action="store_true", help="print the result as JSON")
     status = command("status", "what is landed, pending, unfinished, lost; the next deadline", _status)
     status.add_argument("--json", action="store_true", help="print the status as JSON")
+    add_compact_command(command("compact", "join files: one for each partition and table"))
     command("rebuild", "build addons.duckdb afresh from the archive", _rebuild)
     sandbox = command("sandbox", "run a local stand-in for Twilio's API with made-up data", _sandbox)
     sandbox.add_argument("--port", type=int, default=8010, help="port of the API (default 8010)")

@@ -172,7 +172,8 @@ def _in_order(table: Table, rows: pa.Table) -> Iterator[pa.RecordBatch]:
     keys = rows[table.key].combine_chunks()
     if len(keys) > 1 and pc.any(pc.equal(keys[1:], keys[:-1])).as_py():
         raise RepairWarehouse(f"Files of {table.name} hold a {table.key} twice; nothing was changed.")
-    yield from rows.to_batches(max_chunksize=256)
+    # a row group is closed after the batch that fills it, so one by one where rows are large
+    yield from rows.to_batches(max_chunksize=256 if rows.nbytes < rows.num_rows * (16 << 10) else 1)
 
 
 @contextlib.contextmanager

@@ -15,8 +15,8 @@ from warehouse.publish import publish
 
 QUESTION = (
     "SELECT payload_sid[-1] AS n, completed_date AS day, TIMESTAMPTZ '2026-11-20 12:00:00+00' AS at, text, "
-    "NULL AS nil, [1, 2] AS list, 'NaN'::DOUBLE AS nan, 1.50::DECIMAL(4, 2) AS price, 'a'::BLOB AS bytes, {'a': DATE '2026-11-20'} "
-    "AS struct FROM transcripts ORDER BY n"
+    "NULL AS nil, [1, 2] AS list, 'NaN'::DOUBLE AS nan, 1.50::DECIMAL(4, 2) AS price, 'a'::BLOB AS bytes, "
+    "{'a': DATE '2026-11-20'} AS struct FROM transcripts ORDER BY n"
 )
 
 
