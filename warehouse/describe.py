@@ -21,7 +21,8 @@ HEAD = """\
 <!-- made by `make docs`; the same texts are COMMENTs in every published addons.duckdb -->
 
 All names, columns and answers are the same with both destinations. Times are UTC. A *table* holds what was landed, a
-*view* is computed from it when it is asked; names that begin with `_` are about the file itself.
+*view* is computed from it when it is asked (with `EXPORT_DESTINATION=parquet` the tables are views of the files);
+`_commit`, `add_on_names` and `transcript_shapes` are about the file itself.
 """
 
 

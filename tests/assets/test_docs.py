@@ -2,17 +2,19 @@
 
 import re
 import shutil
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import duckdb
 import pytest
 
 from assets import cli
+from assets.formats import table
 from assets.pages import questions_markdown
 from assets.questions import DEMO, EXAMPLES
 from pipelines import settings
 from pipelines.errors import FixConfiguration
+from pipelines.query import answer
 from pipelines.sandbox.contents import ADD_ONS
 from pipelines.sandbox.world import add_on_sid
 from pipelines.settings import warehouse_settings
@@ -21,6 +23,7 @@ from warehouse.archive import open_archive
 from warehouse.describe import tables_markdown
 from warehouse.publish import publish
 from warehouse.schema import TABLES
+from warehouse.transcripts import shapes
 
 README = (ROOT / "README.md").read_text()
 
@@ -70,6 +73,15 @@ def test_every_printed_answer_is_the_demos(published_as: Path) -> None:
         assert mine == theirs, "run `make docs`"
 
 
+def test_every_answer_in_the_readme_is_the_demos(published_as: Path) -> None:
+    """Those that are printed are what `addon-export sql` prints."""
+    examples = re.findall(r"```sql\n([^`]*)```\n\n```text\n([^`]*)```", README)
+    assert len(examples) >= 4
+    for sql, printed in examples:
+        with answer(published_as, sql) as found:
+            assert table(found) == printed.rstrip("\n"), sql
+
+
 def test_the_page_of_tables_is_current() -> None:
     """It says what the COMMENTs of a published file say."""
     assert tables_markdown() == PAGES["tables.md"], "run `make docs`"
@@ -85,6 +97,29 @@ def test_the_python_example_runs(
     assert "payload_sid" in capsys.readouterr().out
 
 
+@pytest.mark.filterwarnings("ignore:The inplace keyword")  # inside DuckDB's own `df`
+def test_the_python_examples_of_the_page_on_reading_run(
+    warehouse: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One after the other, as a reader would try them; all ways of reading one day find as many results."""
+    monkeypatch.chdir(warehouse)
+    yesterday = (datetime.now(UTC) - timedelta(days=2)).date()
+    names: dict[str, object] = {"DAY": str(yesterday)}
+    for example in re.findall(r"```python\n(.*?)```", PAGES["reading.md"], re.DOTALL):
+        exec(compile(example, "reading.md", "exec"), names)
+    duckdbs, polars, arrow = capsys.readouterr().out.splitlines()[-3:]
+    assert int(polars) == int(arrow) == int(duckdbs.strip("[](),")) > 0
+
+
+def test_the_shape_of_the_page_on_reading_is_one(tmp_path: Path) -> None:
+    """Copied into the documented folder, it is used."""
+    (example,) = re.findall(r"```toml\n(.*?)```", PAGES["reading.md"], re.DOTALL)
+    (tmp_path / "_shapes").mkdir()
+    (tmp_path / "_shapes" / "acme.toml").write_text(example)
+    found = shapes(tmp_path)
+    assert (found.usable[0].vendor, dict(found.broken)) == ("acme", {})
+
+
 def test_the_transcript_shows_the_demos_questions() -> None:
     """The first screen is what `make demo` prints, apart from dates and numbers."""
     for question, sql, _ in DEMO:
@@ -93,7 +128,19 @@ def test_the_transcript_shows_the_demos_questions() -> None:
 
 def test_every_command_exit_code_and_table_is_in_the_readme() -> None:
     """Nothing a user meets is left out."""
-    for command in ("export", "verify", "status", "rebuild", "sandbox", "demo", "delete plan", "delete apply"):
+    for command in (
+        "export",
+        "verify",
+        "status",
+        "rebuild",
+        "sandbox",
+        "demo",
+        "sql",
+        "compact",
+        "tables",
+        "delete plan",
+        "delete apply",
+    ):
         assert f"addon-export {command}" in README
     for code in cli.ExitCode:
         assert re.search(rf"^\| {code.value} \|", README, re.MULTILINE), code
