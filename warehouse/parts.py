@@ -24,6 +24,9 @@ SMALL_PART_BYTES = 64 << 20
 
 SMALL_MEAN = 16 << 10
 
+MEMORY_MB = 128
+"""What DuckDB may have while contents are inserted. With 64 a checkpoint failed now and then and took more CPU."""
+
 SLICE_BYTES = 4 << 20
 """Inserted at once; 8 rows of 3 KB at once cost ten times the CPU."""
 
@@ -53,7 +56,7 @@ def insert(
     db: duckdb.DuckDBPyConnection, archive: Archive, files: Iterable[LiveFile], *, only: pa.Array | None = None
 ) -> None:
     """Append the contents of `files`, or those whose payload is in `only`; opens further parts as needed."""
-    db.execute(f"SET zstd_min_string_length = {ZSTD_FROM_BYTES}")
+    db.execute(f"SET zstd_min_string_length = {ZSTD_FROM_BYTES}; SET memory_limit = '{MEMORY_MB}MB'")
     for name, those in kinds(files).items():
         last = _parts(db, name)[-1]
         number = int(last[-6:])
@@ -71,7 +74,7 @@ def insert(
             size += length
             count += rows.num_rows
             if length > SLICE_BYTES:  # one content that was landed whole; DuckDB needs it several times over
-                db.execute(f"SET memory_limit = '{64 + 4 * (length >> 20)}MB'")
+                db.execute(f"SET memory_limit = '{MEMORY_MB + 4 * (length >> 20)}MB'")
             db.register("slice", rows)
             db.execute(f"INSERT INTO _contents.{last} SELECT {', '.join(CONTENTS.names)} FROM slice")
             db.unregister("slice")

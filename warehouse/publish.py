@@ -20,7 +20,7 @@ import duckdb
 import pyarrow as pa
 
 from warehouse import commits, parts
-from warehouse.archive import DUCKDB_MEMORY, ROW_GROUP_ROWS, Archive, reading_errors
+from warehouse.archive import ROW_GROUP_ROWS, Archive, reading_errors
 from warehouse.commits import Commit, LiveFile
 from warehouse.errors import RepairWarehouse
 from warehouse.files import copy_and_hash, sha256_of, storage_errors, sync_folder
@@ -181,7 +181,6 @@ def _build(archive: Archive, head: Commit, path: Path, shown: Shown, *, now: dat
                 columns = ", ".join(f"{c.name} {sql_type(c)}" for c in table.columns)
                 db.execute(f"CREATE TABLE {table.name} ({columns})")
                 _insert_rows(db, archive, table, head.tables[table.name].values())
-        db.execute(f"SET memory_limit = '{DUCKDB_MEMORY}'")
         db.execute("CREATE SCHEMA _contents")
         contents = head.tables[CONTENTS.name].values()
         if destination == "duckdb":
