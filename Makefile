@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PEERS := .venv-bench
 export DAGSTER_HOME ?= $(CURDIR)/.dagster_home
 
-.PHONY: help setup demo test dev bench lint types layering check torture simulation days lock screenshots clean
+.PHONY: help setup demo test dev bench lint types layering check torture simulation days readers versions docs lock screenshots clean
 
 help: ## what there is
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -74,6 +74,17 @@ DAYS ?= 10
 
 days: $(VENV)/.dev ## export an account hour by hour for DAYS days; prints what each export asked for
 	@$(BIN)/python -m tests.days --days $(DAYS) $(ARGS)
+
+SECONDS ?= 30
+
+readers: $(VENV)/.dev ## readers at every moment while a writer publishes in a loop, SECONDS for each destination
+	@$(BIN)/python -c 'from tests.readers import main; main()' --seconds $(SECONDS)
+
+versions: $(VENV)/.dev ## published files read by DuckDB 1.4 and 1.5
+	@$(BIN)/python -c 'from tests.versions import main; main()'
+
+docs: $(VENV)/.runtime ## write docs/tables.md and docs/questions.md anew
+	@$(BIN)/python -m assets.pages >/dev/null
 
 lock: $(VENV)/.dev ## bring the lock files up to date
 	@$(BIN)/python -m pip install -qq pip-tools

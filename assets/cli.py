@@ -21,12 +21,15 @@ from enum import IntEnum
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
+from assets.compact_command import add_compact_command
 from assets.delete_command import add_delete_commands
+from assets.sql_command import add_sql_command, add_tables_command
 from assets.terminal import say, show
 from pipelines.errors import (
     ApplyAgain,
     ExportError,
     FixConfiguration,
+    FixQuery,
     IncompleteExport,
     PlanAgain,
     SourceError,
@@ -59,7 +62,7 @@ class ExitCode(IntEnum):
 def exit_code(error: BaseException) -> ExitCode:
     """The exit code an error means."""
     match error:
-        case FixConfiguration():
+        case FixConfiguration() | FixQuery():
             return ExitCode.CONFIGURATION
         case PlanAgain():
             return ExitCode.REFUSED
@@ -132,12 +135,15 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("--json", action="store_true", help="print the result as JSON")
     status = command("status", "what is landed, pending, unfinished, lost; the next deadline", _status)
     status.add_argument("--json", action="store_true", help="print the status as JSON")
+    add_compact_command(command("compact", "join files: one for each partition and table"))
     command("rebuild", "build addons.duckdb afresh from the archive", _rebuild)
     sandbox = command("sandbox", "run a local stand-in for Twilio's API with made-up data", _sandbox)
     sandbox.add_argument("--port", type=int, default=8010, help="port of the API (default 8010)")
     sandbox.add_argument("--recordings", type=int, default=200, help="how many recordings to make up (default 200)")
     delete = command("delete", "delete at Twilio what is proven to be safe here; off unless asked for")
     add_delete_commands(delete, days)
+    add_sql_command(command("sql", "answer a question in SQL from addons.duckdb; changes nothing, needs no account"))
+    add_tables_command(command("tables", "every table, view and column with its meaning, as Markdown"))
     command("demo", "sandbox, export, verify and a few SQL answers; needs no account", _demo)
     return parser
 
@@ -168,7 +174,7 @@ def _archive() -> "Archive":
     from warehouse.archive import open_archive
 
     settings = warehouse_settings(environment())
-    return open_archive(settings.root, shared_read=settings.shared_read)
+    return open_archive(settings.root, shared_read=settings.shared_read, add_on_names=settings.add_on_names)
 
 
 def _export(options: argparse.Namespace) -> int:

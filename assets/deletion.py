@@ -80,7 +80,7 @@ def carry_out(plan: DeletePlan, *, report: DeleteReport, run_id: str | None = No
     """
     settings, target = delete_settings(environment()), warehouse_settings(environment())
     existing_archive(target.root)
-    archive = open_archive(target.root, shared_read=target.shared_read)
+    archive = open_archive(target.root, shared_read=target.shared_read, add_on_names=target.add_on_names)
 
     async def run() -> None:
         async with _client(settings) as client:

@@ -2,14 +2,14 @@
 
 import os
 import shutil
-import textwrap
 from datetime import UTC, datetime
 from pathlib import Path
 
-import duckdb
-
+from assets.formats import table
+from assets.questions import DEMO
 from assets.run import run_export
 from assets.terminal import say, show
+from pipelines.query import answer
 from pipelines.sandbox.made_up import made_up_world
 from pipelines.sandbox.run import Sandbox
 from pipelines.verify import verify
@@ -17,30 +17,6 @@ from warehouse.archive import open_archive
 from warehouse.publish import NAME
 
 FOLDER = Path("demo-data")
-
-LINE = 110
-"""Width of the printed answers, in characters."""
-
-QUESTIONS = (
-    (
-        "How many results completed on each of the last days, and are they exported?",
-        "SELECT completed_date, count(*) AS results,\n"
-        "    count(*) FILTER (state = 'exported') AS exported, round(min(hours_left)) AS hours_left\n"
-        "FROM retention WHERE completed_date IS NOT NULL\n"
-        "GROUP BY completed_date ORDER BY completed_date DESC LIMIT 5",
-    ),
-    (
-        "What was said in the latest transcribed calls?",
-        "SELECT t.completed_date, t.vendor, r.duration_seconds AS seconds, t.text\n"
-        "FROM transcripts t JOIN recordings r ON r.sid = t.recording_sid\n"
-        "WHERE t.vendor = 'ibm_watson' ORDER BY t.completed_date DESC, t.payload_sid LIMIT 2",
-    ),
-    (
-        "Which kinds of content did the add-ons deliver?",
-        "SELECT content_type, count(*) AS payloads, sum(content_length) AS bytes\n"
-        "FROM add_on_payloads GROUP BY content_type ORDER BY payloads DESC",
-    ),
-)
 
 
 def demo() -> None:
@@ -68,26 +44,10 @@ def demo() -> None:
         f"{len(found.mismatches) or 'no'} mismatches."
     )
     path = FOLDER / NAME
-    with duckdb.connect(str(path), read_only=True) as db:
-        for question, sql in QUESTIONS:
-            show(f"\n-- {question}\n{sql};\n{_table(db, sql)}")
+    for question, sql, _ in DEMO:
+        with answer(FOLDER, sql) as answered:
+            show(f"\n-- {question}\n{sql};\n{table(answered)}")
     show(
         f"\nNext: open {path} with DuckDB, see the run in Dagster with `make dev`, or set TWILIO_ACCOUNT_SID,\n"
         "TWILIO_AUTH_TOKEN and EXPORT_ROOT and run `addon-export export` on your own account."
     )
-
-
-def _table(db: duckdb.DuckDBPyConnection, sql: str) -> str:
-    """The answer as aligned text; a long last column is wrapped."""
-    cursor = db.execute(sql)
-    names = [column[0] for column in cursor.description or []]
-    rows = [["" if value is None else str(value).replace("\n", " ") for value in row] for row in cursor.fetchall()]
-    widths = [max(len(cell) for cell in column) for column in zip(names, *rows, strict=True)]
-    indent = sum(widths[:-1]) + 2 * (len(widths) - 1)
-    widths[-1] = min(widths[-1], LINE - indent)
-    lines = []
-    for row in [names, ["-" * width for width in widths], *rows]:
-        start = "".join(cell.ljust(width + 2) for cell, width in zip(row[:-1], widths[:-1], strict=True))
-        wrapped = textwrap.wrap(row[-1], LINE - indent) or [""]
-        lines += [(start + wrapped[0]).rstrip(), *(" " * indent + more for more in wrapped[1:])]
-    return "\n".join(lines)

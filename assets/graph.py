@@ -15,7 +15,7 @@ from pipelines.errors import ExportError
 from pipelines.settings import environment, warehouse_settings
 from warehouse.publish import NAME
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, RECORDINGS, Table, sql_type
-from warehouse.views import VIEW_COMMENTS
+from warehouse.views import RELATIONS
 
 OWNERS = ["team:data-engineering"]
 
@@ -85,15 +85,18 @@ def _landed(table: Table, upstream: Sequence[dg.AssetKey | str], description: st
 
 def _view(name: str, upstream: Sequence[str]) -> dg.AssetSpec:
     """A view over the tables: nothing has to be run for it."""
-    description, columns = VIEW_COMMENTS[name]
+    relation = next(relation for relation in RELATIONS if relation.name == name)
     types = VIEW_TYPES[name]
     schema = dg.TableSchema(
-        columns=[dg.TableColumn(column, types.get(column, "VARCHAR"), text) for column, text in columns.items()]
+        columns=[
+            dg.TableColumn(column, types.get(column, "VARCHAR"), text) for column, text in relation.columns.items()
+        ]
     )
     return dg.AssetSpec(
         name,
         deps=upstream,
-        description=f"{description}\n\nA view in `{NAME}`, always as new as the tables: nothing has to be run for it.",
+        description=f"{relation.description}\n\nA view in `{NAME}`, always as new as the tables: nothing has to be run "
+        "for it.",
         group_name=WAREHOUSE_GROUP,
         owners=OWNERS,
         kinds={"duckdb", "view"},

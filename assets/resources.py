@@ -64,7 +64,7 @@ class Warehouse(dg.ConfigurableResource[None]):
             FixConfiguration, FixWarehouse: the root cannot be used.
         """
         settings = warehouse_settings(environment())
-        return open_archive(settings.root, shared_read=settings.shared_read)
+        return open_archive(settings.root, shared_read=settings.shared_read, add_on_names=settings.add_on_names)
 
     @property
     def destination(self) -> Destination:

@@ -21,6 +21,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 
 from pipelines.conclude import conclude
@@ -240,7 +241,31 @@ def step_verify(archive: Archive, destination: str, results: int) -> None:
     assert not found.mismatches  # type: ignore[attr-defined]  # a Verification
 
 
-STEPS = ("land", "unchanged", "lookups", "conclude", "rebuild", "verify")
+QUESTIONS = {
+    "day count by status": "SELECT completed_date, status, count(*) FROM add_on_results GROUP BY ALL",
+    "transcript by SID": "SELECT text FROM transcripts WHERE payload_sid = $sid",
+    "content by SID": "SELECT content FROM contents WHERE payload_sid = $sid",
+    "every result's state": "SELECT state, count(*) FROM retention GROUP BY state",
+    "the last week in numbers": f"FROM days WHERE completed_date >= DATE '{NOW.date() - timedelta(days=7)}'",
+}
+
+
+def step_ask(archive: Archive, destination: str, results: int) -> None:
+    """Questions, each over a connection of its own, the median of five with different SIDs."""
+    path = str(archive.root / "addons.duckdb")
+    for what, sql in QUESTIONS.items():
+        times = []
+        for number in range(0, results, -(-results // 5)):
+            given = {"sid": sid("XH", number)} if "$sid" in sql else {}
+            wall, cpu = time.perf_counter(), time.process_time()
+            with duckdb.connect(path, read_only=True) as db:
+                assert db.execute(sql, given).fetchall()
+            times.append((time.perf_counter() - wall, time.process_time() - cpu))
+        wall, cpu = sorted(times)[len(times) // 2]
+        print(f"{what:<58} {cpu:7.3f} s CPU {wall:7.3f} s", flush=True)  # noqa: T201  # its purpose
+
+
+STEPS = ("ask", "land", "unchanged", "lookups", "conclude", "rebuild", "verify")
 
 
 def measure(root: Path, results: int, steps: Sequence[str], destinations: Sequence[str]) -> None:

@@ -2,6 +2,7 @@
 
     ExportError
     +-- FixConfiguration            change a setting or credential, then run again (exit code 2)
+    +-- FixQuery                    the question in SQL cannot be answered as it is; change it (exit code 2)
     +-- SourceError                 Twilio did not give what was asked for; run again later (exit code 5)
     |   +-- SourceUnavailable       the time budget ran out on network errors, 429 or 5xx
     |   +-- SourceRefused           a 4xx that a retry does not change (404 after its one retry, 400, ...)
@@ -27,6 +28,7 @@ __all__ = [
     "CommitRace",
     "ExportError",
     "FixConfiguration",
+    "FixQuery",
     "FixWarehouse",
     "IncompleteExport",
     "PlanAgain",
@@ -43,6 +45,10 @@ __all__ = [
 
 class FixConfiguration(ExportError):
     """A setting or credential is missing or wrong."""
+
+
+class FixQuery(ExportError):
+    """A question in SQL that cannot be answered as it is."""
 
 
 class SourceError(ExportError):

@@ -5,6 +5,7 @@ no repr, message or log. Nothing is read at import.
 """
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -76,6 +77,8 @@ class WarehouseSettings:
     root: Path
     destination: Literal["duckdb", "parquet"]
     shared_read: Literal["none", "group", "all"]
+    add_on_names: Mapping[str, str] = field(default_factory=dict)
+    """Names by add-on SID, for analysts."""
 
 
 def environment(folder: Path | None = None) -> Mapping[str, str]:
@@ -196,6 +199,7 @@ def warehouse_settings(env: Mapping[str, str]) -> WarehouseSettings:
         Path(root).expanduser(),
         cast("Literal['duckdb', 'parquet']", destination),
         cast("Literal['none', 'group', 'all']", shared),
+        _add_on_names(env.get("TWILIO_ADDON_NAMES", "")),
     )
 
 
@@ -246,6 +250,19 @@ def _subaccounts(text: str) -> Literal["none", "all"] | tuple[AccountSid, ...]:
     if text == "all":
         return "all"
     return tuple(_account(part.strip(), "TWILIO_SUBACCOUNTS") for part in text.split(",") if part.strip())
+
+
+def _add_on_names(text: str) -> Mapping[str, str]:
+    names: dict[str, str] = {}
+    for part in filter(None, map(str.strip, text.split(","))):
+        sid, _, name = map(str.strip, part.partition("="))
+        if not (re.fullmatch("XB[0-9a-f]{32}", sid) and name):
+            raise FixConfiguration(
+                f"TWILIO_ADDON_NAMES holds {part!r}; it must be XB and 32 hexadecimal digits, =, and a name, "
+                "with commas between them."
+            )
+        names[sid] = name
+    return names
 
 
 def _choice(env: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str:

@@ -13,7 +13,7 @@ from hashlib import sha256
 import duckdb
 import pyarrow as pa
 
-from warehouse import commits
+from warehouse import commits, views
 from warehouse.archive import NULL_DAY, Archive, partition_day, reading_errors
 from warehouse.commits import Commit, LiveFile
 from warehouse.errors import RepairWarehouse
@@ -244,8 +244,8 @@ def _published_differences(archive: Archive, shown: Published | None) -> Iterato
     try:
         with contextlib.closing(duckdb.connect(str(archive.root / NAME), read_only=True)) as db:
             db.execute("SET memory_limit = '32MB'; SET threads = 1; SET TimeZone = 'UTC'")
-            for view in ("contents", "transcripts", "retention"):
-                db.execute(f"SELECT * FROM {view} LIMIT 0")
+            for shown_name in (relation.name for relation in views.RELATIONS):
+                db.execute(f"SELECT * FROM {shown_name} LIMIT 0")
             for table in TABLES.values():
                 yield from _table_differences(archive, db, table, head)
             wrong = _wrong_published(db)

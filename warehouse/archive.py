@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 import duckdb
@@ -44,6 +45,8 @@ class Archive:
     root: Path
     access: Access
     keys: Keys = field(default_factory=Keys, compare=False, repr=False)
+    add_on_names: Mapping[str, str] = field(default_factory=dict, compare=False)
+    """Names by add-on SID (XB...), published for analysts."""
 
     def head(self) -> Commit:
         """The newest commit; EMPTY when nothing has landed."""
@@ -154,8 +157,8 @@ class Archive:
         listed = ", ".join(quote(str(self.root / path)) for path in paths)
         hive = "hive_partitioning = false"
         if table.partition is not None:
-            hive = f"hive_partitioning = true, hive_types = {{'{table.partition}': DATE}}"
-        columns = ", ".join(_read(column, json, chunked=bool(chunked)) for column in table.columns)
+            hive = f"hive_partitioning = true, hive_types = {{'{table.partition}': VARCHAR}}"
+        columns = ", ".join(_read(table, column, json, chunked=bool(chunked)) for column in table.columns)
         return (
             f"(SELECT {columns}{', filename' if filename else ''} "
             f"FROM read_parquet([{listed}], union_by_name = true, filename = true, {hive}))"
@@ -217,7 +220,9 @@ def _older(path: Path, moment: datetime) -> bool:
         return False
 
 
-def open_archive(root: Path, *, shared_read: str = "none") -> Archive:
+def open_archive(
+    root: Path, *, shared_read: str = "none", add_on_names: Mapping[str, str] = MappingProxyType({})
+) -> Archive:
     """Open or create the archive at `root` and prove that it can be written.
 
     Raises:
@@ -227,7 +232,7 @@ def open_archive(root: Path, *, shared_read: str = "none") -> Archive:
     if set("*?[]=") & set(str(root)):
         # DuckDB expands wildcards, and takes `name=value` folders for partitions, anywhere in a path
         raise FixWarehouse(f"EXPORT_ROOT {root} holds one of * ? [ ] = in its path; choose another folder.")
-    archive = Archive(root, ACCESS[shared_read])
+    archive = Archive(root, ACCESS[shared_read], add_on_names=dict(add_on_names))
     with storage_errors(root):
         make_folder(root / commits.FOLDER, archive.access)
         with unnamed(root / commits.FOLDER, archive.access) as (stream, _):
@@ -277,7 +282,10 @@ def _type(column: Column, json: Literal["text", "typed"]) -> str:
     return "VARCHAR" if column.json and json == "text" else sql_type(column)
 
 
-def _read(column: Column, json: Literal["text", "typed"], *, chunked: bool) -> str:
+def _read(table: Table, column: Column, json: Literal["text", "typed"], *, chunked: bool) -> str:
+    if column.name == table.partition:
+        # typed by DuckDB itself, the null partition is an error in 1.4; folders are skipped all the same
+        return f"TRY_CAST({column.name} AS DATE) AS {column.name}"
     if column.json and json == "typed":
         return f"TRY_CAST({column.name} AS JSON) AS {column.name}"
     if column.name == "chunk" and not chunked:

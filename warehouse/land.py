@@ -262,7 +262,9 @@ class _Landing:
                 fresh.append(position)
         rows = source if len(fresh) == source.num_rows else source.take(pa.array(fresh, pa.int64()))
         for day, part in by_day(table, rows).items():
-            change.add.append(self.archive.seal(table, day, part.to_batches(max_chunksize=256)))
+            # sorted, a row is found by its key without reading the others
+            ordered = part.sort_by(table.key) if table.partition else part
+            change.add.append(self.archive.seal(table, day, ordered.to_batches(max_chunksize=256)))
         change.added = rows.num_rows
         if table is CONTENTS:
             change.content_bytes = pc.sum(pc.binary_length(rows["content"])).as_py() or 0

@@ -15,19 +15,18 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
 
 import duckdb
 import pyarrow as pa
 
-from warehouse import commits, parts, views
-from warehouse.archive import DUCKDB_MEMORY, ROW_GROUP_ROWS, Archive, reading_errors
+from warehouse import commits, parts
+from warehouse.archive import ROW_GROUP_ROWS, Archive, reading_errors
 from warehouse.commits import Commit, LiveFile
 from warehouse.errors import RepairWarehouse
 from warehouse.files import copy_and_hash, sha256_of, storage_errors, sync_folder
 from warehouse.schema import CONTENTS, TABLES, Table, sql_type
-
-Destination = Literal["duckdb", "parquet"]
+from warehouse.shown import LAYOUT, Shown
+from warehouse.shown import Destination as Destination
 
 NAME = "addons.duckdb"
 
@@ -38,9 +37,6 @@ KEPT = ".addons-"
 
 LOCK = ".publish.lock"
 """Held while publishing; its text is the SHA-256 of the file as it was published."""
-
-LAYOUT = 3
-"""Raised when the inner layout changes; a file of another layout is rebuilt, not refreshed."""
 
 STORAGE_VERSION = {"duckdb": "v1.2.0", "parquet": "v1.0.0"}
 """Oldest DuckDB that can open the file; v1.2.0 is the first that compresses long strings."""
@@ -58,6 +54,8 @@ class Published:
     committed_at: datetime
     destination: str
     layout: int
+    definitions: str = ""
+    """Fingerprint of the views and names in the file."""
 
 
 def publish(archive: Archive, destination: Destination, *, now: datetime, afresh: bool = False) -> Published:
@@ -79,7 +77,8 @@ def publish(archive: Archive, destination: Destination, *, now: datetime, afresh
         # a stray log makes the file unreadable for everybody; an instance open in this process may outlive its file
         usable = target.exists() and not target.with_name(f"{NAME}.wal").exists()
         before = published(archive) if usable else None
-        after = Published(head.number, head.at, destination, LAYOUT)
+        shown = Shown(archive, destination)
+        after = Published(head.number, head.at, destination, LAYOUT, shown.fingerprint)
         if before == after and not afresh:
             return after
         # a folder of its own: DuckDB makes files as open as the umask lets it, and leaves logs and spill beside them
@@ -88,9 +87,9 @@ def publish(archive: Archive, destination: Destination, *, now: datetime, afresh
         temporary = workshop / NAME
         try:
             with reading_errors(archive.root):
-                if destination == "parquet" or afresh or not _refresh(archive, before, head, temporary, now=now):
+                if destination == "parquet" or afresh or not _refresh(archive, before, head, temporary, shown, now=now):
                     temporary.unlink(missing_ok=True)
-                    _build(archive, head, temporary, destination, now=now)
+                    _build(archive, head, temporary, shown, now=now)
             _swap(archive, temporary, target)
         finally:
             shutil.rmtree(workshop)
@@ -102,10 +101,12 @@ def published(archive: Archive) -> Published | None:
     try:
         with contextlib.closing(duckdb.connect(str(archive.root / NAME), read_only=True)) as db:
             db.execute("SET TimeZone = 'UTC'")
-            rows = db.execute("SELECT number, committed_at, destination, layout FROM _commit").fetchall()
+            found = db.execute("SELECT * EXCLUDE (number, published_at), number AS commit FROM _commit")
+            names = [column[0] for column in found.description or []]
+            rows = [dict(zip(names, row, strict=True)) for row in found.fetchall()]
     except (duckdb.Error, OSError, UnicodeDecodeError):
         return None
-    return Published(*rows[0]) if rows else None
+    return Published(**rows[0]) if rows else None
 
 
 def untouched(archive: Archive) -> bool:
@@ -167,13 +168,10 @@ def _database(path: Path, destination: Destination) -> Iterator[duckdb.DuckDBPyC
         yield db
 
 
-def _build(archive: Archive, head: Commit, path: Path, destination: Destination, *, now: datetime) -> None:
+def _build(archive: Archive, head: Commit, path: Path, shown: Shown, *, now: datetime) -> None:
     """The whole file from nothing."""
+    destination = shown.destination
     with _database(path, destination) as db:
-        db.execute(
-            "CREATE TABLE _commit (number BIGINT, committed_at TIMESTAMPTZ, published_at TIMESTAMPTZ, "
-            "destination VARCHAR, layout INTEGER)"
-        )
         for table in TABLES.values():
             relation = archive.relation(table, head.tables[table.name], json="typed")
             if destination == "parquet":
@@ -183,7 +181,6 @@ def _build(archive: Archive, head: Commit, path: Path, destination: Destination,
                 columns = ", ".join(f"{c.name} {sql_type(c)}" for c in table.columns)
                 db.execute(f"CREATE TABLE {table.name} ({columns})")
                 _insert_rows(db, archive, table, head.tables[table.name].values())
-        db.execute(f"SET memory_limit = '{DUCKDB_MEMORY}'")
         db.execute("CREATE SCHEMA _contents")
         contents = head.tables[CONTENTS.name].values()
         if destination == "duckdb":
@@ -193,7 +190,7 @@ def _build(archive: Archive, head: Commit, path: Path, destination: Destination,
             for name, files in parts.kinds(contents).items():
                 source = archive.relation(CONTENTS, [file.path for file in files])
                 db.execute(f"CREATE VIEW _contents.{name} AS FROM {source}")
-        _finish(db, head, destination, now=now)
+        shown.finish(db, head, now=now)
 
 
 def _insert_rows(db: duckdb.DuckDBPyConnection, archive: Archive, table: Table, files: Iterable[LiveFile]) -> None:
@@ -212,7 +209,9 @@ def _insert_rows(db: duckdb.DuckDBPyConnection, archive: Archive, table: Table, 
             group, rows = [], 0
 
 
-def _refresh(archive: Archive, before: Published | None, head: Commit, path: Path, *, now: datetime) -> bool:
+def _refresh(
+    archive: Archive, before: Published | None, head: Commit, path: Path, shown: Shown, *, now: datetime
+) -> bool:
     """Bring a copy of the previous file up to date; False when only building afresh gives a sure result."""
     if before is None or before.destination != "duckdb" or before.layout != LAYOUT or before.commit > head.number:
         return False
@@ -230,7 +229,7 @@ def _refresh(archive: Archive, before: Published | None, head: Commit, path: Pat
                 _refresh_table(archive, db, table, base, head)
             if any(_rows(db, table) != head.rows(table.name) for table in TABLES.values()):
                 raise RepairWarehouse("row counts differ from the commit")
-            _finish(db, head, "duckdb", now=now)
+            shown.finish(db, head, now=now)
     except (duckdb.Error, pa.ArrowException, UnicodeDecodeError, OSError, RepairWarehouse):
         # superseded files may be collected already, or the previous file is damaged: the archive decides
         path.with_name(f"{NAME}.wal").unlink(missing_ok=True)
@@ -261,7 +260,8 @@ def _refresh_table(archive: Archive, db: duckdb.DuckDBPyConnection, table: Table
         if any_stale:
             parts.delete(db, "stale")
         keys = pa.array([row[0] for row in db.execute("SELECT payload_sid FROM fresh").fetchall()], pa.string())
-        parts.insert(db, archive, [new[path] for path in added], only=keys)
+        with_them = archive.keys.holding(archive.root, {path: new[path] for path in added}, table.key, keys)
+        parts.insert(db, archive, [new[path] for path in with_them], only=keys)
     else:
         if any_stale:
             db.execute(f"DELETE FROM {table.name} WHERE {table.key} IN (SELECT {table.key} FROM stale)")
@@ -277,16 +277,3 @@ def _rows(db: duckdb.DuckDBPyConnection, table: Table) -> int:
     if table is CONTENTS:
         return parts.rows(db)
     return int(db.execute(f"SELECT count(*) FROM {table.name}").fetchall()[0][0])
-
-
-def _finish(db: duckdb.DuckDBPyConnection, head: Commit, destination: Destination, *, now: datetime) -> None:
-    """Views, comments and the commit's number; everything checkpointed into the one file."""
-    db.execute("BEGIN")  # one transaction: each statement alone would wait for the disk
-    if destination == "duckdb":
-        parts.show(db)
-    db.execute("DELETE FROM _commit")
-    db.execute("INSERT INTO _commit VALUES (?, ?, ?, ?, ?)", [head.number, head.at, now, destination, LAYOUT])
-    for statement in (views.CONTENTS_VIEW, views.TRANSCRIPTS, views.RETENTION, *views.comments(destination)):
-        db.execute(statement)
-    db.execute("COMMIT")
-    db.execute("CHECKPOINT")

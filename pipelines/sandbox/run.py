@@ -18,9 +18,10 @@ from typing import Self
 import uvicorn
 
 from pipelines.sandbox.answers import Answers
+from pipelines.sandbox.contents import ADD_ONS
 from pipelines.sandbox.made_up import made_up_world
 from pipelines.sandbox.server import Clock, Journal, Server, Settings
-from pipelines.sandbox.world import World
+from pipelines.sandbox.world import World, add_on_sid
 
 _PATIENCE = 10.0
 """Seconds to wait for the thread to start or to stop."""
@@ -103,6 +104,7 @@ class Sandbox:
             "TWILIO_ACCOUNT_SID": self.account_sid,
             "TWILIO_AUTH_TOKEN": self.auth_token,
             "TWILIO_BASE_URL": self.base_url,
+            "TWILIO_ADDON_NAMES": ",".join(f"{add_on_sid(add_on.name)}={add_on.name}" for add_on in ADD_ONS),
         }
 
     def __enter__(self) -> Self:

@@ -174,13 +174,12 @@ class World:
         """
         start = (date_created or recording.date_created + recording.duration).replace(microsecond=0)
         steps = steps or steps_to(outcome, start=start, end=start + takes)
-        name = sha256(add_on.encode()).hexdigest()[:32]
         result = Result(
             sid=self.sid("XR"),
             account_sid=recording.account_sid,
             reference_sid=recording.sid,
-            add_on_sid=f"XB{name}",
-            add_on_configuration_sid=f"XE{name}",
+            add_on_sid=add_on_sid(add_on),
+            add_on_configuration_sid=add_on_sid(add_on, "XE"),
             steps=steps,
             date_completed=steps[-1].at if outcome is not None and dated else None,
             overrides=overrides or {},
@@ -286,3 +285,8 @@ class World:
                     for result in self.list_results(recording.sid, now):
                         payloads = tuple(self.list_payloads(result.sid, now))
                         yield TrueResult(recording, result, result.at(now), payloads)
+
+
+def add_on_sid(name: str, kind: str = "XB") -> str:
+    """The SID of the made-up add-on of that name, or with "XE" of its installation."""
+    return kind + sha256(name.encode()).hexdigest()[:32]

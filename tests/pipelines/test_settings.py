@@ -109,3 +109,14 @@ def test_a_scheduled_deletion_needs_every_limit() -> None:
     for wrong in ("1.1", "-0.1", "nan", "much"):
         with pytest.raises(FixConfiguration, match="EXPORT_DELETE_MAX_SHARE"):
             delete_schedule({**SCHEDULE, "EXPORT_DELETE_MAX_SHARE": wrong})
+
+
+def test_add_ons_can_be_given_names() -> None:
+    """SID=name, with commas between them; what is not that is said."""
+    one, two = f"XB{1:032x}", f"XB{2:032x}"
+    named = warehouse_settings({"TWILIO_ADDON_NAMES": f" {one}=IBM Watson, {two} = a=b ,"})
+    assert named.add_on_names == {one: "IBM Watson", two: "a=b"}
+    assert warehouse_settings({}).add_on_names == {}
+    for wrong in ("Watson", f"{one}=", f"{one}", f"XE{1:032x}=installation", "XB12=short"):
+        with pytest.raises(FixConfiguration, match="TWILIO_ADDON_NAMES"):
+            warehouse_settings({"TWILIO_ADDON_NAMES": wrong})

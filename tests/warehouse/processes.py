@@ -17,6 +17,7 @@ import duckdb
 
 from tests.warehouse.made_up import NOON, land_rows, result, whole
 from warehouse.archive import open_archive
+from warehouse.compact import compact
 from warehouse.errors import FixWarehouse
 from warehouse.publish import NAME, publish
 
@@ -92,6 +93,13 @@ def die_at(root: Path, step: int) -> None:
     archive = open_archive(root)
     be_killed_before(step)
     land_rows(archive, whole(2, b"two"))
+
+
+def compact_and_die(root: Path, step: int) -> None:
+    """Compact everything, killed right before the given of all steps."""
+    archive = open_archive(root)
+    be_killed_before(step)
+    compact(archive, now=NOON + timedelta(days=2), run_id="test", thorough=True)
 
 
 def hold_open(root: Path, talk: Connection) -> None:

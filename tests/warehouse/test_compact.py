@@ -1,19 +1,29 @@
 """Compacting joins small files in one commit and changes no row."""
 
+import contextlib
 import os
 import shutil
+import signal
+from dataclasses import replace
+from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
+from random import Random
 
+import duckdb
+import pyarrow.parquet as pq
 import pytest
 
 from pipelines.verify import verify
 from tests.warehouse.made_up import NOON, land_rows, later, live_files, logical, result, rows_by_key, sid, whole
+from tests.warehouse.processes import CONTEXT, compact_and_die
 from tests.warehouse.test_publish import shown
+from warehouse import compact as compaction
 from warehouse.archive import Archive, open_archive
 from warehouse.commits import load
 from warehouse.compact import compact
 from warehouse.errors import RepairWarehouse
-from warehouse.publish import publish
+from warehouse.publish import NAME, Destination, publish
 from warehouse.schema import ADD_ON_RESULTS, CONTENTS
 
 
@@ -97,3 +107,132 @@ def test_landing_itself_keeps_the_small_files_of_a_day_few(archive: Archive) -> 
         most = max(most, len(archive.head().tables[ADD_ON_RESULTS.name]))
     assert most <= 5
     assert set(rows_by_key(archive, ADD_ON_RESULTS)) == {sid("XR", number) for number in range(9)}
+
+
+# Days that are over, and everything
+
+
+def partitions(archive: Archive) -> dict[str, int]:
+    """Number of live files by table and partition."""
+    counts: dict[str, int] = {}
+    for path in live_files(archive):
+        folder = path.rpartition("/")[0]
+        counts[folder] = counts.get(folder, 0) + 1
+    return counts
+
+
+def test_a_day_gets_one_file_a_table_once_it_is_over(fragmented: Archive) -> None:
+    """Not on the day itself; the day after, every table has one file of it, and the rows are the same."""
+    rows = logical(fragmented, without=())
+    day = [folder for folder in partitions(fragmented) if folder.endswith("=2026-11-20")]
+    assert compact(fragmented, now=later(11), run_id="test") == 0
+    assert min(partitions(fragmented)[folder] for folder in day) > 1
+    assert compact(fragmented, now=later(13), run_id="test") > 0
+    assert [partitions(fragmented)[folder] for folder in day] == [1] * len(day)
+    assert logical(fragmented, without=()) == rows
+    assert compact(fragmented, now=later(14), run_id="test") == 0
+
+
+def test_a_little_that_comes_late_does_not_write_a_large_day_again(archive: Archive) -> None:
+    """Only from a quarter of it on; asked for everything, it is done all the same."""
+    land_rows(archive, [row for n in range(40) for row in whole(n, os.urandom(5_000))])
+    land_rows(archive, whole(50, b"late"))
+    contents = f"{CONTENTS.name}/completed_date=2026-11-20"
+    compact(archive, now=later(24), run_id="test")
+    assert partitions(archive)[contents] == 2
+    assert compact(archive, now=later(24), run_id="test", thorough=True) > 0
+    assert set(partitions(archive).values()) == {1}
+
+
+def test_no_export_waits_for_all_days(archive: Archive) -> None:
+    """A few partitions are joined at the end of each export, the rest at the end of the next ones."""
+    for day in range(4):
+        done = NOON + timedelta(days=day)
+        for number in (day, day + 10):
+            land_rows(archive, whole(number, b"x", done=done))
+    sizes = []
+    while compact(archive, now=later(240), run_id="test"):
+        sizes.append(len(live_files(archive)))
+    assert len(sizes) >= 2
+    assert max(count for folder, count in partitions(archive).items() if "=2026" in folder) == 1
+
+
+def test_rows_larger_than_memory_allows_are_sorted_by_key(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Divided by key into temporary files first; in order, none lost, none twice, nothing left behind."""
+    monkeypatch.setattr(compaction, "SORT_BYTES", 20_000)
+    numbers = list(range(60))
+    Random(1).shuffle(numbers)
+    for start in range(0, 60, 20):
+        land_rows(archive, [row for n in numbers[start : start + 20] for row in whole(n, os.urandom(3_000))])
+    rows = logical(archive, without=())
+    compact(archive, now=later(1), run_id="test", thorough=True)
+    assert logical(archive, without=()) == rows
+    (path,) = archive.head().tables[CONTENTS.name]
+    keys = pq.read_table(archive.root / path, partitioning=None)["payload_sid"].to_pylist()
+    assert keys == sorted(keys)
+    assert not list(archive.root.glob(".*spill*"))
+    publish(archive, "parquet", now=NOON)
+    assert verify(archive).mismatches == ()
+
+
+def test_one_content_is_found_without_reading_its_day(archive: Archive) -> None:
+    """The day's file has several row groups whose ranges of keys do not overlap."""
+    for start in range(3):
+        land_rows(archive, [row for n in range(start, 12, 3) for row in whole(n, os.urandom(1_500_000))])
+    compact(archive, now=later(24), run_id="test", thorough=True)
+    (path,) = archive.head().tables[CONTENTS.name]
+    data = pq.read_metadata(archive.root / path)
+    column = data.schema.names.index("payload_sid")
+    ranges = [data.row_group(n).column(column).statistics for n in range(data.num_row_groups)]
+    assert len(ranges) >= 3
+    for before, after in pairwise(ranges):
+        assert before.max < after.min
+
+
+def test_a_key_that_is_there_twice_is_not_joined(fragmented: Archive) -> None:
+    """It would be a defect; the files stay as they are for whoever looks into it."""
+    head = fragmented.head()
+    path, file = next(iter(head.tables[CONTENTS.name].items()))
+    twin = f"{path.rpartition('/')[0]}/twin.parquet"
+    shutil.copyfile(fragmented.root / path, fragmented.root / twin)
+    fragmented.commit(head, drop=[], add=[replace(file, path=twin)], at=NOON, run_id="test")
+    with pytest.raises(RepairWarehouse, match="twice"):
+        compact(fragmented, now=later(24), run_id="test", thorough=True)
+    assert len(fragmented.head().tables[CONTENTS.name]) == len(head.tables[CONTENTS.name]) + 1
+
+
+@pytest.mark.parametrize("destination", ["duckdb", "parquet"])
+def test_a_reader_gets_the_same_answers_before_during_and_after(fragmented: Archive, destination: Destination) -> None:
+    """Also one that has had the file open since before, over files that are no longer live."""
+    publish(fragmented, destination, now=NOON)
+    question = "SELECT payload_sid, content, completed_date FROM contents ORDER BY ALL"
+    with contextlib.closing(duckdb.connect(str(fragmented.root / NAME), read_only=True)) as early:
+        before = early.execute(question).fetchall()
+        assert compact(fragmented, now=later(24), run_id="test", thorough=True) > 0
+        assert early.execute(question).fetchall() == before
+        publish(fragmented, destination, now=later(24))
+        fragmented.collect(now=later(24), grace=timedelta(hours=24))
+        assert early.execute(question).fetchall() == before
+    assert [row for row in shown(fragmented)["contents"] if row] != []
+    assert verify(fragmented).mismatches == ()
+
+
+def test_a_kill_at_each_step_of_a_compaction_leaves_every_row(fragmented: Archive) -> None:
+    """Killed right before the first, second, ... fsync, rename, link or unlink: the rows are there, once, readable."""
+    rows = logical(fragmented, without=())
+    before = live_files(fragmented)
+    compacted = 0
+    for step in range(1, 200):
+        process = CONTEXT.Process(target=compact_and_die, args=(fragmented.root, step))
+        process.start()
+        process.join()
+        assert logical(fragmented, without=()) == rows
+        compacted += live_files(fragmented) != before
+        if process.exitcode == 0:
+            break
+        assert process.exitcode == -signal.SIGKILL
+    assert step > 10
+    assert compacted
+    assert set(partitions(fragmented).values()) == {1}
+    publish(fragmented, "parquet", now=NOON)
+    assert verify(fragmented).mismatches == ()

@@ -35,6 +35,9 @@ from warehouse.land import land
 from warehouse.parts import PART_BYTES
 from warehouse.publish import NAME, Destination, publish, published
 from warehouse.schema import CONTENTS, TABLES
+from warehouse.views import RELATIONS
+
+NAMES = {*TABLES, *(relation.name for relation in RELATIONS)}
 
 
 @contextlib.contextmanager
@@ -104,7 +107,7 @@ def test_both_destinations_have_the_same_names_columns_types_comments_and_answer
     publish(varied, "parquet", now=NOON)
     assert shown(varied) == native
     assert verify(varied).mismatches == ()
-    assert set(native) == {*TABLES, "transcripts", "retention", "_commit", "columns"}
+    assert set(native) == {*NAMES, "columns"}
     assert len(native["contents"]) == 4
 
 
@@ -129,8 +132,9 @@ def test_every_table_view_and_column_has_a_comment_even_without_rows(
     """Analysts find all names in the file, and the meaning of everything."""
     publish(archive, destination, now=NOON)
     answers = shown(archive)
-    assert {name: rows for name, rows in answers.items() if rows and name not in ("columns", "_commit")} == {}
-    assert set(answers) == {*TABLES, "transcripts", "retention", "_commit", "columns"}
+    known = ("columns", "_commit", "transcript_shapes")
+    assert {name: rows for name, rows in answers.items() if rows and name not in known} == {}
+    assert set(answers) == {*NAMES, "columns"}
     with opened(archive) as db:
         bare = db.execute(
             "SELECT table_name, column_name FROM duckdb_columns() WHERE schema_name = 'main' AND NOT internal "

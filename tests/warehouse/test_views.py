@@ -4,6 +4,7 @@ import contextlib
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -14,7 +15,11 @@ from hypothesis import strategies as st
 from pipelines.normalize import is_text
 from tests.warehouse.made_up import Row, batch, content, payload, result, sid
 from warehouse import views
-from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, CONTENTS
+from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, CONTENTS, RECORDINGS
+from warehouse.transcripts import shapes
+
+NOWHERE = Path(__file__)
+"""A root without shapes of its own."""
 
 WATSON = {
     "user_token": sid("XR", 1),
@@ -62,13 +67,14 @@ def views_over(*rows: Row) -> Iterator[duckdb.DuckDBPyConnection]:
     tables = batch(rows)
     with contextlib.closing(duckdb.connect()) as db:
         db.execute("SET TimeZone = 'UTC'; CREATE SCHEMA _contents")
-        for table in (ADD_ON_RESULTS, ADD_ON_PAYLOADS, CONTENTS):
+        for table in (RECORDINGS, ADD_ON_RESULTS, ADD_ON_PAYLOADS, CONTENTS):
             db.register("given", tables[table.name])
             name = "_contents.whole" if table is CONTENTS else table.name
             db.execute(f"CREATE TABLE {name} AS SELECT * FROM given")
             db.unregister("given")
         db.execute("CREATE TABLE _contents.chunks AS FROM _contents.whole LIMIT 0")
-        for statement in (views.CONTENTS_VIEW, views.TRANSCRIPTS, views.RETENTION):
+        db.execute("CREATE TABLE add_on_names (add_on_sid VARCHAR, name VARCHAR)")
+        for statement in views.views(shapes(NOWHERE).usable):
             db.execute(statement)
         yield db
 
@@ -97,8 +103,8 @@ def test_watsons_transcript_is_joined_from_all_its_pieces() -> None:
     """The first alternative of every piece, the mean of their confidences, and every word with its times."""
     (row,) = transcripts(as_json(WATSON))
     assert (row["vendor"], row["text"], row["confidence"]) == ("ibm_watson", "good morning how can", 0.5)
-    assert [word[0] for word in json.loads(row["words"])] == ["good", "morning", "how", "can"]
-    assert json.loads(row["words"])[1] == ["morning", 0.28, 0.71]
+    assert [word["word"] for word in row["words"]] == ["good", "morning", "how", "can"]
+    assert (row["words"][1]["start_seconds"], row["words"][1]["end_seconds"]) == (0.28, 0.71)
     assert json.loads(row["json"]) == WATSON
     assert (row["payload_sid"], row["add_on_result_sid"], row["recording_sid"]) == (
         sid("XH", 0),

@@ -1,0 +1,38 @@
+"""The command `addon-export compact`: one file a partition and table, then publish, collect and verify."""
+
+import argparse
+import json
+import uuid
+from datetime import UTC, datetime
+
+from assets.terminal import say, show
+from pipelines.errors import VerificationMismatch
+from pipelines.settings import environment, warehouse_settings
+
+TRIES = 20
+"""Times that exports which land meanwhile may come first."""
+
+
+def add_compact_command(compact: argparse.ArgumentParser) -> None:
+    """Let the parser of `compact` run it."""
+    compact.set_defaults(run=_compact)
+
+
+def _compact(options: argparse.Namespace) -> int:
+    from pipelines.conclude import conclude
+    from warehouse.archive import open_archive
+    from warehouse.compact import compact
+    from warehouse.memory import return_freed_memory
+
+    return_freed_memory()
+    settings = warehouse_settings(environment())
+    archive = open_archive(settings.root, shared_read=settings.shared_read, add_on_names=settings.add_on_names)
+    before, now, run_id = archive.head(), datetime.now(UTC), f"compact-{uuid.uuid4().hex}"
+    replaced = compact(archive, now=now, run_id=run_id, thorough=True, tries=TRIES)
+    done = conclude(archive, settings.destination, since=before.number, now=now, run_id=run_id)
+    files = sum(len(files) for files in archive.head().tables.values())
+    show(json.dumps({"files_joined": replaced, "files": files, "commit": done.commit}))
+    if done.mismatches:
+        raise VerificationMismatch(done.mismatches[0].sentence)
+    say(f"{replaced} files were joined; {files} are left. Readers keep the old ones for a day.")
+    return 0

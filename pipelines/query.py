@@ -1,0 +1,146 @@
+"""Answer one question in SQL from the published `addons.duckdb`, changing nothing, whatever the question says.
+
+The file is opened read-only, other files and the network cannot be reached, extensions are not loaded, and the
+settings are locked. With destination "parquet" the views must read the live files, which DuckDB then may also write:
+from version 2 on even `WITH x AS (COPY ... TO ...) SELECT` does. So only statements made of SELECTs are run, as
+DuckDB's own parser takes them apart, and only table functions known to read nothing but the database.
+"""
+
+import contextlib
+import json
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from pipelines.errors import FixQuery
+from warehouse import commits
+from warehouse.archive import quote
+from warehouse.errors import FixWarehouse
+from warehouse.publish import NAME
+
+ROWS_AT_ONCE = 1000
+
+_QUERIES = {"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"}
+
+_TABLE_FUNCTIONS = {
+    *("range", "generate_series", "unnest", "repeat", "json_each", "json_tree", "histogram", "summary"),
+    *("duckdb_columns", "duckdb_tables", "duckdb_views", "duckdb_functions", "duckdb_types", "duckdb_settings"),
+    *("pragma_table_info", "pragma_version"),
+}
+
+_EXPLAIN = re.compile(r"\s*EXPLAIN(\s+ANALYZE)?\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Names of the columns, and the rows as they come."""
+
+    columns: Sequence[str]
+    rows: Iterator[tuple[object, ...]]
+
+
+@contextlib.contextmanager
+def answer(root: Path, sql: str) -> Iterator[Answer]:
+    """Ask; the rows are there while the block lasts.
+
+    Raises:
+        FixQuery: it is not one question, or DuckDB cannot answer it; the sentence is DuckDB's.
+        FixWarehouse: nothing has been published under `root`.
+    """
+    with read_only(root) as db:
+        try:
+            _only_reads(db, sql)
+            cursor = db.execute(sql)
+            yield Answer([column[0] for column in cursor.description or []], _rows(cursor))
+        except duckdb.Error as error:
+            raise FixQuery(_sentence(str(error))) from error
+
+
+@contextlib.contextmanager
+def read_only(root: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """The published file, and nothing else, with settings that nobody can change.
+
+    Raises:
+        FixWarehouse: nothing has been published under `root`.
+    """
+    path = root.absolute() / NAME
+    if not path.exists():
+        raise FixWarehouse(f"There is no {path}; run `addon-export export` or `addon-export rebuild` first.")
+    with tempfile.TemporaryDirectory() as spill, contextlib.closing(_open(path)) as db:
+        found = db.execute("SELECT number, destination FROM _commit").fetchall()
+        for number, destination in found:
+            if destination == "parquet" and number:
+                live = commits.load(path.parent, number).tables.values()
+                paths = ", ".join(quote(str(path.parent / name)) for files in live for name in files)
+                db.execute(f"SET allowed_paths = [{paths}]")
+        db.execute(f"SET temp_directory = {quote(spill)}")
+        for setting in (
+            "TimeZone = 'UTC'",
+            "python_enable_replacements = false",
+            "enable_external_access = false",
+            "lock_configuration = true",
+        ):
+            db.execute(f"SET {setting}")
+        yield db
+
+
+def _open(path: Path) -> duckdb.DuckDBPyConnection:
+    config: dict[str, str | bool | int | float | list[str]] = {
+        "autoinstall_known_extensions": "false",
+        "autoload_known_extensions": "false",
+    }
+    try:
+        return duckdb.connect(str(path), read_only=True, config=config)
+    except duckdb.Error as error:
+        raise FixWarehouse(f"{path} cannot be opened; run `addon-export rebuild`.") from error
+
+
+def _only_reads(db: duckdb.DuckDBPyConnection, sql: str) -> None:
+    """Raise FixQuery unless `sql` is one statement that can do nothing but read."""
+    explained = _EXPLAIN.match(sql)
+    text = sql[explained.end() :] if explained else sql
+    parsed = json.loads(db.execute("SELECT json_serialize_sql($1)", [text]).fetchall()[0][0])
+    if parsed["error"]:
+        message = str(parsed["error_message"])
+        raise FixQuery(
+            "Only questions are answered: one SELECT (a PIVOT must name its columns with IN)."
+            if message.startswith("Only SELECT")
+            else _sentence(message)
+        )
+    if len(parsed["statements"]) != 1:
+        raise FixQuery(f"One question at a time is answered; these are {len(parsed['statements'])}.")
+    for node in _nodes(parsed):
+        kind = node.get("type")
+        if isinstance(kind, str) and kind.endswith("_NODE") and kind not in _QUERIES:
+            raise FixQuery("Only questions are answered: no part of a query may write.")
+        if kind == "TABLE_FUNCTION":
+            name = str(node["function"]["function_name"]).lower()
+            if name not in _TABLE_FUNCTIONS:
+                raise FixQuery(f"The table function {name} is not among those that can be used here.")
+
+
+def _nodes(tree: object) -> Iterator[dict[str, Any]]:
+    """Every object in parsed JSON."""
+    waiting = [tree]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, dict):
+            yield part
+            waiting += part.values()
+        elif isinstance(part, list):
+            waiting += part
+
+
+def _rows(cursor: duckdb.DuckDBPyConnection) -> Iterator[tuple[object, ...]]:
+    while rows := cursor.fetchmany(ROWS_AT_ONCE):
+        yield from rows
+
+
+def _sentence(message: str) -> str:
+    """DuckDB's message in one line, without the query it quotes."""
+    return " ".join(message.split("\n\nLINE ")[0].split("\nLINE ")[0].split())

@@ -1,0 +1,164 @@
+"""What vendors' contents say as transcripts: a registry of shapes, each one file of SQL expressions.
+
+A shape says by `when` whether a content is of its kind, and by the other expressions what it holds. The shapes in
+`shapes/` are built in; a file dropped into `<EXPORT_ROOT>/_shapes/` adds one, or replaces the one of the same name.
+Everything becomes one view, so that any DuckDB client can read it; no content, however odd, stops that view.
+"""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+
+import duckdb
+
+from warehouse.archive import quote
+
+FOLDER = "_shapes"
+"""Folder under the root for shapes of the operator's own: `<vendor>.toml`."""
+
+BUILT_IN = ("ibm_watson", "google", "voicebase", "deepgram", "generic", "text")
+"""In the order in which they are tried, after the operator's own; the first whose `when` holds is taken."""
+
+WORD = (
+    "STRUCT(word VARCHAR, start_seconds DOUBLE, end_seconds DOUBLE, confidence DOUBLE, speaker VARCHAR, "
+    "channel VARCHAR)[]"
+)
+
+PARTS: Mapping[str, str] = MappingProxyType(
+    {
+        "text": "VARCHAR",
+        "confidence": "DOUBLE",
+        "language": "VARCHAR",
+        "words": WORD,
+        "speakers": "VARCHAR[]",
+    }
+)
+"""What a shape can say of a content, and as which type."""
+
+INPUTS: Mapping[str, str] = MappingProxyType(
+    {
+        "json": "JSON",
+        "content_text": "VARCHAR",
+        "content_type": "VARCHAR",
+        "label": "VARCHAR",
+        "add_on_sid": "VARCHAR",
+        "add_on_configuration_sid": "VARCHAR",
+    }
+)
+"""The columns a shape's expressions can use; `json` is null where the content is not JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How one vendor's contents are recognised and read: SQL expressions over INPUTS."""
+
+    vendor: str
+    description: str
+    when: str
+    parts: Mapping[str, str] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Shapes:
+    """The shapes in the order they are tried, and the operator's files that cannot be used: why, by file name."""
+
+    usable: tuple[Shape, ...]
+    broken: Mapping[str, str]
+
+
+def shapes(root: Path) -> Shapes:
+    """The operator's own shapes under `root`, then the built-in ones.
+
+    A file that cannot be used is left out and listed as broken: it must not keep the others from analysts.
+    """
+    own: dict[str, Shape] = {}
+    broken: dict[str, str] = {}
+    for path in sorted((root / FOLDER).glob("*.toml")):
+        try:
+            own[path.stem] = _tried(read_shape(path))
+        except (OSError, ValueError) as error:
+            broken[path.name] = str(error)
+    given = (read_shape(Path(__file__).parent / "shapes" / f"{name}.toml") for name in BUILT_IN)
+    return Shapes((*own.values(), *(shape for shape in given if shape.vendor not in own)), broken)
+
+
+def read_shape(path: Path) -> Shape:
+    """One file.
+
+    Raises:
+        ValueError: it does not say what a shape says.
+        OSError: it cannot be read.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"It is not TOML: {error}.") from error
+    known = {"description", "when", *PARTS}
+    if unknown := sorted(values.keys() - known):
+        raise ValueError(f"It sets {', '.join(unknown)}; what can be set is {', '.join(sorted(known))}.")
+    if missing := sorted({"when", "text"} - values.keys()):
+        raise ValueError(f"It lacks {' and '.join(missing)}.")
+    if not all(isinstance(value, str) for value in values.values()):
+        raise ValueError("Every value must be text.")
+    parts = {name: values[name].strip() for name in PARTS if name in values}
+    return Shape(path.stem, values.get("description", ""), values["when"].strip(), parts)
+
+
+def _tried(shape: Shape) -> Shape:
+    """`shape`, if DuckDB accepts its expressions.
+
+    Raises:
+        ValueError: it does not.
+    """
+    nulls = ", ".join(f"CAST(NULL AS {kind}) AS {name}" for name, kind in INPUTS.items())
+    with duckdb.connect() as db:
+        for name, expression in {"when": shape.when, **shape.parts}.items():
+            try:
+                db.execute(f"SELECT {_safe(expression, PARTS.get(name, 'BOOLEAN'))} FROM (SELECT {nulls})").fetchall()
+            except duckdb.Error as error:
+                raise ValueError(f"Its `{name}` cannot be used: {str(error).splitlines()[0]}") from error
+    return shape
+
+
+def transcripts_sql(usable: Sequence[Shape]) -> str:
+    """The query behind the view `transcripts`."""
+    vendor = " ".join(f"WHEN {_safe(shape.when, 'BOOLEAN')} THEN {quote(shape.vendor)}" for shape in usable)
+    parts = ",\n".join(
+        f"    {_part(usable, name, kind)} AS {name}" for name, kind in PARTS.items() if name != "speakers"
+    )
+    spoken = "list_sort(list_distinct(list_transform(words, lambda w: coalesce(w.speaker, w.channel))))"
+    return f"""
+WITH parsed AS (
+    SELECT c.payload_sid, p.add_on_result_sid, p.reference_sid AS recording_sid, c.completed_date, p.add_on_sid,
+        p.add_on_configuration_sid, p.label, p.content_type, c.content_text,
+        CASE WHEN NOT starts_with(lower(trim(p.content_type)), 'text/')
+            THEN TRY_CAST(c.content_text AS JSON) END AS json
+    FROM contents c JOIN add_on_payloads p ON p.sid = c.payload_sid
+    WHERE c.content_text IS NOT NULL
+), recognised AS (
+    SELECT *, CASE {vendor} END AS vendor FROM parsed
+), heard AS (
+    SELECT *,
+{parts},
+    {_part(usable, "speakers", PARTS["speakers"])} AS named
+    FROM recognised
+)
+SELECT payload_sid, add_on_result_sid, recording_sid, completed_date, h.add_on_sid, n.name AS add_on, label, vendor,
+    text, confidence, language, nullif(list_filter(words, lambda w: w.word IS NOT NULL), []) AS words,
+    coalesce(nullif(list_sort(list_distinct(named)), []), nullif({spoken}, [])) AS speakers, json
+FROM heard h LEFT JOIN add_on_names n ON n.add_on_sid = h.add_on_sid
+"""
+
+
+def _part(usable: Sequence[Shape], name: str, kind: str) -> str:
+    cases = " ".join(
+        f"WHEN {quote(shape.vendor)} THEN {_safe(shape.parts[name], kind)}" for shape in usable if name in shape.parts
+    )
+    return f"CASE vendor {cases} END" if cases else f"CAST(NULL AS {kind})"
+
+
+def _safe(expression: str, kind: str) -> str:
+    """An expression that is null, of the given type, where it cannot be computed."""
+    return f"TRY_CAST(TRY({expression}) AS {kind})"
