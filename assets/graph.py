@@ -15,6 +15,7 @@ from pipelines.errors import ExportError
 from pipelines.settings import environment, warehouse_settings
 from warehouse.publish import NAME
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, RECORDINGS, Table, sql_type
+from warehouse.transcripts import PARTS
 from warehouse.views import RELATIONS
 
 OWNERS = ["team:data-engineering"]
@@ -34,7 +35,11 @@ PARTITIONS = (
 )
 
 VIEW_TYPES: Mapping[str, Mapping[str, str]] = {
-    "transcripts": {"completed_date": "DATE", "confidence": "DOUBLE", "words": "JSON", "json": "JSON"},
+    "transcripts": {
+        "completed_date": "DATE",
+        **PARTS,
+        "json": "JSON",
+    },
     "retention": {
         "completed_date": "DATE",
         "expires_at": "TIMESTAMP WITH TIME ZONE",
