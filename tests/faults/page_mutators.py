@@ -131,7 +131,9 @@ def _twice_otherwise(honest: Honest, random: Random) -> Wire | None:
     rows = _rows(honest)
     if not rows:
         return None
-    name = "label" if honest.level is Level.PAYLOADS else "call_sid" if honest.level is Level.RECORDINGS else "add_on_sid"
+    name = (
+        "label" if honest.level is Level.PAYLOADS else "call_sid" if honest.level is Level.RECORDINGS else "add_on_sid"
+    )
     return _items(honest, [_dumps(r) for r in [*rows, {**rows[0], name: "another"}]])
 
 
@@ -202,18 +204,45 @@ PAGES = (
     Mutator("list an object", "the array is an object", _list_is(b'{"0":{}}'), LISTS),
     Mutator("list a text", "the array is a text", _list_is(b'"none"'), LISTS),
     Mutator("list given twice", "a second, empty array of the same name", _list_twice, LISTS),
-    Mutator("next page absolute", "another host, which must not see the credentials", _next(lambda h: h.trap + h.path), LISTS),
+    Mutator(
+        "next page absolute",
+        "another host, which must not see the credentials",
+        _next(lambda h: h.trap + h.path),
+        LISTS,
+    ),
     Mutator("next page without scheme", "//host/...", _next(lambda h: h.trap[5:] + h.path), LISTS),
     Mutator("next page in another account", "the path of an account that is not ours", _next(_account_replaced), LISTS),
-    Mutator("next page of another list", "the list of another recording", _next(lambda h: h.path.replace("/RE", "/RE0")[:200]), NESTED),
+    Mutator(
+        "next page of another list",
+        "the list of another recording",
+        _next(lambda h: h.path.replace("/RE", "/RE0")[:200]),
+        NESTED,
+    ),
     Mutator("next page climbs", "dot segments", _next(lambda h: h.path.replace("?", "/../x?")), LISTS),
-    Mutator("next page encoded", "percent-encoded slashes", _next(lambda h: h.path.replace("/Recordings", "%2FRecordings")), LISTS),
-    Mutator("next page with a newline", "a header smuggled into the request", _next(lambda h: h.path + "&x=1\r\nX-Smuggled: 1"), LISTS),
+    Mutator(
+        "next page encoded",
+        "percent-encoded slashes",
+        _next(lambda h: h.path.replace("/Recordings", "%2FRecordings")),
+        LISTS,
+    ),
+    Mutator(
+        "next page with a newline",
+        "a header smuggled into the request",
+        _next(lambda h: h.path + "&x=1\r\nX-Smuggled: 1"),
+        LISTS,
+    ),
     Mutator("next page a number", "7", _next(lambda h: 7), LISTS),
     Mutator("next page loops", "the page itself", _next(lambda h: h.path), LISTS),
     Mutator("next page left out", "a page with more to come does not say so", _no_next, LISTS),
     Mutator("endless", "always one more page, always empty", _endless, LISTS),
-    Mutator("empty page with a next", "nothing on this page, more on the next", _empty_with_next, LISTS, tolerable=True, plausible=LISTS),
+    Mutator(
+        "empty page with a next",
+        "nothing on this page, more on the next",
+        _empty_with_next,
+        LISTS,
+        tolerable=True,
+        plausible=LISTS,
+    ),
     Mutator("page shifted by one", "the first row is missing", _skipping, LISTS, plausible=LISTS),
     Mutator("empty list", "no rows", _list_is(b"[]"), LISTS, plausible=LISTS),
     Mutator("row twice", "one row comes again", _twice, LISTS, tolerable=True),
@@ -226,7 +255,9 @@ ROWS = (
     Mutator("row a number", "a row is 10^30", _item(b"1" + b"0" * 30), LISTS),
     Mutator("row a list", "a row is a list", _item(b"[]"), LISTS),
     Mutator("row a text", "a row is a text", _item(b'"row"'), LISTS),
-    Mutator("row without SID", "no SID", row(lambda one, h, r: _dumps({k: v for k, v in one.items() if k != "sid"})), LISTS),
+    Mutator(
+        "row without SID", "no SID", row(lambda one, h, r: _dumps({k: v for k, v in one.items() if k != "sid"})), LISTS
+    ),
     Mutator("SID null", "a SID of null", value("sid", b"null"), LISTS),
     Mutator("SID a number", "a SID of 7", value("sid", b"7"), LISTS),
     Mutator("SID climbs", "../../etc/passwd", sid(lambda s: "../../../../etc/passwd"), LISTS),
@@ -240,18 +271,47 @@ ROWS = (
     Mutator("SID in other digits", "digits that are not ASCII", sid(lambda s: s[:2] + "\u0663" * 32), LISTS),
     Mutator("SID given twice", "the second names another", row(_spoofed), LISTS),
     Mutator("null everywhere", "nothing but the SID", row(_none_but_sid), LISTS, tolerable=True, plausible=LISTS),
-    Mutator("members missing", "nothing but the SID, not even nulls", row(_only_sid), LISTS, tolerable=True, plausible=LISTS),
-    Mutator("status unknown", "a word that is not documented", value("status", "hibernating"), frozenset({Level.RECORDINGS, Level.RESULTS}), tolerable=True, plausible=LISTS),
+    Mutator(
+        "members missing", "nothing but the SID, not even nulls", row(_only_sid), LISTS, tolerable=True, plausible=LISTS
+    ),
+    Mutator(
+        "status unknown",
+        "a word that is not documented",
+        value("status", "hibernating"),
+        frozenset({Level.RECORDINGS, Level.RESULTS}),
+        tolerable=True,
+        plausible=LISTS,
+    ),
     Mutator("status a number", "7", value("status", b"7"), frozenset({Level.RECORDINGS, Level.RESULTS})),
     Mutator("label an object", "an object where a text should be", value("label", b'{"a":1}'), PAYLOADS),
     Mutator("row of another account", "an account that is not the one asked", _foreign("account_sid", _other), LISTS),
-    Mutator("row of another recording", "a recording that is not the one asked", _foreign("reference_sid", _other), NESTED),
-    Mutator("row of another result", "a result that is not the one asked", _foreign("add_on_result_sid", _other), PAYLOADS),
+    Mutator(
+        "row of another recording", "a recording that is not the one asked", _foreign("reference_sid", _other), NESTED
+    ),
+    Mutator(
+        "row of another result", "a result that is not the one asked", _foreign("add_on_result_sid", _other), PAYLOADS
+    ),
     Mutator("date no date", "yesterday", value("date", "yesterday"), LISTS),
     Mutator("date a number", "seconds since 1970", value("date", b"1763640000"), LISTS),
-    Mutator("leap second", "23:59:60", value("date", "Thu, 19 Nov 2026 23:59:60 +0000"), LISTS, tolerable=True, plausible=LISTS),
-    Mutator("zone -0000", "a zone that means unknown", value("date", "Thu, 19 Nov 2026 10:00:00 -0000"), LISTS, tolerable=True, plausible=LISTS),
-    Mutator("zone missing", "no zone", value("date", "Thu, 19 Nov 2026 10:00:00"), LISTS, tolerable=True, plausible=LISTS),
+    Mutator(
+        "leap second",
+        "23:59:60",
+        value("date", "Thu, 19 Nov 2026 23:59:60 +0000"),
+        LISTS,
+        tolerable=True,
+        plausible=LISTS,
+    ),
+    Mutator(
+        "zone -0000",
+        "a zone that means unknown",
+        value("date", "Thu, 19 Nov 2026 10:00:00 -0000"),
+        LISTS,
+        tolerable=True,
+        plausible=LISTS,
+    ),
+    Mutator(
+        "zone missing", "no zone", value("date", "Thu, 19 Nov 2026 10:00:00"), LISTS, tolerable=True, plausible=LISTS
+    ),
     Mutator("year of two digits", "26", value("date", "Thu, 19 Nov 26 10:00:00 +0000"), LISTS),
     Mutator("31 February", "a day that is none", value("date", "Tue, 31 Feb 2026 10:00:00 +0000"), LISTS),
     Mutator("hour 24", "an hour that is none", value("date", "Thu, 19 Nov 2026 24:00:00 +0000"), LISTS),
@@ -262,16 +322,26 @@ ROWS = (
     Mutator("invalid UTF-8", "bytes that are no text", value("account_sid", b'"\xff\xfe"'), LISTS),
     Mutator("half a surrogate pair", "\\ud800", value("account_sid", b'"\\ud800"'), LISTS),
     Mutator("half a pair in a member nobody reads", "\\ud800 there", value("extra", b'{"x":["\\ud800"]}'), LISTS),
-    Mutator("half a pair in the details", "\\ud800 where any JSON may be", value("encryption_details", b'{"x":"\\ud800"}'), frozenset({Level.RECORDINGS})),
+    Mutator(
+        "half a pair in the details",
+        "\\ud800 where any JSON may be",
+        value("encryption_details", b'{"x":"\\ud800"}'),
+        frozenset({Level.RECORDINGS}),
+    ),
     Mutator("NUL in a text", "\\u0000", value("add_on_sid", b'"a\\u0000b"'), LISTS, tolerable=True, plausible=LISTS),
     Mutator("control character", "a bare line end in a text", value("add_on_sid", b'"a\nb"'), LISTS),
     Mutator("NaN", "a number that is none", value("price", b"NaN"), LISTS),
     Mutator("Infinity", "a number without end", value("extra", b"-Infinity"), LISTS),
     Mutator("1e999", "a number beyond all floats", value("extra", b"1e999"), LISTS),
-    Mutator("10^30", "a whole number beyond 64 bits", value("channels", b"1" + b"0" * 30), frozenset({Level.RECORDINGS})),
+    Mutator(
+        "10^30", "a whole number beyond 64 bits", value("channels", b"1" + b"0" * 30), frozenset({Level.RECORDINGS})
+    ),
     Mutator("5,000 digits", "a whole number beyond Python's limit", value("extra", b"9" * 5000), LISTS),
     Mutator("nested row", "100,000 lists within a row", value("extra", b"[" * 100_000 + b"]" * 100_000), LISTS),
-    Mutator("nested 1,000 deep", "deeper than documented, not deep for a parser", value("extra", b'{"a":' * 1000 + b"1" + b"}" * 1000), LISTS),
+    Mutator(
+        "nested 1,000 deep",
+        "deeper than documented, not deep for a parser",
+        value("extra", b'{"a":' * 1000 + b"1" + b"}" * 1000),
+        LISTS,
+    ),
 )
-
-

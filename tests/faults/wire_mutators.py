@@ -71,7 +71,9 @@ def _chunk_size(text: bytes) -> Make:
 
 
 def _unframed_cut(honest: Honest, random: Random) -> Wire:
-    return Wire(head(honest.status, honest.headers) + b"Connection: close\r\n\r\n" + _cut(honest.body, random), End.CLOSE)
+    return Wire(
+        head(honest.status, honest.headers) + b"Connection: close\r\n\r\n" + _cut(honest.body, random), End.CLOSE
+    )
 
 
 def _encoded(make: "type[bytes] | object", encoding: str) -> Make:
@@ -168,13 +170,17 @@ _BUSY = b"<html><body><h1>503 Service Unavailable</h1></body></html>"
 
 WIRE = (
     Mutator("reset before the reply", "the connection is reset where the reply should begin", _raw(b"", End.RESET)),
-    Mutator("reset in the head", "... or within status line and headers", lambda h, r: Wire(_cut_in_head(h, r), End.RESET)),
+    Mutator(
+        "reset in the head", "... or within status line and headers", lambda h, r: Wire(_cut_in_head(h, r), End.RESET)
+    ),
     Mutator("reset in the body", "... or within the body", lambda h, r: Wire(_cut_in_body(h, r), End.RESET)),
     Mutator("closed without a word", "the connection is closed where the reply should begin", _raw(b"")),
     Mutator("closed in the head", "... or within the head", lambda h, r: Wire(_cut_in_head(h, r), End.CLOSE)),
     Mutator("silence", "no reply, and the connection stays open", _raw(b"", End.HANG)),
     Mutator("silence in the head", "half a head, then nothing", lambda h, r: Wire(_cut_in_head(h, r), End.HANG)),
-    Mutator("silence in the body", "a beginning of the body, then nothing", lambda h, r: Wire(_cut_in_body(h, r), End.HANG)),
+    Mutator(
+        "silence in the body", "a beginning of the body, then nothing", lambda h, r: Wire(_cut_in_body(h, r), End.HANG)
+    ),
     Mutator("drip", "the honest reply, its last 100 bytes one by one", _drip),
     Mutator("HTTP/0.9", "a body without status line", lambda h, r: Wire(h.body + b"\r\n\r\n", End.CLOSE)),
     Mutator("another protocol", "an SSH banner", _raw(b"SSH-2.0-OpenSSH_9.6\r\n\r\n")),
@@ -183,9 +189,20 @@ WIRE = (
     Mutator("many headers", "20,000 headers", _header(b"\r\n".join(b"X-%d: a" % n for n in range(20_000)))),
     Mutator("header without colon", "a line that is no header", _header(b"this is no header"), tolerable=True),
     Mutator("NUL in a header", "a header with a NUL", _header(b"X-Nul: a\0b")),
-    Mutator("100 Continue", "an interim reply nobody asked for, then the honest one", _before(b"HTTP/1.1 100 Continue\r\n\r\n"), tolerable=True),
-    Mutator("103 Early Hints", "another one", _before(b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"), tolerable=True),
-    Mutator("101 Switching Protocols", "another protocol from here on", _raw(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n")),
+    Mutator(
+        "100 Continue",
+        "an interim reply nobody asked for, then the honest one",
+        _before(b"HTTP/1.1 100 Continue\r\n\r\n"),
+        tolerable=True,
+    ),
+    Mutator(
+        "103 Early Hints", "another one", _before(b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"), tolerable=True
+    ),
+    Mutator(
+        "101 Switching Protocols",
+        "another protocol from here on",
+        _raw(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n"),
+    ),
     Mutator("garbage before", "other bytes before the status line", _before(b"\x00\x01\x02garbage\r\n")),
     Mutator("length too long", "fewer bytes than announced, then the end", _too_long),
     Mutator("length too short", "more bytes than announced", _too_short, plausible=CONTENT),
@@ -195,7 +212,11 @@ WIRE = (
     Mutator("length with a sign", "Content-Length: +n", _lengths("Content-Length: +{}")),
     Mutator("length huge", "Content-Length: 10^30", _lengths("Content-Length: 1" + "0" * 30)),
     Mutator("two lengths", "two that differ", _lengths("Content-Length: {}", "Content-Length: 7")),
-    Mutator("length and chunks", "both, which contradict each other", _lengths("Content-Length: {}", "Transfer-Encoding: chunked")),
+    Mutator(
+        "length and chunks",
+        "both, which contradict each other",
+        _lengths("Content-Length: {}", "Transfer-Encoding: chunked"),
+    ),
     Mutator("transfer encoding unknown", "Transfer-Encoding: gzip", _lengths("Transfer-Encoding: gzip")),
     Mutator("chunks cut", "chunked, and closed before the last chunk", _chunk_cut),
     Mutator("chunk size no number", "a size that is none", _chunk_size(b"xyz")),
@@ -206,7 +227,11 @@ WIRE = (
     Mutator("a second reply", "the honest reply, followed by one that nobody asked for", _forged, tolerable=True),
     Mutator("gzip", "packed although identity was asked for", _encoded(gzip.compress, "gzip")),
     Mutator("gzip cut", "half of it, with the length of the half", _encoded(_half_gzip, "gzip")),
-    Mutator("gzip of two members", "a second member that readers drop", _encoded(lambda b: gzip.compress(b[: len(b) // 2]) + gzip.compress(b[len(b) // 2 :]), "gzip")),
+    Mutator(
+        "gzip of two members",
+        "a second member that readers drop",
+        _encoded(lambda b: gzip.compress(b[: len(b) // 2]) + gzip.compress(b[len(b) // 2 :]), "gzip"),
+    ),
     Mutator("deflate", "packed another way", _encoded(zlib.compress, "deflate")),
     Mutator("encoding that is none", "says br, sends plain bytes", _encoded(bytes, "br")),
     Mutator("bomb", "256 MB of zeros, packed once", _bomb(1)),
@@ -220,30 +245,65 @@ WIRE = (
     Mutator("429, Retry-After NaN", "not a number", _throttled("NaN")),
     Mutator("500", "a fault of the server", _status(500, _500)),
     Mutator("502 in HTML", "a gateway's page", _status(502, _BUSY, kind="text/html")),
-    Mutator("503, Retry-After a century", "a date far away", _status(503, _BUSY, ("Retry-After", "Fri, 01 Jan 2126 00:00:00 GMT"), kind="text/html")),
+    Mutator(
+        "503, Retry-After a century",
+        "a date far away",
+        _status(503, _BUSY, ("Retry-After", "Fri, 01 Jan 2126 00:00:00 GMT"), kind="text/html"),
+    ),
     Mutator("599", "a status that no standard has", _status(599)),
     Mutator("999", "a status beyond all", _status(999)),
     Mutator("404", "not found, though it is there", _status(404, _404)),
     Mutator("401", "credentials refused, though they are good", _status(401, _401), levels=API, stray=True),
     Mutator("410", "gone", _status(410, _404)),
-    Mutator("204 with a body", "no content, followed by one", lambda h, r: Wire(head(204, h.headers) + b"Content-Length: 2\r\n\r\n{}", End.CLOSE)),
+    Mutator(
+        "204 with a body",
+        "no content, followed by one",
+        lambda h, r: Wire(head(204, h.headers) + b"Content-Length: 2\r\n\r\n{}", End.CLOSE),
+    ),
     Mutator("206", "a part, though the whole was asked for", _part),
     Mutator("304", "not modified, though nothing was said of a version", _status(304)),
     Mutator("HTML as 200", "the sign-in page of some network", _status(200, HTML, kind="text/html")),
     Mutator("error document as 200", "Twilio's error, with a status of success", _status(200, _404)),
     Mutator("empty body", "nothing at all, well framed", _status(200, b""), plausible=CONTENT),
-    Mutator("redirect to another host", "302 to a host that must not see the credentials", _to_trap(302), levels=LISTS | CONTENT),
+    Mutator(
+        "redirect to another host",
+        "302 to a host that must not see the credentials",
+        _to_trap(302),
+        levels=LISTS | CONTENT,
+    ),
     Mutator("redirect 308", "308 to that host", _to_trap(308), levels=LISTS | CONTENT),
-    Mutator("redirect to itself", "307 to the same path", lambda h, r: saying(h, 307, b"", ("Location", h.path)), levels=LISTS | CONTENT),
+    Mutator(
+        "redirect to itself",
+        "307 to the same path",
+        lambda h, r: saying(h, 307, b"", ("Location", h.path)),
+        levels=LISTS | CONTENT,
+    ),
     Mutator("redirect to nowhere", "307 without any place", _status(307, b"{}"), levels=DATA),
     Mutator("redirect to plain text", "307 whose body is no JSON", _status(307, b"over there"), levels=DATA),
     Mutator("data leads to a private host", "http://10.0.0.1", _leading("http://10.0.0.1/x"), levels=DATA),
-    Mutator("data leads to the metadata service", "http://169.254.169.254", _leading("http://169.254.169.254/latest/meta-data"), levels=DATA),
+    Mutator(
+        "data leads to the metadata service",
+        "http://169.254.169.254",
+        _leading("http://169.254.169.254/latest/meta-data"),
+        levels=DATA,
+    ),
     Mutator("data leads to a file", "file:///etc/passwd", _leading("file:///etc/passwd"), levels=DATA),
-    Mutator("data leads to a user name", "a host behind an @", _leading("https://bucket.example@10.0.0.1/x"), levels=DATA),
+    Mutator(
+        "data leads to a user name", "a host behind an @", _leading("https://bucket.example@10.0.0.1/x"), levels=DATA
+    ),
     Mutator("data leads to dot segments", "a path that climbs", _leading("TRAP/a/../../etc"), levels=DATA),
     Mutator("data leads to another host", "a host that has nothing", _leading("TRAP/nothing"), levels=DATA),
-    Mutator("expired URL", "storage refuses the signed URL with S3's XML", _status(403, S3_ERROR, kind="application/xml"), levels=CONTENT),
-    Mutator("S3 error as 200", "the same XML with a status of success", _status(200, S3_ERROR, kind="application/xml"), levels=CONTENT),
+    Mutator(
+        "expired URL",
+        "storage refuses the signed URL with S3's XML",
+        _status(403, S3_ERROR, kind="application/xml"),
+        levels=CONTENT,
+    ),
+    Mutator(
+        "S3 error as 200",
+        "the same XML with a status of success",
+        _status(200, S3_ERROR, kind="application/xml"),
+        levels=CONTENT,
+    ),
 )
 assert all(m.levels <= ALL for m in WIRE)

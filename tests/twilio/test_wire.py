@@ -97,11 +97,12 @@ def test_a_content_that_is_always_cut_is_unavailable_with_its_sid_and_how_long_w
         asyncio.run(fetch(in_turn(reply(BODY)[:-1] + CUT)))
 
 
-def test_a_body_ended_by_closing_is_believed_when_it_comes_twice() -> None:
-    """Two that differ are not enough; two in a row that agree are."""
-    fetched, server = asyncio.run(fetch(in_turn(UNFRAMED + BODY[:9] + CUT, UNFRAMED + BODY + CUT)))
+def test_a_content_ended_by_closing_is_refused_after_one_more_try() -> None:
+    """Something on the way may cut each of them at the same place, so not even two that agree are enough."""
+    with pytest.raises(SourceUntrusted, match="does not say where it ends"):
+        asyncio.run(fetch(in_turn(UNFRAMED + BODY + CUT)))
+    fetched, _ = asyncio.run(fetch(in_turn(UNFRAMED + BODY[:9] + CUT, reply(BODY))))
     assert fetched.data == BODY
-    assert len(server.heads) == 4
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd", "x-unknown", "gzip, gzip"])
