@@ -89,11 +89,17 @@ def fates(
             fate = "taken as it is"
         elif final is None or last[entry.level, entry.key].mutator is not entry.mutator:
             fate = "retried"
+        elif entry.level is Level.DATA and found.contents.get(entry.key) == _truth(world, entry.key):
+            fate = "taken as it is"  # Location was whole, and nothing of the body is used
         else:
             fate = "NOT NOTICED"
             wrong.append(f"{entry.mutator.name} at {entry.level.value} of {entry.key} was not noticed")
         counts[entry.mutator.name, fate] += 1
     return counts, wrong
+
+
+def _truth(world: World, sid: str) -> str:
+    return sha256(world.payloads[sid].content).hexdigest()
 
 
 def losses(entries: Iterable[Entry], outcome: Outcome, found: Landed) -> list[str]:

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import hashlib
 import json
+import re
 import socket
 import struct
 import threading
@@ -212,8 +213,8 @@ class FaultServer:
         else:
             wire, mutator, sticky = self.plan.make(honest)
         whole = mutator is None or mutator.tolerable or level in mutator.plausible
-        sha256 = hashlib.sha256(honest.body).hexdigest() if level is Level.CONTENT and whole else ""
         shown = _shown(honest) if mutator is None and level in LISTS else ()
+        sha256 = _sha256_of_body(wire, honest) if level is Level.CONTENT and whole else ""
         self.entries.append(Entry(level, honest.key, mutator, sticky, sha256, shown))
         return wire
 
@@ -243,6 +244,12 @@ def _key(level: Level, request: Request) -> str:
     if level is Level.RECORDINGS:
         return request.query.get("DateCreated>", "")
     return request.path.rpartition("/")[2] if level is Level.CONTENT else request.sids[-1]
+
+
+def _sha256_of_body(wire: Wire, honest: Honest) -> str:
+    """What a reader gets who believes the length."""
+    told = re.search(rb"Content-Length: (\d+)\r\n", wire.data)
+    return hashlib.sha256(honest.body[: int(told[1]) if told else None]).hexdigest()
 
 
 def _shown(honest: Honest) -> tuple[str, ...]:
