@@ -183,8 +183,6 @@ class _Item:
             raise Malformed(f"is nested deeper than {DEEPEST} levels")
         self._fields: Mapping[str, Any] = fields
         self._problems: list[str] = []
-        if _HALF_PAIR.search(self.source) and _is_lossy(raw):
-            self._problems.append("holds half a surrogate pair")
 
     def sid(self, check: Callable[[str], _Sid]) -> _Sid:
         value = self._fields.get("sid")
@@ -196,6 +194,8 @@ class _Item:
             raise Malformed("has a SID of the wrong form") from error
 
     def found(self) -> tuple[str, ...]:
+        if not self._problems and _HALF_PAIR.search(self.source) and _is_lossy(self.source):
+            self._problems.append("holds half a surrogate pair")
         return tuple(self._problems)
 
     def text(self, key: str) -> str | None:
@@ -281,10 +281,10 @@ def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is no JSON")
 
 
-def _is_lossy(raw: bytes) -> bool:
+def _is_lossy(text: str) -> bool:
     """Whether strict readers of JSON, DuckDB among them, do not take it."""
     try:
-        msgspec.json.decode(raw)
+        msgspec.json.decode(text)
     except msgspec.DecodeError:
         return True
     return False

@@ -197,6 +197,6 @@ def test_a_redirect_that_names_no_place_is_refused(body: bytes) -> None:
 
 def test_raw_items_do_not_keep_the_page_alive() -> None:
     """Items are copies: holding one does not hold a page of a thousand."""
-    body = msgspec.json.encode({"recordings": [{"sid": "x"}]})
+    body = msgspec.json.encode({"recordings": [{"sid": "x"}], "next_page_uri": None})
     (item,) = read_page(body, LISTING).items
     assert type(item) is bytes

@@ -186,7 +186,7 @@ def test_next_page_uri_is_sent_byte_for_byte() -> None:
     async def listing() -> list[bytes]:
         first = reply(b'{"add_on_results":[1],"next_page_uri":"%b"}' % following.encode())
         async with (
-            serving(in_turn(first, reply(b'{"add_on_results":[2]}'))) as server,
+            serving(in_turn(first, reply(b'{"add_on_results":[2],"next_page_uri":null}'))) as server,
             on_sockets(server.url) as twilio,
         ):
             assert await collect(twilio.add_on_results(RE)) == [1, 2]
@@ -217,7 +217,7 @@ def test_a_connection_closed_while_idle_is_replaced() -> None:
 
     async def many() -> None:
         async with (
-            serving(lambda _: reply(b'{"add_on_results":[]}') + CUT) as server,
+            serving(lambda _: reply(b'{"add_on_results":[],"next_page_uri":null}') + CUT) as server,
             on_sockets(server.url) as twilio,
         ):
             for _ in range(5):
