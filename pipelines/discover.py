@@ -286,6 +286,8 @@ def _assign(
     for raw in items:
         try:
             recording = parse_recording(raw)
+            if (recording.account_sid or client.account_sid).lower() != client.account_sid.lower():
+                raise Malformed("names another account than the one whose list it is in")  # as if unread
         except Malformed as reason:
             out.append(QuarantineRow("recording", None, None, client.account_sid, f"The recording {reason}.", raw))
             continue

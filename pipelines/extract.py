@@ -176,6 +176,7 @@ class _Extract:
     async def _read_result(self, raw: bytes) -> AddOnResult | None:
         try:
             result = parse_add_on_result(raw)
+            _belongs(result.account_sid, self.client.account_sid)
             _belongs(result.reference_sid, self.recording.sid)
         except Malformed as reason:
             self.open += 1
@@ -234,6 +235,7 @@ class _Extract:
                 for raw in page:
                     try:
                         payload = parse_payload(raw)
+                        _belongs(payload.account_sid, self.client.account_sid)
                         _belongs(payload.reference_sid, self.recording.sid)
                         _belongs(payload.add_on_result_sid, result.sid)
                     except Malformed as reason:
@@ -242,8 +244,8 @@ class _Extract:
                         continue
                     first = found.get(payload.sid)
                     if first is not None and (payload.raw, payload.date_updated) != (first.raw, first.date_updated):
-                        reason = "The payload is listed twice, and otherwise the first time."
-                        await self._quarantine("payload", payload.sid, result.sid, reason, raw)
+                        again = "The payload is listed twice, and otherwise the first time."
+                        await self._quarantine("payload", payload.sid, result.sid, again, raw)
                     if payload.problems and first is None:
                         await self._quarantine("payload", payload.sid, result.sid, _sentence(payload.problems), raw)
                     found.setdefault(payload.sid, payload)

@@ -38,7 +38,7 @@ class Naive:
                                 self.contents[str(payload.get("sid"))] = sha256(body).hexdigest()
 
     def _list(self, http: httpx.Client, url: str | None, key: str) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = []
+        found: list[Any] = []
         with contextlib.suppress(Exception):
             for _ in range(20):
                 page = http.get(url or "").json()
