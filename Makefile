@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PEERS := .venv-bench
 export DAGSTER_HOME ?= $(CURDIR)/.dagster_home
 
-.PHONY: help setup demo test dev bench lint types layering check torture simulation days readers versions docs lock screenshots clean
+.PHONY: help setup demo test dev bench lint types layering check torture faults truncation simulation days readers versions docs lock screenshots clean
 
 help: ## what there is
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -69,6 +69,14 @@ SCENARIOS ?= 500
 
 simulation: $(VENV)/.dev ## export SCENARIOS made-up accounts on a virtual clock; what could be saved must be saved
 	@$(BIN)/python -m tests.simulation --scenarios $(SCENARIOS) $(ARGS)
+
+REPLIES ?= 10000
+
+faults: $(VENV)/.dev ## export from a source that gives REPLIES malformed replies, and judge each (8 minutes)
+	@$(BIN)/python -m tests.faults.trial --replies $(REPLIES) $(ARGS)
+
+truncation: $(VENV)/.dev ## cut 50 contents after every byte, in three framings: none may pass for whole
+	@$(BIN)/python -m tests.faults.truncation $(ARGS)
 
 DAYS ?= 10
 

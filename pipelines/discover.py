@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 
 from pipelines.dates import RECORDING_LOOK_BACK, RETENTION, utc_day
+from pipelines.errors import SourceError
 from pipelines.normalize import Extracted, ExtractedRecording
 from pipelines.records import Malformed, Recording, parse_recording
 from pipelines.twilio.client import TwilioClient
@@ -109,6 +110,15 @@ class Assignment:
     landed: LandedRecording | None
 
 
+@dataclass(frozen=True, slots=True)
+class Unlisted:
+    """The recordings of one account and day could not be listed (to the end) now; the other days can."""
+
+    client: TwilioClient
+    day: date
+    error: SourceError
+
+
 @dataclass(slots=True)
 class Discovery:
     """What one discovery has seen so far."""
@@ -133,14 +143,18 @@ async def discover(
     scope: Scope,
     clock: Callable[[], datetime],
     found: Discovery,
-) -> AsyncGenerator[Assignment | Extracted, None]:
+) -> AsyncGenerator[Assignment | Unlisted | Extracted, None]:
     """Yield every recording that must be listed, oldest day first, and rows that are landed even if it is not reached.
 
     Those rows are quarantined items, recordings found for the first time, and settled ones whose status has changed.
-    Days are listed ahead in parallel, accounts take turns within a day.
+    Days are listed ahead in parallel, accounts take turns within a day. A day whose list cannot be had does not
+    stop the others.
     """
     days = listing_days(scope, now=clock())
     async for client, items in _listings(clients, days):
+        if isinstance(items, Unlisted):
+            yield items
+            continue
         chunk = await asyncio.to_thread(
             _assign, client, items, lookup, scope=scope, clock=clock, days=days, found=found
         )
@@ -150,7 +164,7 @@ async def discover(
 
 async def _listings(
     clients: Sequence[TwilioClient], days: Sequence[date]
-) -> AsyncIterator[tuple[TwilioClient, list[bytes]]]:
+) -> AsyncIterator[tuple[TwilioClient, list[bytes] | Unlisted]]:
     """The items of every listing, in pieces small enough to hold.
 
     The oldest day is listed first and alone: a server that ignores the date filter shows it there, and is then
@@ -160,15 +174,18 @@ async def _listings(
     for client in clients:
         honours_filter = True
         async for pages in _pieces(client.recordings(days[0], days[0]), first=1):
+            if isinstance(pages, SourceError):
+                yield client, Unlisted(client, days[0], pages)
+                continue
             honours_filter = honours_filter and not _reaches_outside(pages[0], days[0])
             yield client, [item for page in pages for item in page]
         if honours_filter:
             filtering.append(client)
-    ahead: deque[tuple[TwilioClient, _Queue, asyncio.Task[None]]] = deque()
+    ahead: _Ahead = deque()
     try:
         for day, client in itertools.product(days[1:], filtering):
             queue: _Queue = asyncio.Queue(PAGES_AHEAD)
-            ahead.append((client, queue, asyncio.create_task(_pump(client.recordings(day, day), queue))))
+            ahead.append((client, day, queue, asyncio.create_task(_pump(client.recordings(day, day), queue))))
             if len(ahead) >= AHEAD:
                 async for piece in _finish(ahead):
                     yield piece
@@ -176,18 +193,21 @@ async def _listings(
             async for piece in _finish(ahead):
                 yield piece
     finally:
-        for _, _, task in ahead:
+        for *_, task in ahead:
             task.cancel()
-        await asyncio.gather(*(task for _, _, task in ahead), return_exceptions=True)
+        await asyncio.gather(*(task for *_, task in ahead), return_exceptions=True)
 
 
 async def _finish(
-    ahead: "deque[tuple[TwilioClient, _Queue, asyncio.Task[None]]]",
-) -> AsyncIterator[tuple[TwilioClient, list[bytes]]]:
+    ahead: "_Ahead",
+) -> AsyncIterator[tuple[TwilioClient, list[bytes] | Unlisted]]:
     """The items of the oldest listing under way, which is then done."""
-    client, queue, _ = ahead[0]
+    client, day, queue, _ = ahead[0]
     async for piece in _pieces(_drain(queue)):
-        yield client, [item for page in piece for item in page]
+        if isinstance(piece, SourceError):
+            yield client, Unlisted(client, day, piece)
+        else:
+            yield client, [item for page in piece for item in page]
     ahead.popleft()
 
 
@@ -210,24 +230,32 @@ async def _drain(queue: "_Queue") -> AsyncIterator[tuple[bytes, ...]]:
 
 
 _Queue = asyncio.Queue[tuple[bytes, ...] | Exception | None]
+_Ahead = deque[tuple[TwilioClient, date, _Queue, asyncio.Task[None]]]
 
 
 async def _pieces(
     pages: AsyncIterator[tuple[bytes, ...]], *, first: int = PAGES_ORDERED
-) -> AsyncIterator[list[tuple[bytes, ...]]]:
+) -> AsyncIterator[list[tuple[bytes, ...]] | SourceError]:
     """Pages in pieces; of `first` pages, then twice as many, up to PAGES_ORDERED.
 
     The oldest day's are expired, unless it is a listing of everything: then extraction need not wait for 20 pages.
+    What the source does not give ends them, as the last thing that comes: the pages before it are good.
     """
     piece: list[tuple[bytes, ...]] = []
     size = first
-    async for page in pages:
-        piece.append(page)
-        if len(piece) >= size:
-            yield piece
-            piece, size = [], min(2 * size, PAGES_ORDERED)
+    failed: SourceError | None = None
+    try:
+        async for page in pages:
+            piece.append(page)
+            if len(piece) >= size:
+                yield piece
+                piece, size = [], min(2 * size, PAGES_ORDERED)
+    except SourceError as error:
+        failed = error
     if piece:
         yield piece
+    if failed is not None:
+        yield failed
 
 
 def _reaches_outside(page: tuple[bytes, ...], day: date) -> bool:
@@ -258,6 +286,8 @@ def _assign(
     for raw in items:
         try:
             recording = parse_recording(raw)
+            if (recording.account_sid or client.account_sid).lower() != client.account_sid.lower():
+                raise Malformed("names another account than the one whose list it is in")  # as if unread
         except Malformed as reason:
             out.append(QuarantineRow("recording", None, None, client.account_sid, f"The recording {reason}.", raw))
             continue

@@ -7,14 +7,24 @@ an export stops, for whatever reason, stays and is published; the next export go
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 
 from pipelines.conclude import conclude
 from pipelines.dates import RETENTION, utc_day
-from pipelines.discover import Assignment, Discovery, Scope, WithResults, discover, listing_days, no_longer_kept
-from pipelines.errors import IncompleteExport, VerificationMismatch, WarehouseError, first_cause
+from pipelines.discover import (
+    Assignment,
+    Discovery,
+    Scope,
+    Unlisted,
+    WithResults,
+    discover,
+    listing_days,
+    no_longer_kept,
+)
+from pipelines.errors import IncompleteExport, SourceUnavailable, VerificationMismatch, WarehouseError, first_cause
 from pipelines.extract import Extraction, extract
 from pipelines.holding import Holding, SpoolFile
 from pipelines.normalize import (
@@ -202,7 +212,7 @@ async def export(
 
 
 async def _extract_all(
-    found: AsyncGenerator[Assignment | Extracted, None],
+    found: AsyncGenerator[Assignment | Unlisted | Extracted, None],
     lander: "_Lander",
     holding: Holding,
     *,
@@ -221,6 +231,7 @@ async def _extract_all(
         await assignments.put(None)  # the next worker stops too
 
     began = clock()
+    unlisted: set[tuple[AccountSid, date]] = set()
     async with asyncio.TaskGroup() as group, contextlib.aclosing(found):
         for _ in range(workers):
             group.create_task(work())
@@ -228,15 +239,25 @@ async def _extract_all(
             if isinstance(value, Assignment):
                 await assignments.put(value)
                 continue
+            if isinstance(value, Unlisted):
+                unlisted.add((value.client.account_sid, value.day))
+                if isinstance(value.error, SourceUnavailable) and not progress.traffic().bytes_received:
+                    raise value.error  # nobody has answered at all
+                progress.extraction.unanswered(value.error)
+                progress.extraction.waits(f"recordings created on {value.day}: {value.error}")
+                continue
             if isinstance(value, QuarantineRow):
                 progress.extraction.quarantined += 1
                 progress.extraction.note(value.reason)
             await lander.put(value)
         await assignments.put(None)
-    # every list was read to its end, and what it held has been handed on: only now may anything say so
+    # what these lists held has been handed on: only now may anything say that they were read to their end
     days = listing_days(scope, now=began)
     for account in accounts:
-        await lander.put(ExtractedListing(account, days[0], days[-1], began))
+        for missed, run in itertools.groupby(days, key=lambda day, of=account: (of, day) in unlisted):  # type: ignore[misc]
+            if not missed:
+                listed = list(run)
+                await lander.put(ExtractedListing(account, listed[0], listed[-1], began))
 
 
 class _Lander:

@@ -7,15 +7,18 @@ cannot be had is reported with its reason and does not stop the others.
 """
 
 import asyncio
+import re
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TypeVar
 
+import msgspec
+
 from pipelines.dates import utc_day
 from pipelines.discover import Assignment, Scope, next_listed_at
-from pipelines.errors import SourceRefused, SourceUnavailable, SourceUntrusted, first_cause
+from pipelines.errors import SourceError, SourceRefused, SourceUnavailable, SourceUntrusted, first_cause
 from pipelines.holding import Holding
 from pipelines.normalize import (
     Extracted,
@@ -70,6 +73,22 @@ class Extraction:
         if len(self.reasons) < SAMPLES:
             self.reasons.append(reason)
 
+    def waits(self, reason: str) -> None:
+        """Not landed now; the next export tries again."""
+        self.pending += 1
+        self.note(reason)
+
+    def unanswered(self, error: SourceError) -> None:
+        """One thing that goes unanswered does not stop the others; many in a row mean that nothing is answered.
+
+        Raises:
+            SourceUnavailable: this is the last of many, or nobody is there at all.
+        """
+        if isinstance(error, SourceUnavailable):
+            self.failures_in_a_row += 1
+            if self.failures_in_a_row >= FAILURES_IN_A_ROW:
+                raise error
+
 
 async def extract(
     assignment: Assignment, emit: Emit, *, scope: Scope, clock: Clock, holding: Holding, tally: Extraction
@@ -102,11 +121,10 @@ class _Extract:
     async def run(self) -> None:
         observed_at = self.clock()
         listed = True
-        seen: set[str] = set()
+        seen: dict[str, AddOnResult] = {}
         try:
             async for page in self.client.add_on_results(self.recording.sid):
-                results = [r for raw in page if (r := await self._read_result(raw)) and r.sid not in seen]
-                seen.update(r.sid for r in results)
+                results = [r for raw in page if (r := await self._read_result(raw)) and await self._is_new(r, seen)]
                 results.sort(key=_deadline)  # tasks send their requests in the order in which they are made
                 # side by side, a page at a time: at most 1,000 results of one recording are under way
                 await _side_by_side([self._result(result) for result in results])
@@ -128,7 +146,23 @@ class _Extract:
         open_results = self.open if listed else None
         await self.emit(ExtractedRecording(self.recording, self.client.account_sid, at, open_results, observed_at))
 
-    def _still_owed(self, seen: set[str]) -> None:
+    async def _is_new(self, result: AddOnResult, seen: dict[str, AddOnResult]) -> bool:
+        """Whether a result is listed for the first time, or again because it has changed meanwhile."""
+        first = seen.setdefault(result.sid, result)
+        if first is result:
+            return True
+        if first.date_updated is not None and result.date_updated is not None:
+            if result.date_updated > first.date_updated:
+                seen[result.sid] = result
+                return True
+            if result.date_updated < first.date_updated:
+                return False
+        if first.raw != result.raw:
+            reason = "The add-on result is listed twice, and otherwise the first time."
+            await self._quarantine("add_on_result", result.sid, self.recording.sid, reason, result.raw.encode())
+        return False
+
+    def _still_owed(self, seen: Collection[str]) -> None:
         """Count landed results that are not whole and not listed any more: they are looked for until they are lost.
 
         Twilio lists may come back shorter for a while; forgetting such a result would lose it.
@@ -142,6 +176,8 @@ class _Extract:
     async def _read_result(self, raw: bytes) -> AddOnResult | None:
         try:
             result = parse_add_on_result(raw)
+            _belongs(result.account_sid, self.client.account_sid)
+            _belongs(result.reference_sid, self.recording.sid)
         except Malformed as reason:
             self.open += 1
             await self._quarantine("add_on_result", None, self.recording.sid, f"The add-on result {reason}.", raw)
@@ -158,6 +194,8 @@ class _Extract:
         if result.status not in KNOWN_STATUSES and result.status is not None:
             self.tally.unknown_statuses[result.status] += 1
             self.open += result.date_completed is None  # it may be a state that still changes: come back
+        elif any(problem.startswith(("date_completed ", "status ")) for problem in result.problems):
+            self.open += 1  # what decides where it belongs was not to be read: come back
         if _unfinished(result):
             self.tally.unfinished += 1
             await self._hand_on(result, None, whole=False, observed_at=observed_at)
@@ -169,11 +207,12 @@ class _Extract:
             return
         if landed is not None and landed.whole and _unchanged(result, landed) and not self.scope.full:
             return
-        payloads = await self._payloads(result, landed)
+        payloads, all_read = await self._payloads(result, landed)
         if payloads is None:
             await self._hand_on(result, None, whole=False, observed_at=observed_at)
             return
-        whole = all(await _side_by_side([self._payload(result, p, landed, observed_at) for p in payloads]))
+        had = await _side_by_side([self._payload(result, p, landed, observed_at) for p in payloads])
+        whole = all_read and all(had)
         listed = {payload.sid for payload in payloads}
         for sid, has_content in ({} if landed is None else landed.contents).items():
             if not has_content and sid not in listed:
@@ -187,8 +226,8 @@ class _Extract:
             ExtractedResult(result, self.recording.sid, self.client.account_sid, payloads, whole, observed_at)
         )
 
-    async def _payloads(self, result: AddOnResult, landed: LandedResult | None) -> list[Payload] | None:
-        """The payloads of a result, each once; None when they could not be listed."""
+    async def _payloads(self, result: AddOnResult, landed: LandedResult | None) -> tuple[list[Payload] | None, bool]:
+        """The payloads of a result, each once (None: they could not be listed), and whether all could be read."""
         found: dict[str, Payload] = {}
         unreadable = False
         try:
@@ -196,22 +235,29 @@ class _Extract:
                 for raw in page:
                     try:
                         payload = parse_payload(raw)
+                        _belongs(payload.account_sid, self.client.account_sid)
+                        _belongs(payload.reference_sid, self.recording.sid)
+                        _belongs(payload.add_on_result_sid, result.sid)
                     except Malformed as reason:
                         unreadable = True
                         await self._quarantine("payload", None, result.sid, f"The payload {reason}.", raw)
                         continue
-                    if payload.problems and payload.sid not in found:
+                    first = found.get(payload.sid)
+                    if first is not None and (payload.raw, payload.date_updated) != (first.raw, first.date_updated):
+                        again = "The payload is listed twice, and otherwise the first time."
+                        await self._quarantine("payload", payload.sid, result.sid, again, raw)
+                    if payload.problems and first is None:
                         await self._quarantine("payload", payload.sid, result.sid, _sentence(payload.problems), raw)
                     found.setdefault(payload.sid, payload)
         except (SourceRefused, SourceUntrusted, SourceUnavailable) as error:
             deleted = result.status == "deleted" or (landed is not None and landed.deleted)
             if isinstance(error, SourceRefused) and error.status == 404 and deleted:
-                return []
+                return [], True
             self._unanswered(error)
             self._pending(f"add-on result {result.sid}: {error}")
-            return None
+            return None, False
         self.tally.payloads += len(found)
-        return None if unreadable and not found else list(found.values())
+        return (None if unreadable and not found else list(found.values())), not unreadable
 
     async def _payload(
         self, result: AddOnResult, payload: Payload, landed: LandedResult | None, observed_at: datetime
@@ -235,6 +281,11 @@ class _Extract:
             await self._content_failed(payload, result, error)
             return None
         self.tally.failures_in_a_row = 0
+        if (document := error_document(content.data, payload.content_type)) is not None:
+            self.holding.release(content.reserved)
+            reason = f"In place of the content storage gave {document}."
+            await self._quarantine("content", payload.sid, result.sid, reason, content.data)
+            return None
         self.tally.contents += 1
         self.tally.content_bytes += content.length
         return ExtractedContent(
@@ -256,16 +307,11 @@ class _Extract:
             self._pending(f"content {payload.sid}: {error}")
 
     def _unanswered(self, error: SourceRefused | SourceUntrusted | SourceUnavailable) -> None:
-        """One thing that goes unanswered does not stop the others; many in a row mean that nothing is answered."""
-        if isinstance(error, SourceUnavailable):
-            self.tally.failures_in_a_row += 1
-            if self.tally.failures_in_a_row >= FAILURES_IN_A_ROW:
-                raise error
+        self.tally.unanswered(error)
 
     def _pending(self, reason: str) -> None:
         """Not landed now; `retention` shows it as pending and the next export tries again."""
-        self.tally.pending += 1
-        self.tally.note(reason)
+        self.tally.waits(reason)
 
     async def _quarantine(self, kind: str, sid: str | None, parent: str, reason: str, raw: bytes | None) -> None:
         self.tally.quarantined += raw is not None
@@ -286,6 +332,40 @@ def _deadline(result: AddOnResult) -> tuple[datetime, str]:
     """What expires first comes first; a result without any date might expire at any moment."""
     known = [at for at in (result.date_created, result.date_completed) if at is not None]
     return min(known, default=_FOREVER_AGO), result.sid
+
+
+def _belongs(said: str | None, asked: str) -> None:
+    """Malformed when a row names another parent than the one whose list was asked for: a reply gone astray."""
+    if said is not None and said.lower() != asked.lower():
+        raise Malformed("names another parent than the one it is listed under")
+
+
+_LARGEST_ERROR = 256 << 10
+_S3_ERROR = re.compile(rb"\s*(<\?xml[^>]*>)?\s*<Error>\s*<Code>", re.ASCII)
+_HTML = re.compile(rb"\s*(<!doctype html|<html)", re.ASCII | re.IGNORECASE)
+_TWILIO_ERROR = frozenset({"code", "message", "more_info", "status", "details"})
+
+
+def error_document(data: bytes, content_type: str | None) -> str | None:
+    """What a content is taken for when it is an error page sent with a status of success; None for any other.
+
+    It is kept in quarantine, so nothing is lost should it be what a vendor delivered.
+    """
+    if not data or len(data) > _LARGEST_ERROR:
+        return None
+    kind = (content_type or "").lower()
+    if _S3_ERROR.match(data) and "xml" not in kind:
+        return "an error document of an object store"
+    if _HTML.match(data) and not ("html" in kind or "xml" in kind):
+        return "a page in HTML"
+    if data.startswith(b"{") and b'"message"' in data and b'"status"' in data:
+        try:
+            members = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None
+        if {"code", "message", "status"} <= members.keys() <= _TWILIO_ERROR:
+            return "an error document of Twilio"
+    return None
 
 
 def _unfinished(result: AddOnResult) -> bool:

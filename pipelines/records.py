@@ -5,6 +5,7 @@ item without a usable SID is refused whole. Nothing is guessed.
 """
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,6 +22,8 @@ _Sid = TypeVar("_Sid")
 
 DEEPEST = 64
 """Levels of nesting accepted in an item; the deepest documented one has 3."""
+
+_HALF_PAIR = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 class Malformed(ValueError):
@@ -171,7 +174,7 @@ class _Item:
     def __init__(self, raw: bytes) -> None:
         try:
             self.source = raw.decode()
-            fields = _decoded(raw)
+            fields = _decoded(self.source)
         except (ValueError, RecursionError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
             raise Malformed(f"is not valid JSON: {type(error).__name__}") from error
         if not isinstance(fields, dict):
@@ -191,6 +194,8 @@ class _Item:
             raise Malformed("has a SID of the wrong form") from error
 
     def found(self) -> tuple[str, ...]:
+        if not self._problems and _HALF_PAIR.search(self.source) and _is_lossy(self.source):
+            self._problems.append("holds half a surrogate pair")
         return tuple(self._problems)
 
     def text(self, key: str) -> str | None:
@@ -246,19 +251,43 @@ class _Item:
 
     def json(self, key: str) -> str | None:
         value = self._fields.get(key)
-        return None if value is None else msgspec.json.encode(value).decode()
+        try:
+            return None if value is None else msgspec.json.encode(value).decode()
+        except (ValueError, OverflowError):  # half a surrogate pair, or a number that no JSON writer takes
+            self._problems.append(f"{key} cannot be written as JSON")
+            return None
 
 
-def _decoded(raw: bytes) -> Any:
-    try:
-        return msgspec.json.decode(raw)
-    except msgspec.DecodeError:
-        # half a surrogate pair in one text is no reason to lose the row; NaN and Infinity are no JSON
-        return json.loads(raw, parse_constant=_no_constant)
+def _decoded(text: str) -> Any:
+    """Strictly: no member given twice, of which readers would take one or the other; no number that is none."""
+    return json.loads(text, object_pairs_hook=_each_once, parse_constant=_no_constant, parse_float=_finite)
+
+
+def _each_once(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(members)
+    if len(found) != len(members):
+        raise ValueError("a member is given twice")
+    return found
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if number in (float("inf"), float("-inf")):
+        raise ValueError("a number beyond all floats")
+    return number
 
 
 def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is no JSON")
+
+
+def _is_lossy(text: str) -> bool:
+    """Whether strict readers of JSON, DuckDB among them, do not take it."""
+    try:
+        msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return True
+    return False
 
 
 def _too_deep(value: object, levels: int) -> bool:

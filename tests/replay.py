@@ -17,7 +17,7 @@ from pathlib import Path
 
 import httpx
 
-from pipelines.discover import Assignment, Discovery, Scope, WithResults, discover
+from pipelines.discover import Assignment, Discovery, Scope, Unlisted, WithResults, discover
 from pipelines.extract import Extraction, extract
 from pipelines.holding import Holding
 from pipelines.normalize import Extracted, ExtractedPayload, ExtractedRecording, ExtractedResult
@@ -85,6 +85,8 @@ class Replay:
             async with client:
                 try:
                     async for value in found:
+                        if isinstance(value, Unlisted):
+                            raise value.error
                         if not isinstance(value, Assignment):
                             await self.emit(value)
                             continue

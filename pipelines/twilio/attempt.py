@@ -42,6 +42,7 @@ class Ask:
 
     `deadline` is in seconds; with `slowest`, in bytes a second, the size of the body extends it. `cap` is
     the most bytes a body may have. `hashed` asks for the body's SHA-256. Large bodies go to the `spool`, if any.
+    Nothing in an `opaque` body tells half of it from the whole, so the reply must say where it ends.
     """
 
     url: str = field(repr=False)
@@ -51,6 +52,7 @@ class Ask:
     accept: frozenset[int] = frozenset({200})
     slowest: float | None = None
     hashed: bool = False
+    opaque: bool = False
     budget: ByteBudget | None = None
     spool: Callable[[], SpoolFile] | None = None
 
@@ -133,6 +135,8 @@ class Attempt:
     async def _wanted(self, reply: Incoming) -> Reply:
         ask = self._ask
         frame = framing(reply.headers, cap=ask.cap)
+        if ask.opaque and not frame.framed:
+            raise WireFault(Cause.ENDLESS)
         if ask.slowest is not None and frame.length is not None:
             self._end += frame.length / ask.slowest
             self._timer.reschedule(self._end)

@@ -278,6 +278,7 @@ class TwilioClient:
             self._tuning.content_cap,
             slowest=self._tuning.slowest,
             hashed=True,
+            opaque=True,
             budget=budget,
             spool=spool,
         )

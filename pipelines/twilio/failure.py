@@ -26,6 +26,7 @@ class Cause(Enum):
     DEADLINE = "no complete reply before the deadline"
     TRUNCATED = "the reply ended early"
     UNFRAMED = "the reply does not say where it ends and two fetches differed"
+    ENDLESS = "the reply does not say where it ends"
     THROTTLED = "too many concurrent requests"
     SERVER = "the server has a fault"
     NOT_FOUND = "not found"
@@ -47,7 +48,7 @@ _UNAVAILABLE = {
     Cause.THROTTLED,
     Cause.SERVER,
 }
-_UNTRUSTED = {Cause.ENCODED, Cause.BROKEN, Cause.UNEXPECTED, Cause.ADDRESS}
+_UNTRUSTED = {Cause.ENDLESS, Cause.ENCODED, Cause.BROKEN, Cause.UNEXPECTED, Cause.ADDRESS}
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,8 +54,9 @@ def read_page(body: bytes, listing: Listing) -> Page:
     """
     try:
         following, items = _read_envelope(body, listing.key)
-    except KeyError:
-        raise SourceUntrusted(f"{listing.subject}: the page has no `{listing.key}`") from None
+    except KeyError as missing:
+        name = missing.args[0] if isinstance(missing.args[0], str) else missing.args[0].decode("ascii")
+        raise SourceUntrusted(f"{listing.subject}: the page has no `{name}`") from None
     except (*_BROKEN, ValueError):
         raise SourceUntrusted(f"{listing.subject}: the page is not the JSON that is documented") from None
     # Twilio's own library, too, stops on an empty text.
@@ -103,13 +104,28 @@ def read_redirect(body: bytes, subject: str) -> str:
 def _read_envelope(body: bytes, key: str) -> tuple[str | None, tuple[bytes, ...]]:
     try:
         envelope = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-        items = msgspec.json.decode(envelope[key], type=list[msgspec.Raw])
-        following = envelope.get("next_page_uri", msgspec.Raw(b"null"))
+        items = tuple(bytes(item) for item in msgspec.json.decode(envelope[key], type=list[msgspec.Raw]))
+        if any(body.count(b'"%b"' % name) > 1 for name in (key.encode("ascii"), b"next_page_uri")):
+            split_object(body)  # refuses a member given twice: readers take the first or the last
+        return _following(envelope.get("next_page_uri"), envelope.get("page_size"), len(items)), items
     except _BROKEN:  # by one value of one row, perhaps
         members = split_object(body)
-        rows = split_array(members[key.encode("ascii")])
-        return msgspec.json.decode(members.get(b"next_page_uri", b"null"), type=str | None), tuple(rows)
-    return msgspec.json.decode(following, type=str | None), tuple(bytes(item) for item in items)
+        items = tuple(split_array(members[key.encode("ascii")]))
+        return _following(members.get(b"next_page_uri"), members.get(b"page_size"), len(items)), items
+
+
+def _following(uri: msgspec.Raw | bytes | None, size: msgspec.Raw | bytes | None, count: int) -> str | None:
+    """The next page's URI; a page that lacks the member is the last one only if it is visibly not full.
+
+    Raises:
+        KeyError: it is full, so that there may be more.
+    """
+    if uri is not None:
+        return msgspec.json.decode(uri, type=str | None)
+    stated = PAGE_SIZE if size is None else msgspec.json.decode(size, type=int)
+    if count >= min(stated, PAGE_SIZE):
+        raise KeyError("next_page_uri")
+    return None
 
 
 class _Account(msgspec.Struct):

@@ -75,6 +75,6 @@ class Tuning:
     api_deadline: float = 30.0  # one API attempt
     content_deadline: float = 60.0  # one content attempt, to which its size adds size / slowest
     slowest: float = 64 * 1024  # bytes a second
-    page_cap: int = 64 * 1024 * 1024
+    page_cap: int = 16 * 1024 * 1024  # ten times a page of 1,000 large rows
     content_cap: int = 1024 * 1024 * 1024
     most_pages: int = 10_000

@@ -2,8 +2,8 @@
 
 A body cut short must never pass for a whole one: transcripts are deleted at the source on the strength of
 what was read here. So an encoding is refused (httpx and others accept half a gzip stream without a word),
-the length must match, and a body whose end is marked only by the closed connection is flagged as not
-`framed`: the caller believes it after a second, identical fetch.
+the length must match, and a body whose end is marked only by the closed connection is flagged as not `framed`:
+the caller refuses it when it is a content, and believes a document of the API after a second, identical fetch.
 """
 
 import io

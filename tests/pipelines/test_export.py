@@ -11,7 +11,7 @@ import pytest
 
 from pipelines import conclude
 from pipelines.discover import Scope
-from pipelines.errors import FixConfiguration, IncompleteExport, RepairWarehouse, SourceError, SourceUntrusted
+from pipelines.errors import FixConfiguration, IncompleteExport, RepairWarehouse, SourceError
 from pipelines.sandbox.exchange import Reply, Request
 from pipelines.sandbox.made_up import made_up_world
 from pipelines.sandbox.run import Sandbox
@@ -303,7 +303,7 @@ def test_a_deleted_recordings_results_are_exported(sandbox: Sandbox, world: Worl
     assert exporter.rows("SELECT count(*) FROM recordings WHERE soft_deleted") == [(2,)]
 
 
-def test_a_list_of_recordings_that_leads_elsewhere_ends_the_run(
+def test_lists_of_recordings_that_lead_elsewhere_are_reported_and_change_nothing(
     sandbox: Sandbox, world: World, exporter: Exporter
 ) -> None:
     """Without the list there is nothing to go on; what was landed before is untouched."""
@@ -315,8 +315,8 @@ def test_a_list_of_recordings_that_leads_elsewhere_ends_the_run(
         if request.operation == "ListRecording"
         else None
     )
-    with pytest.raises(SourceUntrusted):
-        exporter()
+    with pytest.raises(IncompleteExport, match="recordings created on"):
+        exporter().verdict()
     assert exporter.archive.head() == before
 
 

@@ -394,7 +394,7 @@ def test_a_body_without_length_or_chunks_is_believed_after_a_second_identical_fe
     def unframed(body: bytes) -> httpx.Response:
         return httpx.Response(200, stream=Ends(body))
 
-    whole, cut = b'{"add_on_results":[1,2]}', b'{"add_on_results":[1]}'
+    whole, cut = b'{"add_on_results":[1,2],"next_page_uri":null}', b'{"add_on_results":[1],"next_page_uri":null}'
     twilio = client(in_turn(unframed(cut), unframed(whole), unframed(whole)))
     assert results(twilio) == [1, 2]
     assert twilio.traffic.requests == 3

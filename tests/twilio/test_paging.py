@@ -78,9 +78,9 @@ def test_what_cannot_be_split_for_certain_is_refused(rows: bytes) -> None:
         read_page(b'{"recordings":' + rows + b',"x":NaN}', LISTING)
 
 
-@pytest.mark.parametrize("ending", [b"", b',"next_page_uri":null', b',"next_page_uri":""'])
+@pytest.mark.parametrize("ending", [b',"next_page_uri":null', b',"next_page_uri":""'])
 def test_no_next_page_ends_the_list(ending: bytes) -> None:
-    """Absent, null and empty all mean the last page."""
+    """Null and empty mean the last page; a page that says nothing of it may be any."""
     assert read_page(b'{"recordings":[]' + ending + b"}", LISTING).next_uri is None
 
 
@@ -91,6 +91,8 @@ def test_no_next_page_ends_the_list(ending: bytes) -> None:
         b"[]",
         b"null",
         b'{"recordings":null}',
+        b'{"recordings":[1],"next_page_uri":null,"recordings":[]}',
+        b'{"recordings":[],"next_page_uri":"/x","next_page_uri":null}',
         b'{"recordings":{}}',
         b'{"recordings":[]',
         b'{"recordings":[],"next_page_uri":7}',
@@ -194,6 +196,14 @@ def test_a_redirect_that_names_no_place_is_refused(body: bytes) -> None:
 
 def test_raw_items_do_not_keep_the_page_alive() -> None:
     """Items are copies: holding one does not hold a page of a thousand."""
-    body = msgspec.json.encode({"recordings": [{"sid": "x"}]})
+    body = msgspec.json.encode({"recordings": [{"sid": "x"}], "next_page_uri": None})
     (item,) = read_page(body, LISTING).items
     assert type(item) is bytes
+
+
+def test_a_page_without_a_next_page_is_the_last_only_when_it_is_not_full() -> None:
+    """A member that got lost must not hide the pages behind a full one; a short page has none behind it."""
+    rows = ",".join(f'{{"sid":"{n}"}}' for n in range(2))
+    assert len(read_page(f'{{"recordings":[{rows}],"page_size":50}}'.encode(), LISTING).items) == 2
+    with pytest.raises(SourceUntrusted, match="next_page_uri"):
+        read_page(f'{{"recordings":[{rows}],"page_size":2}}'.encode(), LISTING)

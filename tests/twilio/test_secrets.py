@@ -79,7 +79,7 @@ def test_nothing_of_storage_leaks_whatever_it_replies(kind: str, caplog: pytest.
     def answer(head: bytes, port: int) -> bytes:
         if b"Data.json" in head:
             return reply(b"", f"Location: http://127.0.0.1:{port}/x?{SIGNATURE}", status="307 Temporary Redirect")
-        return STORAGE_REPLIES[kind] if b"/x?" in head else reply(b'{"add_on_results":[]}')
+        return STORAGE_REPLIES[kind] if b"/x?" in head else reply(b'{"add_on_results":[],"next_page_uri":null}')
 
     assert leaks(lambda: exchange(answer), caplog) == []
 

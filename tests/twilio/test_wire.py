@@ -97,11 +97,12 @@ def test_a_content_that_is_always_cut_is_unavailable_with_its_sid_and_how_long_w
         asyncio.run(fetch(in_turn(reply(BODY)[:-1] + CUT)))
 
 
-def test_a_body_ended_by_closing_is_believed_when_it_comes_twice() -> None:
-    """Two that differ are not enough; two in a row that agree are."""
-    fetched, server = asyncio.run(fetch(in_turn(UNFRAMED + BODY[:9] + CUT, UNFRAMED + BODY + CUT)))
+def test_a_content_ended_by_closing_is_refused_after_one_more_try() -> None:
+    """Something on the way may cut each of them at the same place, so not even two that agree are enough."""
+    with pytest.raises(SourceUntrusted, match="does not say where it ends"):
+        asyncio.run(fetch(in_turn(UNFRAMED + BODY + CUT)))
+    fetched, _ = asyncio.run(fetch(in_turn(UNFRAMED + BODY[:9] + CUT, reply(BODY))))
     assert fetched.data == BODY
-    assert len(server.heads) == 4
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd", "x-unknown", "gzip, gzip"])
@@ -185,7 +186,7 @@ def test_next_page_uri_is_sent_byte_for_byte() -> None:
     async def listing() -> list[bytes]:
         first = reply(b'{"add_on_results":[1],"next_page_uri":"%b"}' % following.encode())
         async with (
-            serving(in_turn(first, reply(b'{"add_on_results":[2]}'))) as server,
+            serving(in_turn(first, reply(b'{"add_on_results":[2],"next_page_uri":null}'))) as server,
             on_sockets(server.url) as twilio,
         ):
             assert await collect(twilio.add_on_results(RE)) == [1, 2]
@@ -216,7 +217,7 @@ def test_a_connection_closed_while_idle_is_replaced() -> None:
 
     async def many() -> None:
         async with (
-            serving(lambda _: reply(b'{"add_on_results":[]}') + CUT) as server,
+            serving(lambda _: reply(b'{"add_on_results":[],"next_page_uri":null}') + CUT) as server,
             on_sockets(server.url) as twilio,
         ):
             for _ in range(5):
