@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from assets.compact_command import add_compact_command
 from assets.delete_command import add_delete_commands
+from assets.repair_command import add_rebuild_options, run_rebuild
 from assets.sql_command import add_sql_command, add_tables_command
 from assets.terminal import say, show
 from pipelines.errors import (
@@ -136,7 +137,7 @@ def _parser() -> argparse.ArgumentParser:
     status = command("status", "what is landed, pending, unfinished, lost; the next deadline", _status)
     status.add_argument("--json", action="store_true", help="print the status as JSON")
     add_compact_command(command("compact", "join files: one for each partition and table"))
-    command("rebuild", "build addons.duckdb afresh from the archive", _rebuild)
+    add_rebuild_options(command("rebuild", "build addons.duckdb afresh from the archive", run_rebuild))
     sandbox = command("sandbox", "run a local stand-in for Twilio's API with made-up data", _sandbox)
     sandbox.add_argument("--port", type=int, default=8010, help="port of the API (default 8010)")
     sandbox.add_argument("--recordings", type=int, default=200, help="how many recordings to make up (default 200)")
@@ -264,17 +265,6 @@ def _status(options: argparse.Namespace) -> int:
         show("deadline    none: nothing is waiting to be exported")
     else:
         show(f"deadline    {found.next_deadline:%Y-%m-%d %H:%M} UTC, {found.slack_hours} hours left")
-    return ExitCode.OK
-
-
-def _rebuild(options: argparse.Namespace) -> int:
-    from warehouse.memory import return_freed_memory
-    from warehouse.publish import NAME, publish
-
-    return_freed_memory()
-    destination = warehouse_settings(environment()).destination
-    shown = publish(_archive(), destination, now=datetime.now(UTC), afresh=True)
-    say(f"{NAME} is built afresh from commit {shown.commit}.")
     return ExitCode.OK
 
 

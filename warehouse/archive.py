@@ -37,6 +37,11 @@ ROW_GROUP_ROWS = 122_880
 
 DUCKDB_MEMORY = "64MB"
 
+_DAMAGED = (
+    "{} is damaged or missing: it does not have the SHA-256 its commit names; "
+    "run `addon-export rebuild --archive` to repair it."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Archive:
@@ -92,8 +97,12 @@ class Archive:
         Raises:
             RepairWarehouse: they are not.
         """
-        if sha256_of(self.root / file.path) != file.sha256:
-            raise RepairWarehouse(f"{file.path} is damaged: it does not have the SHA-256 its commit names.")
+        try:
+            same = sha256_of(self.root / file.path) == file.sha256
+        except (FileNotFoundError, IsADirectoryError):
+            same = False
+        if not same:
+            raise RepairWarehouse(_DAMAGED.format(file.path))
         return file
 
     def commit(
@@ -188,7 +197,7 @@ class Archive:
         Returns:
             Number of files removed.
         """
-        known = {n: commits.load(self.root, n) for n in commits.numbers(self.root)}
+        known = self._readable_commits()
         young = [n for n, commit in known.items() if commit.at > now - grace]
         # a reader may have opened what was newest when the grace time began
         opened = [n for n in known if not young or n < young[0]][-1:]
@@ -210,6 +219,17 @@ class Archive:
                     shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
                     removed += 1
         return removed
+
+    def _readable_commits(self) -> dict[int, Commit]:
+        """All commits but damaged ones: those name nothing that a neighbour or the age of the file does not keep.
+
+        A file that only a damaged commit names was sealed for it, so it is as young as that commit.
+        """
+        known = {}
+        for number in commits.numbers(self.root):
+            with contextlib.suppress(RepairWarehouse):
+                known[number] = commits.load(self.root, number)
+        return known
 
 
 def _older(path: Path, moment: datetime) -> bool:
@@ -273,9 +293,28 @@ def reading_errors(root: Path) -> Iterator[None]:
             raise FixWarehouse(f"DuckDB has too little memory for what is under {root}; no file is damaged.") from error
         if "No space left" in str(error):
             raise FixWarehouse(f"No space left under {root}; free some and run again.") from error
+        path = _first_damaged(root)
+        if path is not None:
+            raise RepairWarehouse(_DAMAGED.format(path)) from error
         raise RepairWarehouse(
             f"A live file under {root} cannot be read; run `addon-export verify` to see which."
         ) from error
+
+
+def _first_damaged(root: Path) -> str | None:
+    """A live file that is not what was committed; reads them all, which only happens once something has failed."""
+    try:
+        files = [file for table in commits.head(root).tables.values() for file in table.values()]
+    except RepairWarehouse:
+        return None
+    for file in files:
+        path = root / file.path
+        try:
+            if path.stat().st_size != file.bytes or sha256_of(path) != file.sha256:
+                return file.path
+        except OSError:
+            return file.path
+    return None
 
 
 def _type(column: Column, json: Literal["text", "typed"]) -> str:

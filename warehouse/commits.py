@@ -108,8 +108,11 @@ def load(root: Path, number: int) -> Commit:
             for name in {**EMPTY.tables, **body["tables"]}
         }
         return Commit(body["commit"], datetime.fromisoformat(body["at"]), body["run_id"], tables)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise RepairWarehouse(f"Commit file {path} is damaged; restore it from a backup.") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, IsADirectoryError) as error:
+        name = path.relative_to(root)
+        raise RepairWarehouse(
+            f"Commit file {name} is damaged; run `addon-export rebuild --archive` or restore it from a backup."
+        ) from error
 
 
 def _fingerprint(body: Mapping[str, object]) -> str:

@@ -89,6 +89,10 @@ def publish(archive: Archive, destination: Destination, *, now: datetime, afresh
             with reading_errors(archive.root):
                 if destination == "parquet" or afresh or not _refresh(archive, before, head, temporary, shown, now=now):
                     temporary.unlink(missing_ok=True)
+                    if afresh or destination == "duckdb":  # DuckDB reads damaged pages without a word
+                        for files in head.tables.values():
+                            for file in files.values():
+                                archive.sound(file)
                     _build(archive, head, temporary, shown, now=now)
             _swap(archive, temporary, target)
         finally:
@@ -104,19 +108,37 @@ def published(archive: Archive) -> Published | None:
             found = db.execute("SELECT * EXCLUDE (number, published_at), number AS commit FROM _commit")
             names = [column[0] for column in found.description or []]
             rows = [dict(zip(names, row, strict=True)) for row in found.fetchall()]
-    except (duckdb.Error, OSError, UnicodeDecodeError):
+    except (duckdb.Error, OSError, ValueError, OverflowError):  # damaged values need not be valid ones
         return None
     return Published(**rows[0]) if rows else None
 
 
 def untouched(archive: Archive) -> bool:
     """Whether the published file has the bytes it was published with: nobody has written to it since."""
+    return intact(archive) is not None
+
+
+def unchanged(archive: Archive) -> bool:
+    """Whether what `addons.duckdb` shows has its bytes; also true of a plain copy of it, as backups make."""
+    if intact(archive) is not None:
+        return True
+    target = archive.root / NAME
+    try:
+        if target.is_symlink():
+            return False
+        return sha256_of(target).encode() == (archive.root / LOCK).read_bytes()
+    except OSError:
+        return False
+
+
+def intact(archive: Archive) -> Path | None:
+    """The file that `addons.duckdb` links to, if it has the SHA-256 in its name; None otherwise."""
     target = archive.root / NAME
     try:
         file = archive.root / target.readlink()
-        return file.name.endswith(f"-{sha256_of(file)}.duckdb")
+        return file if file.name.endswith(f"-{sha256_of(file)}.duckdb") else None
     except OSError:
-        return False  # there is none, or not one that was published
+        return None  # there is none, or not one that was published
 
 
 @contextlib.contextmanager
@@ -217,10 +239,13 @@ def _refresh(
         return False
     if before.commit not in commits.numbers(archive.root):
         return False
-    base = commits.load(archive.root, before.commit)
+    try:
+        base = commits.load(archive.root, before.commit)
+    except RepairWarehouse:
+        return False
     if base.at != before.committed_at:
         return False  # the file shows a commit of another history, such as one from before a restored backup
-    if copy_and_hash(archive.root / NAME, path) != (archive.root / LOCK).read_text():
+    if copy_and_hash(archive.root / NAME, path).encode() != (archive.root / LOCK).read_bytes():
         return False  # damaged since it was published: what is not touched now would stay damaged
     path.chmod(archive.access.file)
     try:
@@ -245,6 +270,8 @@ def _refresh_table(archive: Archive, db: duckdb.DuckDBPyConnection, table: Table
         return
     version = "completed_date" if table is CONTENTS else "load_id" if "load_id" in table.names else table.key
     names = ", ".join(dict.fromkeys([table.key, version]))
+    for path in added:
+        archive.sound(new[path])
     for name, files in (("added", added), ("removed", removed)):
         db.execute(f"CREATE TEMP TABLE {name} AS SELECT {names} FROM {archive.relation(table, files)}")
     db.execute(
