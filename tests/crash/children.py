@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -64,15 +65,15 @@ def cycle(root: Path, destination: Destination, ack: Ack) -> None:
 
 
 def naive_save(root: Path, commit: Commit, access: Access) -> None:
-    """A commit written straight to its final name, unsynced, in two pieces."""
-    folder = root / ".naive"
-    (folder / commits.FOLDER).mkdir(parents=True, exist_ok=True)
-    _SAVE(folder, commit, access)
-    data = commits.commit_path(folder, commit.number).read_bytes()
-    commits.commit_path(folder, commit.number).unlink()
+    """A commit written straight to its final name, unsynced, in many pieces."""
+    with tempfile.TemporaryDirectory() as name:
+        elsewhere = Path(name)
+        commits.commit_path(elsewhere, 1).parent.mkdir()
+        _SAVE(elsewhere, commit, access)
+        data = commits.commit_path(elsewhere, commit.number).read_bytes()
     with commits.commit_path(root, commit.number).open("wb", buffering=0) as file:
-        file.write(data[: len(data) // 2])
-        file.write(data[len(data) // 2 :])
+        for at in range(0, len(data), len(data) // 40):
+            file.write(data[at : at + len(data) // 40])
 
 
 _SAVE = commits.save
@@ -85,7 +86,7 @@ def naive_commits() -> None:
 
 def naive_syncs() -> None:
     """Nothing is ever synced."""
-    os.fsync = lambda _: None
+    os.fsync = lambda fd: None
 
 
 NAIVE: dict[str, Callable[[], None]] = {"": lambda: None, "commits": naive_commits, "syncs": naive_syncs}
@@ -166,7 +167,7 @@ def look(root: Path, acknowledged: set[int], *, partials: bool = True) -> list[s
     def judge(say: Ack) -> None:
         archive = open_archive(root)
         rows = logical(archive)["contents"]
-        found = [(int(row["payload_sid"][2:], 16), row["content"]) for row in rows]
+        found = [(int(row["payload_sid"].removeprefix("XH"), base=16), row["content"]) for row in rows]
         if len({number for number, _ in found}) != len(found):
             say("a content is there twice")
         for number in acknowledged - {number for number, data in found if data == BODIES[number]}:

@@ -24,7 +24,7 @@ def trials(
 ) -> tuple[int, int, list[str]]:
     """Run one kind of trial in a process under the shim; returns points, points tried and violations."""
     command = [sys.executable, "-m", "tests.crash.trials", kind, destination, "--seed", seed, "--most", str(most)]
-    done = subprocess.run(  # noqa: S603  # ourselves
+    done = subprocess.run(
         [*command, *(["--naive", naive] if naive else [])],
         env=shim.environment(shared),
         cwd=Path(__file__).parents[2],
