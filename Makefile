@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PEERS := .venv-bench
 export DAGSTER_HOME ?= $(CURDIR)/.dagster_home
 
-.PHONY: help setup demo test dev bench lint types layering check torture faults truncation simulation days readers versions docs lock screenshots clean
+.PHONY: help setup demo test dev bench lint types layering check torture crashes faults truncation simulation days readers versions docs lock screenshots clean
 
 help: ## what there is
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -64,6 +64,11 @@ KILLS ?= 1000
 
 torture: $(VENV)/.dev ## kill exports and deletions KILLS times; the source judges what it was told to delete
 	@$(BIN)/python -c 'from tests.torture import main; main()' --kills $(KILLS)
+
+STATES ?= 1000
+
+crashes: $(VENV)/.dev ## kill, fail or cut the power at STATES system calls of each kind (an hour; needs cc)
+	@$(BIN)/python -m tests.crash.run --states $(STATES) $(ARGS)
 
 SCENARIOS ?= 500
 

@@ -232,6 +232,10 @@ class Archive:
         return known
 
 
+_WRITING_FAILED = ("Could not write", "Could not fsync", "Could not truncate", "Could not remove", "Could not rename")
+"""How DuckDB begins what it says of a file it cannot change: nothing that is landed is damaged then."""
+
+
 def _older(path: Path, moment: datetime) -> bool:
     """Whether a file was last written before `moment`; one that another process has just removed was not."""
     try:
@@ -293,6 +297,8 @@ def reading_errors(root: Path) -> Iterator[None]:
             raise FixWarehouse(f"DuckDB has too little memory for what is under {root}; no file is damaged.") from error
         if "No space left" in str(error):
             raise FixWarehouse(f"No space left under {root}; free some and run again.") from error
+        if any(failed in str(error) for failed in _WRITING_FAILED):
+            raise FixWarehouse(f"Cannot write to {root}: the disk fails; check EXPORT_ROOT and run again.") from error
         path = _first_damaged(root)
         if path is not None:
             raise RepairWarehouse(_DAMAGED.format(path)) from error

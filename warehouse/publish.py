@@ -170,6 +170,7 @@ def _swap(archive: Archive, temporary: Path, target: Path) -> None:
     link = archive.root / f".{uuid.uuid4().hex}.tmp"
     temporary.rename(file)
     link.symlink_to(file.name)
+    sync_folder(archive.root)  # names may reach the disk in any order: never the link before what it leads to
     link.rename(target)
     sync_folder(archive.root)
     for path in earlier - {shown}:  # the one shown until now stays for whoever is just opening it
