@@ -92,6 +92,8 @@ def fates(
             fate = "retried"
         elif entry.level is Level.DATA and entry.key in found.contents:
             fate = "taken as it is"  # Location was whole, and nothing of the body is used
+        elif entry.level is Level.PAYLOADS and entry.mutator.name == "404" and _said_deleted(world, entry.key):
+            fate = "taken as it is"  # Twilio has said that there is nothing any more
         else:
             fate = "NOT NOTICED"
             wrong.append(f"{entry.mutator.name} at {entry.level.value} of {entry.key} was not noticed")
@@ -151,3 +153,8 @@ def missing(found: Landed, world: World, now: datetime, *, but: frozenset[str] =
             if payload.sid not in but and found.contents.get(payload.sid) != sha256(payload.content).hexdigest()
         ]
     return lacking
+
+
+def _said_deleted(world: World, result: str) -> bool:
+    """Whether the source lists the result with the status `deleted`."""
+    return any(each.sid == result and each.steps[-1].status == "deleted" for each in world.results.values())
