@@ -35,7 +35,7 @@ test: $(VENV)/.dev ## the test suite
 
 dev: $(VENV)/.runtime ## Dagster's UI on http://localhost:3000
 	@$(BIN)/python -c 'from assets.run import dagster_home; dagster_home()'
-	@$(BIN)/dagster dev -w workspace.yaml
+	@umask 077; $(BIN)/dagster dev -w workspace.yaml
 
 $(PEERS)/.locked: benchmarks/requirements.txt
 	@test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)

@@ -28,6 +28,7 @@ from assets.interrupt import run_until_interrupted
 from assets.pool import POOL
 from assets.pulse import with_signs
 from assets.resources import Twilio, Warehouse
+from assets.undisclosed import bare, undisclosed
 from pipelines.discover import Scope, no_longer_kept
 from pipelines.errors import ExportError
 from pipelines.export import ExportReport, Progress, export
@@ -63,32 +64,33 @@ def export_add_ons(
     progress: dg.ResourceParam[Progress],
 ) -> Iterator[dg.MaterializeResult[None]]:
     """Export what Twilio has for the run's partitions, in one pass whatever their number."""
-    return_freed_memory()
-    days = [date.fromisoformat(key) for key in context.partition_keys]
-    settle = settle_time(environment())
-    scope = Scope(full=config.full, settle=settle)
-    if not config.everything:
-        scope = Scope(days[0], days[-1], full=config.full, settle=settle, look_back=look_back(environment()))
-    if (sentence := no_longer_kept(scope, now=datetime.now(UTC))) is not None:
-        context.log.warning(sentence)
-    try:
-        context.instance.add_run_tags(context.run.run_id, _tags(context, config, warehouse))
-        archive = warehouse.archive()
-        before = archive.head()
-        work = _export(context.run.run_id, archive, twilio, warehouse, scope=scope, progress=progress)
-        with seldom_collected(), alive(context.instance, context.run.run_id):
-            report = run_until_interrupted(with_signs(work, lambda: sign_of_life(context, progress)))
-        outcome = Outcome.read(archive, before, days, scope, run_id=context.run.run_id)
-        numbers = outcome.run(progress, seconds=report.seconds)
-        tell(context, outcome, progress, numbers, own=set(days), incomplete=report.incomplete)
-        report.verdict()
-    except ExportError as error:
-        raise dg.Failure(str(error), metadata=run_numbers(progress), allow_retries=False) from error
-    with kept_open(context.instance, context.run.run_id):
-        for table in PARTITIONED:
-            if dg.AssetKey(table.name) in context.selected_asset_keys:
-                _add_metadata(context, outcome, numbers, table, days)
-                yield dg.MaterializeResult(asset_key=table.name)
+    with undisclosed():
+        return_freed_memory()
+        days = [date.fromisoformat(key) for key in context.partition_keys]
+        settle = settle_time(environment())
+        scope = Scope(full=config.full, settle=settle)
+        if not config.everything:
+            scope = Scope(days[0], days[-1], full=config.full, settle=settle, look_back=look_back(environment()))
+        if (sentence := no_longer_kept(scope, now=datetime.now(UTC))) is not None:
+            context.log.warning(sentence)
+        try:
+            context.instance.add_run_tags(context.run.run_id, _tags(context, config, warehouse))
+            archive = warehouse.archive()
+            before = archive.head()
+            work = _export(context.run.run_id, archive, twilio, warehouse, scope=scope, progress=progress)
+            with seldom_collected(), alive(context.instance, context.run.run_id):
+                report = run_until_interrupted(with_signs(work, lambda: sign_of_life(context, progress)))
+            outcome = Outcome.read(archive, before, days, scope, run_id=context.run.run_id)
+            numbers = outcome.run(progress, seconds=report.seconds)
+            tell(context, outcome, progress, numbers, own=set(days), incomplete=report.incomplete)
+            report.verdict()
+        except ExportError as error:
+            raise dg.Failure(str(error), metadata=run_numbers(progress), allow_retries=False) from bare(error)
+        with kept_open(context.instance, context.run.run_id):
+            for table in PARTITIONED:
+                if dg.AssetKey(table.name) in context.selected_asset_keys:
+                    _add_metadata(context, outcome, numbers, table, days)
+                    yield dg.MaterializeResult(asset_key=table.name)
 
 
 def _add_metadata(

@@ -17,7 +17,7 @@ from http.client import HTTPException, HTTPMessage
 from types import MappingProxyType
 from typing import IO, Literal
 from urllib.error import HTTPError
-from urllib.request import HTTPRedirectHandler, Request, build_opener
+from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_opener
 
 from pipelines.alert_settings import AlertSettings, MailServer, alert_settings
 from pipelines.errors import AlertNotDelivered
@@ -76,7 +76,7 @@ def _to_webhook(alert: Alert, settings: AlertSettings) -> None:
     headers = {"Content-Type": "application/json", "User-Agent": "addon-export"}
     request = Request(settings.webhook, data=body, headers=headers, method="POST")  # noqa: S310  # https or loopback
     try:
-        with build_opener(_NoRedirect).open(request, timeout=TIMEOUT):
+        with build_opener(ProxyHandler({}), _NoRedirect).open(request, timeout=TIMEOUT):
             return
     except HTTPError as error:
         error.close()

@@ -14,7 +14,6 @@ import logging
 import os
 import signal
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
 from enum import IntEnum
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from assets.compact_command import add_compact_command
 from assets.delete_command import add_delete_commands
+from assets.discreet import discreet
 from assets.repair_command import add_rebuild_options, run_rebuild
 from assets.sql_command import add_sql_command, add_tables_command
 from assets.terminal import say, show
@@ -83,6 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one command and exit."""
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    os.umask(0o077)  # Dagster makes the files of its history as open as this lets it
     signal.signal(signal.SIGTERM, _interrupt)  # a plain SIGTERM unwinds like Ctrl-C
     run: Callable[[argparse.Namespace], int] = options.run
     try:
@@ -100,8 +101,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         os._exit(ExitCode.INTERRUPTED)  # everything has unwound; libraries' exit hooks may not change the code
     except BrokenPipeError:
         sys.exit(ExitCode.OK)  # the reader of our output has seen enough
-    except Exception:  # the outermost edge: report and exit 1
-        traceback.print_exc()
+    except Exception as error:  # the outermost edge: report and exit 1
+        say(discreet(error))
         say("This is a defect of addon-export; nothing that was landed is harmed.")
         sys.exit(ExitCode.UNEXPECTED)
 

@@ -17,6 +17,7 @@ from assets.deletion import carry_out, make_plan, plan_in
 from assets.graph import DELETION_GROUP, OWNERS, PARTITIONS
 from assets.partitions import DAILY
 from assets.pool import POOL
+from assets.undisclosed import bare, undisclosed
 from pipelines.delete import DeleteReport
 from pipelines.deletion_plan import DeletePlan, Terms
 from pipelines.errors import ExportError, FixConfiguration
@@ -71,18 +72,19 @@ def deleted_add_on_results(
         # "materialise all" means the export; deletion is never meant by the way
         context.log.info("No plan and no confirmed hash in the run config: nothing is deleted.")
         return
-    report = DeleteReport()
-    try:
-        delete_settings(environment())
-        plan = _scheduled_plan(days) if config.by_schedule else _confirmed_plan(config)
-        _check_partitions(plan, days)
-        with alive(context.instance, context.run.run_id):
-            carry_out(plan, report=report, run_id=context.run.run_id)
-    except ExportError as error:
-        raise dg.Failure(str(error), metadata=dict(report.as_json()), allow_retries=False) from error
-    for day in days:
-        context.add_asset_metadata({"deleted": report.days[day]}, asset_key=NAME, partition_key=day.isoformat())
-    yield dg.MaterializeResult(asset_key=NAME, metadata=dict(report.as_json()))
+    with undisclosed():
+        report = DeleteReport()
+        try:
+            delete_settings(environment())
+            plan = _scheduled_plan(days) if config.by_schedule else _confirmed_plan(config)
+            _check_partitions(plan, days)
+            with alive(context.instance, context.run.run_id):
+                carry_out(plan, report=report, run_id=context.run.run_id)
+        except ExportError as error:
+            raise dg.Failure(str(error), metadata=dict(report.as_json()), allow_retries=False) from bare(error)
+        for day in days:
+            context.add_asset_metadata({"deleted": report.days[day]}, asset_key=NAME, partition_key=day.isoformat())
+        yield dg.MaterializeResult(asset_key=NAME, metadata=dict(report.as_json()))
 
 
 def _confirmed_plan(config: DeleteConfig) -> DeletePlan:

@@ -16,6 +16,7 @@ from assets.alerts import channel_names, send
 from assets.checks import CHECKS, evaluate, last_evaluated, open_reading
 from assets.pool import free_abandoned, limit_pool
 from assets.schedules import is_queued, unable
+from assets.undisclosed import undisclosed
 from assets.watch import FailedRun, Said, deadline_alert, failure_alert
 from pipelines.checks import Reading
 from pipelines.settings import environment
@@ -46,6 +47,7 @@ def _now() -> datetime:
     description="Starts an export ahead of the queue when something that is not exported is close to its deadline: "
     "once a day at 7 days, once an hour at 3. It looks at the warehouse, not at runs.",
 )
+@undisclosed()
 def urgent_export(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
     """At most one run for each situation, and none while an urgent one waits in the queue."""
     if (reason := unable()) is not None:
@@ -90,6 +92,7 @@ def abandoned_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     description="Evaluates the asset checks when no run has done so for an hour: what runs check says nothing when "
     "they fail, are stuck or do not start.",
 )
+@undisclosed()
 def standing_checks(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
     """All checks but reading back contents, which is for runs: it is the one that takes long."""
     reading = open_reading(now=_now())
@@ -125,6 +128,7 @@ def _deadline_sensor(channel: str) -> dg.SensorDefinition:
         description=f"Tells ({channel}) what is close to its deadline or lost, and that recordings are not listed any "
         "more. It looks at the warehouse, so it speaks up when runs are stuck.",
     )
+    @undisclosed()
     def deadline_alerts(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         reading = open_reading(now=_now())
         said = Said.read(context.cursor, now=reading.now)
@@ -148,6 +152,7 @@ def _failure_sensor(channel: str) -> dg.SensorDefinition:
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=f"Tells ({channel}) which runs failed and why; the same reason again after six hours.",
     )
+    @undisclosed()
     def failed_run_alerts(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         now = _now()
         kept = json.loads(context.cursor) if context.cursor else None

@@ -169,7 +169,11 @@ def _by_name(raw: Iterable[tuple[bytes, bytes]]) -> Mapping[str, str]:
 
 
 def open_transport(
-    *, connections: int, context: ssl.SSLContext, allowed: Callable[[str], bool] | None = None
+    *,
+    connections: int,
+    context: ssl.SSLContext,
+    allowed: Callable[[str], bool] | None = None,
+    resolver: aiohttp.abc.AbstractResolver | None = None,
 ) -> ExactTransport:
     """Make a transport with at most `connections` connections.
 
@@ -178,11 +182,12 @@ def open_transport(
         context: TLS settings; shared between transports because making one takes 50 ms.
         allowed: tells whether a resolved IP address may be connected to; None allows all. Addresses written
             into the URL itself are not resolved: they have to be checked beforehand.
+        resolver: asked for addresses when `allowed` is given; the system's when None.
     """
 
     def open_session() -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(
-            limit=connections, ssl=context, resolver=None if allowed is None else CheckedResolver(allowed)
+            limit=connections, ssl=context, resolver=None if allowed is None else CheckedResolver(allowed, resolver)
         )
         return aiohttp.ClientSession(
             connector=connector,

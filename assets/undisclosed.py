@@ -1,0 +1,45 @@
+"""What of an error gets into Dagster's history: our own sentences, and of other errors only what they were and where.
+
+Dagster keeps the text of an error and of all it hangs on in its event log, for whoever may see its UI.
+"""
+
+import contextlib
+from collections.abc import Iterator
+
+import dagster as dg
+
+from assets.discreet import discreet
+from pipelines.errors import ExportError
+
+
+class Undisclosed(Exception):
+    """An error that is not ours, without its words: the class and places of all of its chain."""
+
+
+@contextlib.contextmanager
+def undisclosed() -> Iterator[None]:
+    """Let errors out in a form that Dagster may keep: ours with their sentence, others without their words.
+
+    What an error of ours hangs on is treated the same way.
+
+    Raises:
+        ExportError: as it was raised, its cause undisclosed.
+        Undisclosed: instead of any other error.
+    """
+    try:
+        yield
+    except dg.Failure:
+        raise
+    except ExportError as error:
+        bare(error)
+        raise
+    except Exception as error:  # whatever it is, its text must not get into the history
+        raise Undisclosed(f"{type(error).__name__}\n{discreet(error)}") from None
+
+
+def bare(error: ExportError) -> ExportError:
+    """Replace what `error` hangs on by its undisclosed form, and return it."""
+    before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    error.__cause__ = None if before is None else Undisclosed(f"{type(before).__name__}\n{discreet(before)}")
+    error.__context__ = None
+    return error
