@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PEERS := .venv-bench
 export DAGSTER_HOME ?= $(CURDIR)/.dagster_home
 
-.PHONY: help setup demo test dev bench lint types layering check torture crashes faults truncation simulation days readers versions docs lock screenshots clean
+.PHONY: help setup demo test dev bench lint types layering check torture crashes faults truncation simulation erasures days readers versions docs lock screenshots clean
 
 help: ## what there is
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -82,6 +82,11 @@ faults: $(VENV)/.dev ## export from a source that gives REPLIES malformed replie
 
 truncation: $(VENV)/.dev ## cut 50 contents after every byte, in three framings: none may pass for whole
 	@$(BIN)/python -m tests.faults.truncation $(ARGS)
+
+ERASURES ?= 100
+
+erasures: $(VENV)/.dev ## erase ERASURES times, half of them killed on the way, and search every file for what is left
+	@$(BIN)/python -c 'from tests.erasures import main; main()' --erasures $(ERASURES) $(ARGS)
 
 DAYS ?= 10
 

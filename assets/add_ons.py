@@ -30,9 +30,10 @@ from assets.pulse import with_signs
 from assets.resources import Twilio, Warehouse
 from assets.undisclosed import bare, undisclosed
 from pipelines.discover import Scope, no_longer_kept
+from pipelines.erase import erase_older
 from pipelines.errors import ExportError
 from pipelines.export import ExportReport, Progress, export
-from pipelines.settings import environment, look_back, settle_time, twilio_settings
+from pipelines.settings import environment, look_back, retention_days, settle_time, twilio_settings
 from warehouse.archive import Archive
 from warehouse.memory import return_freed_memory
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, Table
@@ -83,6 +84,7 @@ def export_add_ons(
             outcome = Outcome.read(archive, before, days, scope, run_id=context.run.run_id)
             numbers = outcome.run(progress, seconds=report.seconds)
             tell(context, outcome, progress, numbers, own=set(days), incomplete=report.incomplete)
+            _erase_older(context, archive, warehouse, progress)
             report.verdict()
         except ExportError as error:
             raise dg.Failure(str(error), metadata=run_numbers(progress), allow_retries=False) from bare(error)
@@ -91,6 +93,16 @@ def export_add_ons(
                 if dg.AssetKey(table.name) in context.selected_asset_keys:
                     _add_metadata(context, outcome, numbers, table, days)
                     yield dg.MaterializeResult(asset_key=table.name)
+
+
+def _erase_older(context: dg.AssetExecutionContext, archive: Archive, warehouse: Warehouse, progress: Progress) -> None:
+    """Erase what is older than EXPORT_RETENTION_DAYS, if set; where somebody uses the archive the next run does."""
+    if (days := retention_days(environment())) is None:
+        return
+    erased = erase_older(archive, warehouse.destination, days=days, now=datetime.now(UTC))
+    if erased is not None:
+        progress.commit = erased.commit
+        context.log.info(f"Erased {sum(erased.rows.values())} rows older than {days} days.")
 
 
 def _add_metadata(

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, NoReturn
 from assets.compact_command import add_compact_command
 from assets.delete_command import add_delete_commands
 from assets.discreet import discreet
+from assets.erase_command import add_erase_command
 from assets.repair_command import add_rebuild_options, run_rebuild
 from assets.sql_command import add_sql_command, add_tables_command
 from assets.terminal import say, show
@@ -144,6 +145,7 @@ def _parser() -> argparse.ArgumentParser:
     sandbox.add_argument("--recordings", type=int, default=200, help="how many recordings to make up (default 200)")
     delete = command("delete", "delete at Twilio what is proven to be safe here; off unless asked for")
     add_delete_commands(delete, days)
+    add_erase_command(command("erase", "erase a recording, a result, or what is too old, here and for good"))
     add_sql_command(command("sql", "answer a question in SQL from addons.duckdb; changes nothing, needs no account"))
     add_tables_command(command("tables", "every table, view and column with its meaning, as Markdown"))
     command("demo", "sandbox, export, verify and a few SQL answers; needs no account", _demo)

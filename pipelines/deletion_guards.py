@@ -17,6 +17,7 @@ from pipelines.sids import AccountSid
 from pipelines.verified import damaged_files, live_files
 from warehouse.archive import Archive
 from warehouse.commits import FOLDER, Commit, commit_path
+from warehouse.erasures import read_erased
 from warehouse.errors import FixWarehouse
 from warehouse.files import sha256_of, storage_errors
 from warehouse.ledger import Ledger, contradictions, deleted_results, read_ledger
@@ -83,7 +84,7 @@ def whole_warehouse(archive: Archive, head: Commit) -> Ledger:
     ledger = read_ledger(archive, head)
     if broken := ledger.broken():
         raise PlanAgain(broken)
-    if wrong := contradictions(ledger, deleted_results(archive, head)):
+    if wrong := contradictions(ledger, deleted_results(archive, head), read_erased(archive, head)):
         raise PlanAgain(wrong[0], reasons=wrong)
     return ledger
 

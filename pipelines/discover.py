@@ -8,7 +8,7 @@ before they were settled. The decisions are pure; `discover` adds the network an
 import asyncio
 import itertools
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 
@@ -37,7 +37,8 @@ class Scope:
     """What an export is asked for: the partitions `first` to `last`, or everything that can still be had.
 
     `full` lists settled recordings again too. `settle` is how long after its creation a recording may still
-    gain results. `look_back` is how long before `first` a recording may have been created.
+    gain results. `look_back` is how long before `first` a recording may have been created. `erased` holds the SIDs of
+    what was erased here, which is not asked for again.
     """
 
     first: date | None = None
@@ -45,6 +46,7 @@ class Scope:
     full: bool = False
     settle: timedelta = timedelta(hours=48)
     look_back: timedelta = RECORDING_LOOK_BACK
+    erased: Container[str] = frozenset()
 
     def includes(self, day: date | None) -> bool:
         """Whether contents of results completed on `day` are asked for; a result without a day always is."""
@@ -126,6 +128,7 @@ class Discovery:
     recordings: int = 0
     settled: int = 0
     outside: int = 0
+    erased: int = 0
     seen: set[str] = field(default_factory=set)
 
 
@@ -294,6 +297,9 @@ def _assign(
         if recording.sid in found.seen:
             continue
         found.seen.add(recording.sid)
+        if recording.sid in scope.erased:
+            found.erased += 1
+            continue
         created = utc_day(recording.date_created)
         if scope.first is not None and created is not None and not days[0] <= created <= days[-1]:
             found.outside += 1

@@ -38,10 +38,13 @@ from pipelines.normalize import (
 from pipelines.sids import AccountSid
 from pipelines.twilio.client import Traffic, TwilioClient
 from pipelines.verify import Mismatch
-from warehouse.archive import Archive
+from warehouse.archive import Archive, reading_errors
 from warehouse.contents import CHUNK_BYTES, SpooledContent
+from warehouse.erase import finish
+from warehouse.erasures import read_erased
 from warehouse.land import Load, land
 from warehouse.landed import LandedRecording, landed_recordings, owing_recordings
+from warehouse.lock import shared
 from warehouse.publish import Destination, publish
 from warehouse.quarantine import QuarantineRow
 
@@ -58,6 +61,9 @@ BUDGET_BYTES = 20 << 20
 
 PUBLISH_SECONDS = 300.0
 """How often analysts see progress during a long export."""
+
+LOCK_SECONDS = 0.2
+"""How often an export looks whether an erasure is done."""
 
 Clock = Callable[[], datetime]
 
@@ -160,10 +166,32 @@ async def export(
         FixConfiguration: the credentials are refused.
         WarehouseError: the archive cannot be written or read.
         VerificationMismatch: what was landed does not read back as received.
+
+    An erasure that was cut off is finished first, and one that is under way is waited for.
     """
     progress = progress if progress is not None else Progress()
+    await asyncio.to_thread(finish, archive, destination, now=clock())
+    while True:
+        with shared(archive.root, wait=False) as here:
+            if here:
+                return await _export(clients, archive, destination, scope, run_id, clock, workers, progress)
+        await asyncio.sleep(LOCK_SECONDS)
+
+
+async def _export(
+    clients: Sequence[TwilioClient],
+    archive: Archive,
+    destination: Destination,
+    scope: Scope,
+    run_id: str,
+    clock: Clock,
+    workers: int,
+    progress: Progress,
+) -> ExportReport:
     started = asyncio.get_running_loop().time()
     head = archive.head()
+    with reading_errors(archive.root):
+        scope = replace(scope, erased=read_erased(archive, head))
     gone = no_longer_kept(scope, now=clock())
     owing = await asyncio.to_thread(owing_recordings, archive, head, now=clock(), kept=RETENTION)
     progress.commit = head.number

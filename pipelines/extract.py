@@ -182,6 +182,8 @@ class _Extract:
             self.open += 1
             await self._quarantine("add_on_result", None, self.recording.sid, f"The add-on result {reason}.", raw)
             return None
+        if result.sid in self.scope.erased:
+            return None
         if result.problems:
             await self._quarantine("add_on_result", result.sid, self.recording.sid, _sentence(result.problems), raw)
         return result

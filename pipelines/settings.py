@@ -208,6 +208,14 @@ def settle_time(env: Mapping[str, str]) -> timedelta:
     return timedelta(hours=_number(env, "EXPORT_SETTLE_HOURS", default=48, least=0, most=24 * 40))
 
 
+def retention_days(env: Mapping[str, str]) -> int | None:
+    """How many days what was exported is kept here; None, unless it is set: for ever.
+
+    Less than Twilio's own 30 days cannot be set: a typing error must not erase what nobody else has.
+    """
+    return _number(env, "EXPORT_RETENTION_DAYS", default=0, least=30, most=36_500) or None
+
+
 def windows(env: Mapping[str, str]) -> Windows:
     """How many days before a deadline checks and alerts speak up.
 

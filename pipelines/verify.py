@@ -16,11 +16,23 @@ import pyarrow as pa
 from warehouse import commits, views
 from warehouse.archive import NULL_DAY, Archive, partition_day, reading_errors
 from warehouse.commits import Commit, LiveFile
+from warehouse.erase import unfinished
+from warehouse.erasures import read_erased
 from warehouse.errors import RepairWarehouse
 from warehouse.files import sha256_of
 from warehouse.ledger import contradictions, deleted_results, read_ledger
+from warehouse.lock import shared
 from warehouse.publish import NAME, Published, published, unchanged
-from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, CONTENTS, DELETIONS, RECORDINGS, TABLES, Table
+from warehouse.schema import (
+    ADD_ON_PAYLOADS,
+    ADD_ON_RESULTS,
+    CONTENTS,
+    DELETIONS,
+    ERASURES,
+    RECORDINGS,
+    TABLES,
+    Table,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +61,11 @@ def verify(archive: Archive, *, first: date | None = None, last: date | None = N
 
     Partitions are UTC days of `completed_date`; tables without that partition are checked whole.
     """
+    with shared(archive.root):
+        return _verify(archive, first=first, last=last)
+
+
+def _verify(archive: Archive, *, first: date | None, last: date | None) -> Verification:
     broken = [*_broken_commits(archive)]
     try:
         head = archive.head()
@@ -64,6 +81,9 @@ def verify(archive: Archive, *, first: date | None = None, last: date | None = N
     mismatches += _wrong_contents(archive, head, contents, damaged=damaged)
     if not damaged:
         references = [*_broken_references(archive, head), *_broken_ledger(archive, head)]
+        if unfinished(archive):
+            sentence = "An erasure was cut off, and what it erased may still be on the disk; run `addon-export erase`."
+            mismatches.append(Mismatch("erasure", ERASURES.name, sentence))
         mismatches += references
         if not any(mismatch.kind == "file" for mismatch in references):
             different = [*_published_differences(archive, shown)]
@@ -239,7 +259,7 @@ def _broken_ledger(archive: Archive, head: Commit) -> Iterator[Mismatch]:
     ledger = read_ledger(archive, head)
     if broken := ledger.broken():
         yield Mismatch("deletions", DELETIONS.name, broken)
-    for sentence in contradictions(ledger, deleted_results(archive, head)):
+    for sentence in contradictions(ledger, deleted_results(archive, head), read_erased(archive, head)):
         yield Mismatch("deletions", DELETIONS.name, sentence)
 
 

@@ -25,6 +25,7 @@ from warehouse.commits import CHUNKED, FOLDER, Commit, LiveFile
 from warehouse.errors import FixWarehouse, RepairWarehouse
 from warehouse.files import ACCESS, Access, make_folder, sha256_of, storage_errors, sync_and_hash, sync_folder, unnamed
 from warehouse.keys import Keys
+from warehouse.lock import make_lock, shared
 from warehouse.schema import TABLES, Column, Table, sql_type
 
 NULL_DAY = "__HIVE_DEFAULT_PARTITION__"
@@ -183,7 +184,7 @@ class Archive:
             "temp_directory": str(spill),
         }
         try:
-            with contextlib.closing(duckdb.connect(config=config)) as connection:
+            with shared(self.root), contextlib.closing(duckdb.connect(config=config)) as connection:
                 connection.execute("SET TimeZone = 'UTC'")
                 yield connection
         finally:
@@ -197,6 +198,10 @@ class Archive:
         Returns:
             Number of files removed.
         """
+        with shared(self.root):
+            return self._collect(now=now, grace=grace, keep=keep)
+
+    def _collect(self, *, now: datetime, grace: timedelta, keep: int) -> int:
         known = self._readable_commits()
         young = [n for n, commit in known.items() if commit.at > now - grace]
         # a reader may have opened what was newest when the grace time began
@@ -261,6 +266,7 @@ def open_archive(
         make_folder(root / commits.FOLDER, archive.access)
         with unnamed(root / commits.FOLDER, archive.access) as (stream, _):
             stream.write(b"writable?")
+        make_lock(root, archive.access)
     return archive
 
 

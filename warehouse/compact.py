@@ -21,6 +21,7 @@ from warehouse.archive import Archive, partition_day, reading_errors
 from warehouse.commits import Commit, LiveFile
 from warehouse.errors import CommitRace, RepairWarehouse
 from warehouse.files import storage_errors
+from warehouse.lock import shared
 from warehouse.schema import TABLES, Table
 
 MOST_FILES = 8
@@ -66,9 +67,10 @@ def compact(
     """
     replaced = 0
     while True:
-        head = archive.head()
         try:
-            step = _commit_some(archive, head, _crowded(head, now, most_files, thorough=thorough), now, run_id)
+            with shared(archive.root):
+                head = archive.head()
+                step = _commit_some(archive, head, _crowded(head, now, most_files, thorough=thorough), now, run_id)
         except CommitRace:
             tries -= 1
             if not tries:

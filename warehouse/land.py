@@ -1,9 +1,9 @@
 """Land: merge a batch of rows into the archive as one commit.
 
-Promises: a row or content that is landed is never removed or blanked, whatever the batch holds; a row is
-applied only if it says something new; two processes landing at once both succeed; a kill at any point leaves
-the state before or after, never between. Costs grow with the batch and the files it touches, plus one read of
-the key columns.
+Promises: a row or content that is landed is never removed or blanked, whatever the batch holds; what was erased
+does not come back; a row is applied only if it says something new; two processes landing at once both succeed; a
+kill at any point leaves the state before or after, never between. Costs grow with the batch and the files it touches,
+plus one read of the key columns.
 """
 
 import uuid
@@ -18,7 +18,9 @@ import pyarrow.compute as pc
 from warehouse.archive import Archive, by_day, partition_day, reading_errors
 from warehouse.commits import Commit, LiveFile
 from warehouse.contents import PayloadFacts, SpooledContent, moved, seal_spooled, settle, settle_spooled
+from warehouse.erasures import read_erased, without_erased
 from warehouse.errors import CommitRace, RepairWarehouse
+from warehouse.lock import shared
 from warehouse.merge import fold_sql, merge_sql
 from warehouse.quarantine import QuarantineRow, quarantine_rows
 from warehouse.schema import (
@@ -26,10 +28,12 @@ from warehouse.schema import (
     ADD_ON_RESULTS,
     CONTENTS,
     DELETIONS,
+    ERASURES,
     LISTINGS,
     LOADS,
     QUARANTINE,
     RECORDINGS,
+    RESOLUTIONS,
     TABLES,
     Table,
 )
@@ -92,9 +96,11 @@ def land(
     load_id = f"{now:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
     for _ in range(ATTEMPTS):
         try:
-            with reading_errors(archive.root):
+            with shared(archive.root), reading_errors(archive.root):
                 head = archive.head()
-                rows = batch(head) if callable(batch) else batch
+                rows, spooled = without_erased(
+                    read_erased(archive, head), batch(head) if callable(batch) else batch, spooled
+                )
                 return _Landing(archive, head, load_id=load_id, run_id=run_id, now=now).land(rows, spooled)
         except CommitRace:
             continue
@@ -108,7 +114,7 @@ class _Landing:
         self.archive, self.head, self.load_id, self.run_id, self.now = archive, head, load_id, run_id, now
 
     def land(self, batch: Batch, spooled: Sequence[SpooledContent]) -> Load:
-        if unknown := batch.keys() - TABLES.keys():
+        if unknown := batch.keys() - (TABLES.keys() - {ERASURES.name}):
             raise ValueError(f"no such table: {', '.join(sorted(unknown))}")
         changes: dict[str, _Change] = {}
         with self.archive.database() as db:
@@ -126,7 +132,7 @@ class _Landing:
             changes[QUARANTINE.name] = self._append(
                 QUARANTINE, pa.concat_tables([given, quarantine_rows(differing, now=self.now)])
             )
-            for table in (LOADS, DELETIONS, LISTINGS):
+            for table in (LOADS, DELETIONS, LISTINGS, RESOLUTIONS):
                 changes[table.name] = self._append(table, batch.get(table.name, table.empty()))
             if not any(change.add for change in changes.values()):
                 return Load(None, self.head.number)

@@ -7,7 +7,7 @@ is decided again. The rows hold SIDs, times and hashes, never content. An outcom
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
@@ -150,9 +150,13 @@ def deleted_results(archive: Archive, commit: Commit) -> set[str]:
         return {row[0] for row in db.execute(f"SELECT sid FROM {relation} WHERE deleted_at IS NOT NULL").fetchall()}
 
 
-def contradictions(ledger: Ledger, deleted: Collection[str]) -> list[str]:
-    """Sentences on each result that is deleted in `add_on_results` or in the ledger, but not in both."""
-    by_ledger = {e.step.add_on_result_sid for e in ledger.entries if e.step.step in GONE}
+def contradictions(ledger: Ledger, deleted: Collection[str], erased: Container[str] = frozenset()) -> list[str]:
+    """Sentences on each result that is deleted in `add_on_results` or in the ledger, but not in both.
+
+    One that was erased here is in the ledger only.
+    """
+    gone = {e.step.add_on_result_sid for e in ledger.entries if e.step.step in GONE}
+    by_ledger = {sid for sid in gone if sid not in erased}
     return [
         *(f"Result {sid} has a deleted_at but no step of a deletion." for sid in sorted(set(deleted) - by_ledger)),
         *(

@@ -24,6 +24,7 @@ from warehouse.archive import ROW_GROUP_ROWS, Archive, reading_errors
 from warehouse.commits import Commit, LiveFile
 from warehouse.errors import RepairWarehouse
 from warehouse.files import copy_and_hash, sha256_of, storage_errors, sync_folder
+from warehouse.lock import shared
 from warehouse.schema import CONTENTS, TABLES, Table, sql_type
 from warehouse.shown import LAYOUT, Shown
 from warehouse.shown import Destination as Destination
@@ -72,7 +73,7 @@ def publish(archive: Archive, destination: Destination, *, now: datetime, afresh
         RepairWarehouse: a live file is missing or damaged.
     """
     target = archive.root / NAME
-    with storage_errors(target), _publisher_lock(archive):
+    with shared(archive.root), storage_errors(target), _publisher_lock(archive):
         head = archive.head()
         # a stray log makes the file unreadable for everybody; an instance open in this process may outlive its file
         usable = target.exists() and not target.with_name(f"{NAME}.wal").exists()

@@ -333,10 +333,47 @@ LISTINGS = Table(
     ),
 )
 
+RESOLUTIONS = Table(
+    name="resolutions",
+    key="quarantine_id",
+    append_only=True,
+    description="What became of rows in quarantine; those without a row here are open.",
+    columns=(
+        Column("quarantine_id", pa.string(), "The row in `quarantine`."),
+        Column(
+            "how", pa.string(), "landed: what it was about is landed; dismissed: somebody decided that it need not."
+        ),
+        Column("note", pa.string(), "Why, in the words of who dismissed it."),
+        Column("resolved_at", UTC_TIME, "When (UTC)."),
+    ),
+)
+
+ERASURES = Table(
+    name="erasures",
+    key="erasure_id",
+    append_only=True,
+    description="What was erased here, without saying what it was. It is never exported again.",
+    columns=(
+        Column(
+            "erasure_id",
+            pa.string(),
+            "SHA-256 (hex) of a SID that was erased; of its number for the erasure itself.",
+        ),
+        Column("kind", pa.string(), "erasure, or what the SID is of: recording, add_on_result or payload."),
+        Column("reason", pa.string(), "Of an erasure: asked for, or older than so many days."),
+        Column("rows", pa.int64(), "Of an erasure: rows erased, of all tables."),
+        Column("commit", pa.int64(), "The first commit without it."),
+        Column("erased_at", UTC_TIME, "When (UTC)."),
+    ),
+)
+
 TABLES: Mapping[str, Table] = MappingProxyType(
     {
         table.name: table
-        for table in (RECORDINGS, ADD_ON_RESULTS, ADD_ON_PAYLOADS, CONTENTS, LOADS, DELETIONS, QUARANTINE, LISTINGS)
+        for table in (
+            *(RECORDINGS, ADD_ON_RESULTS, ADD_ON_PAYLOADS, CONTENTS, LOADS, DELETIONS, QUARANTINE, LISTINGS),
+            *(RESOLUTIONS, ERASURES),
+        )
     }
 )
 

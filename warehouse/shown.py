@@ -17,7 +17,7 @@ from warehouse.transcripts import shapes
 
 Destination = Literal["duckdb", "parquet"]
 
-LAYOUT = 4
+LAYOUT = 5
 """Raised when the inner layout changes; a file of another layout is rebuilt, not refreshed."""
 
 

@@ -11,6 +11,8 @@ import pytest
 from pipelines.sandbox.exchange import Reply, Request
 from pipelines.sandbox.run import Sandbox
 from tests.assets.conftest import CommandLine
+from tests.warehouse.made_up import land_rows, whole
+from warehouse.archive import open_archive
 
 
 def test_export_verify_status_and_rebuild(command: CommandLine, sandbox: Sandbox) -> None:
@@ -188,3 +190,55 @@ def test_the_demo_runs_without_an_account(tmp_path: Path) -> None:
     assert done.stdout.count("\nSELECT ") == 3
     assert "ibm_watson" in done.stdout
     assert (tmp_path / "demo-data" / "addons.duckdb").exists()
+
+
+def test_erasing_from_the_command_line(command: CommandLine, sandbox: Sandbox) -> None:
+    """A dry run changes nothing; then it is gone, says so, and neither an export nor a second erasure brings it up."""
+    assert command("export").returncode == 0
+    recording = command.rows("SELECT reference_sid FROM add_on_results ORDER BY ALL LIMIT 1")[0][0]
+    of_it = f"SELECT count(*) FROM add_on_results WHERE reference_sid = '{recording}'"
+    (results,) = command.rows(of_it)[0]
+    tried = command("erase", "--recording", recording, "--dry-run")
+    assert (tried.returncode, json.loads(tried.stdout)["rows"]["add_on_results"]) == (0, results)
+    assert command.rows(of_it) == [(results,)]
+    done = command("erase", "--recording", recording)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["rows"] == json.loads(tried.stdout)["rows"]
+    assert recording not in done.stdout + done.stderr
+    assert command("export", "--full").returncode == 0
+    assert command.rows(of_it) == [(0,)]
+    assert json.loads(command("erase", "--recording", recording).stdout)["rows"] == {}
+    assert command("verify").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("erase",), "Say what to erase"),
+        (("erase", "--recording", "RE12"), "is not the SID of a recording"),
+        (("erase", "--older"), "EXPORT_RETENTION_DAYS"),
+    ],
+)
+def test_an_erasure_that_names_nothing_is_refused(
+    arguments: tuple[str, ...], sentence: str, command: CommandLine
+) -> None:
+    """Exit code 2 and a sentence; so is a retention that is shorter than Twilio's own."""
+    done = command(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert sentence in done.stderr
+    assert "from 30 to" in command("erase", "--older", EXPORT_RETENTION_DAYS="3").stderr
+
+
+def test_every_export_erases_what_is_older_than_asked_for(command: CommandLine) -> None:
+    """With EXPORT_RETENTION_DAYS the end of an export does what `erase --older` does; the rest stays whole."""
+    old = datetime.now(UTC) - timedelta(days=45)
+    land_rows(open_archive(command.root), whole(1, b"of long ago", at=old, done=old), now=old)
+    assert command("export").returncode == 0
+    oldest = "SELECT min(completed_date) FROM add_on_results"
+    assert command.rows(oldest) == [(old.date(),)]
+    done = command("export", EXPORT_RETENTION_DAYS="30")
+    assert done.returncode == 0, done.stderr
+    assert command.rows(oldest)[0][0] > old.date() + timedelta(days=1)
+    assert command.rows("SELECT number FROM _commit") == [(json.loads(done.stdout)["commit"],)]
+    verified = command("verify")
+    assert verified.returncode == 0, verified.stdout

@@ -192,13 +192,13 @@ def path_of(handle: int) -> str:
 
 
 def leftovers(root: Path) -> set[str]:
-    """Dot-names under the root that are neither the lock nor a published file that `addons.duckdb` links to."""
+    """Dot-names under the root that are neither a lock nor a published file that `addons.duckdb` links to."""
     shown = (root / "addons.duckdb").resolve()
 
     def belongs(path: Path) -> bool:
         published = (
             path.parent == shown.parent and path.suffix == shown.suffix and (root / "addons.duckdb").is_symlink()
         )
-        return path.name == ".publish.lock" or published or path in shown.parents
+        return path.name in (".publish.lock", ".archive.lock") or published or path in shown.parents
 
     return {path.relative_to(root).as_posix() for path in root.rglob(".*") if not belongs(path)}

@@ -1,0 +1,97 @@
+"""The command `addon-export erase`: for good, and here only."""
+
+import argparse
+import json
+from datetime import UTC, datetime
+
+from assets.terminal import say, show
+from pipelines import sids
+from pipelines.errors import FixConfiguration
+from pipelines.settings import environment, retention_days, warehouse_settings
+from pipelines.sids import AddOnResultSid, RecordingSid
+
+
+def add_erase_command(erase: argparse.ArgumentParser) -> None:
+    """Give the parser of `erase` its options."""
+    erase.set_defaults(run=_erase)
+    for flag, of, text in (
+        ("--recording", _recording, "a recording (RE...) with its results, payloads and contents; may be repeated"),
+        ("--result", _result, "an add-on result (XR...) with its payloads and contents; may be repeated"),
+    ):
+        erase.add_argument(flag, type=of, action="append", default=[], metavar="SID", help=text)
+    text = "what is older than EXPORT_RETENTION_DAYS, as every export does at its end"
+    erase.add_argument("--older", action="store_true", help=text)
+    erase.add_argument("--dry-run", action="store_true", help="say what would be erased; changes nothing")
+
+
+def _erase(options: argparse.Namespace) -> int:
+    from pipelines.erase import erase_older, erase_sids
+    from warehouse.archive import open_archive
+    from warehouse.erase import Erasure, finish
+    from warehouse.lock import alone
+    from warehouse.memory import return_freed_memory
+
+    return_freed_memory()
+    settings = warehouse_settings(environment())
+    days = retention_days(environment())
+    if not (options.recording or options.result or options.older):
+        raise FixConfiguration("Say what to erase: --recording SID, --result SID or --older.")
+    if options.older and days is None:
+        raise FixConfiguration("Nothing says what is too old: set EXPORT_RETENTION_DAYS to a number of days from 30.")
+    archive = open_archive(settings.root, shared_read=settings.shared_read, add_on_names=settings.add_on_names)
+    now, dry = datetime.now(UTC), options.dry_run
+    with alone(archive.root, wait=False) as free:
+        if not free:
+            say("An export or another command is using the archive; waiting until it is done. Ctrl-C stops waiting.")
+    erased: list[Erasure | None] = []
+    if not dry and finish(archive, settings.destination, now=now, wait=True):
+        say("An erasure that had been cut off is finished.")
+    if options.recording or options.result:
+        found = erase_sids(
+            archive,
+            settings.destination,
+            recordings=options.recording,
+            results=options.result,
+            now=now,
+            dry_run=dry,
+        )
+        erased.append(found)
+    if options.older and days is not None:
+        erased.append(erase_older(archive, settings.destination, days=days, now=now, wait=True, dry_run=dry))
+    done = [each for each in erased if each is not None]
+    rows: dict[str, int] = {}
+    for each in done:
+        for name, count in each.rows.items():
+            rows[name] = rows.get(name, 0) + count
+    facts = {"rows": rows, "files_removed": sum(each.files_removed for each in done)}
+    show(json.dumps({**facts, "commit": archive.head().number, "dry_run": dry}))
+    _explain(rows, dry_run=dry, recorded=bool(done))
+    return 0
+
+
+def _explain(rows: dict[str, int], *, dry_run: bool, recorded: bool) -> None:
+    if dry_run:
+        say(f"Nothing was erased; {sum(rows.values())} rows would be.")
+    elif rows:
+        say(
+            f"{sum(rows.values())} rows are erased here, and will not be exported again. Not reached: what Twilio "
+            "itself still has, backups, plans of deletions, Dagster's history (SIDs, counts), files readers hold open."
+        )
+    elif recorded:
+        say("Nothing of it was landed; it is recorded, and will not be exported.")
+    else:
+        say("There was nothing to erase, or it was erased before.")
+
+
+def _recording(text: str) -> RecordingSid:
+    try:
+        return sids.recording_sid(text.strip())
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _result(text: str) -> AddOnResultSid:
+    try:
+        return sids.add_on_result_sid(text.strip())
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

@@ -1,0 +1,164 @@
+"""Erasing: every byte is gone, nobody else's is, it does not come back, and a kill on the way is made good."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from datetime import timedelta
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from pipelines.discover import Scope
+from pipelines.erase import erase_older, erase_sids
+from pipelines.errors import ApplyAgain
+from pipelines.sandbox.made_up import made_up_world
+from pipelines.sandbox.run import Sandbox
+from pipelines.sids import add_on_result_sid, recording_sid
+from pipelines.verify import verify
+from tests.erasures import control, erase_and_die, judge, made_up_people, traces
+from tests.pipelines.conftest import NOW, Exporter
+from tests.warehouse.made_up import NOON, land_rows, logical, payload, recording, result, rows_by_key, sid, whole
+from tests.warehouse.processes import CONTEXT
+from tests.warehouse.test_ledger import step
+from warehouse.archive import Archive, open_archive
+from warehouse.erase import finish, unfinished
+from warehouse.erasures import read_erased
+from warehouse.ledger import INTENT, append
+from warehouse.lock import alone, shared
+from warehouse.publish import Destination, publish
+from warehouse.schema import ADD_ON_RESULTS, CONTENTS, ERASURES, RECORDINGS
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Archive:
+    """An empty archive."""
+    return open_archive(tmp_path / "root")
+
+
+@pytest.mark.parametrize(
+    ("destination", "seed", "kill"),
+    [("duckdb", 2, False), ("parquet", 3, False), ("duckdb", 4, True), ("parquet", 5, True)],
+)
+def test_no_byte_is_left_and_nobody_else_loses_any(
+    tmp_path: Path, destination: Destination, seed: int, kill: bool
+) -> None:
+    """The sample of `make erasures`: everything under the root is searched, also after a kill at a random step."""
+    assert judge(tmp_path / "root", destination, Random(seed), kill=kill) == []
+
+
+def test_the_search_finds_what_a_plain_delete_leaves(tmp_path: Path) -> None:
+    """The control: DuckDB's DELETE and CHECKPOINT keep the bytes in the file."""
+    assert control(tmp_path, Random(1))
+
+
+def test_the_search_finds_what_only_a_commit_without_the_rows_leaves(tmp_path: Path) -> None:
+    """Another control: superseded files, leftovers and the published file hold what the newest commit does not."""
+    archive, people = made_up_people(tmp_path / "root", "duckdb", Random(7))
+    step = 20
+    while not unfinished(archive):  # the commit is one of the first steps, and publishing and removing have many
+        child = CONTEXT.Process(target=erase_and_die, args=(archive.root, "duckdb", people[0].number, step))
+        child.start()
+        child.join(60)
+        assert child.exitcode == -9, "it was done before it was killed"
+        step += 3
+    assert len(traces(archive.root, people[0].needles)) > 5
+    assert any("cut off" in mismatch.sentence for mismatch in verify(archive).mismatches)
+    assert finish(archive, "duckdb", now=NOON)
+    assert traces(archive.root, people[0].needles) == []
+    assert not finish(archive, "duckdb", now=NOON)
+
+
+def test_what_was_erased_is_neither_listed_nor_landed_again(tmp_path: Path) -> None:
+    """A full export afterwards asks nothing about it; everything else is as it was; an older result stays out too."""
+    with Sandbox(made_up_world(now=NOW, recordings=12), now=NOW) as sandbox:
+        exporter = Exporter(sandbox, open_archive(tmp_path / "data"))
+        exporter()
+        before = logical(exporter.archive)
+        many = {row["reference_sid"] for row in before["add_on_results"]}
+        gone, other = sorted(many)[:2]
+        single = next(row["sid"] for row in before["add_on_results"] if row["reference_sid"] == other)
+        done = erase_sids(
+            exporter.archive, "duckdb", recordings=[recording_sid(gone)], results=[add_on_result_sid(single)], now=NOW
+        )
+        assert done is not None
+        assert done.rows["recordings"] == 1
+        sandbox.journal.clear()
+        exporter(Scope(full=True)).verdict()
+        assert not any(gone in entry.path or single in entry.path for entry in sandbox.journal.entries)
+    after = logical(exporter.archive)
+    assert traces(exporter.archive.root, [gone.encode(), single.encode()]) == []
+    for name in ("recordings", "add_on_results", "add_on_payloads", "contents"):
+        kept = {row.get("sid") or row["payload_sid"] for row in after[name]}
+        lost = {row.get("sid") or row["payload_sid"] for row in before[name]} - kept
+        assert len(lost) == done.rows.get(name, 0), name
+    assert exporter.rows("SELECT count(*) FROM erasures WHERE kind = 'erasure'") == [(1,)]
+    assert verify(exporter.archive).mismatches == ()
+
+
+def test_what_is_not_landed_yet_can_be_kept_out(archive: Archive) -> None:
+    """Its SID is recorded, and rows and contents of it that come later are dropped, whatever the case of the SID."""
+    erase_sids(archive, "duckdb", recordings=[recording_sid(sid("RE", 10).upper())], now=NOON)
+    land_rows(archive, [*whole(10), *whole(11)])
+    assert rows_by_key(archive, RECORDINGS).keys() == {sid("RE", 11)}
+    assert rows_by_key(archive, CONTENTS).keys() == {sid("XH", 11)}
+    assert erase_sids(archive, "duckdb", recordings=[recording_sid(sid("RE", 10))], now=NOON) is None
+    assert sid("RE", 10) in read_erased(archive, archive.head())
+
+
+def test_an_erasure_waits_for_whoever_uses_the_archive(archive: Archive) -> None:
+    """Nobody's files are taken away under them: users share a lock, an erasure has it alone, and they wait for it."""
+    land_rows(archive, whole(1))
+
+    def is_free(lock: Callable[..., AbstractContextManager[bool]]) -> bool:
+        with lock(archive.root, wait=False) as free:
+            return free
+
+    with ThreadPoolExecutor(1) as somebody:
+        with shared(archive.root):
+            assert not somebody.submit(is_free, alone).result()
+            assert somebody.submit(is_free, shared).result()
+        with alone(archive.root):
+            assert not somebody.submit(is_free, shared).result()
+            publish(archive, "duckdb", now=NOON)  # what an erasure itself calls does not wait for it
+        assert somebody.submit(is_free, alone).result()
+
+
+def test_a_deletion_at_twilio_that_is_not_settled_comes_first(archive: Archive) -> None:
+    """Its outcome is still to be written about this result, so nothing is erased."""
+    land_rows(archive, whole(1))
+    append(archive, lambda _: [step(INTENT, 1)], run_id="test", now=NOON)
+    before = logical(archive)
+    with pytest.raises(ApplyAgain, match="not settled"):
+        erase_sids(archive, "duckdb", recordings=[recording_sid(sid("RE", 1))], now=NOON)
+    assert logical(archive) == before
+
+
+def test_by_age_whole_days_go_and_what_is_younger_stays(archive: Archive) -> None:
+    """Partitions older than the limit, rows without a day by their creation, recordings with nothing younger."""
+    for number, days in enumerate((60, 41, 40, 1), start=1):
+        at = NOON - timedelta(days=days)
+        rows = whole(number, b"%d" % number * 50, at=at, done=at)
+        rows[0] = recording(number, at=at, date_created=at, created_date=at.date())
+        land_rows(archive, rows, now=at)
+    old = NOON - timedelta(days=50)
+    land_rows(
+        archive, [result(5, at=old, done=None, date_created=old, first_seen_at=old), payload(5, done=None, at=old)]
+    )
+    land_rows(archive, [result(6, at=NOON, done=None), payload(6, done=None)])
+    # an old recording with a young result
+    land_rows(archive, [recording(7, at=old, date_created=old, created_date=old.date()), result(7)])
+    done = erase_older(archive, "duckdb", days=40, now=NOON)
+    assert done is not None
+    assert done.rows == {
+        "recordings": 2,
+        "add_on_results": 3,
+        "add_on_payloads": 3,
+        "contents": 2,
+    }
+    assert rows_by_key(archive, ADD_ON_RESULTS).keys() == {sid("XR", n) for n in (3, 4, 6, 7)}
+    assert rows_by_key(archive, RECORDINGS).keys() == {sid("RE", n) for n in (3, 4, 7)}
+    assert verify(archive).mismatches == ()
+    kinds = [row["kind"] for row in rows_by_key(archive, ERASURES).values()]
+    assert sorted(kinds) == ["add_on_result"] * 2 + ["erasure", "payload", "payload", "recording"]
+    assert erase_older(archive, "duckdb", days=40, now=NOON) is None

@@ -1,0 +1,189 @@
+"""Erase: take rows out of the archive so that no byte of them is left, and record that it happened.
+
+One commit without the rows and with the record; then `addons.duckdb` is built afresh and everything that is not live
+is removed at once, older commits last. Until those are gone an erasure counts as unfinished and can be finished by
+anybody, so a kill at any point is made good. The archive is had alone meanwhile: see `warehouse.lock`. Not reached are
+copies that are not under the root (backups, a reader's open file), nor the blocks of a disk.
+"""
+
+import hashlib
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from warehouse import commits
+from warehouse.archive import Archive, partition_day, reading_errors
+from warehouse.commits import Commit, LiveFile
+from warehouse.erasures import fingerprint
+from warehouse.files import storage_errors, sync_folder
+from warehouse.lock import alone
+from warehouse.publish import KEPT, NAME, Destination, publish
+from warehouse.schema import ERASURES, TABLES, Table
+
+ASIDE = "_damaged"
+"""Where a repair puts damaged files; they may hold what is erased."""
+
+RUN_ID = "erase"
+
+
+@dataclass(slots=True)
+class Selection:
+    """What is to be erased: keys by table and file (None: the whole file)."""
+
+    keys: dict[str, dict[str, set[str] | None]] = field(default_factory=dict)
+    record: dict[str, str] = field(default_factory=dict)
+    """What may not come back: kind by SID."""
+
+    def add(self, table: Table, found: Mapping[str, set[str]]) -> None:
+        """More keys of a table, by file."""
+        files = self.keys.setdefault(table.name, {})
+        for path, keys in found.items():
+            before = files.get(path, set())
+            files[path] = None if before is None else before | keys
+
+    def rows(self, head: Commit) -> dict[str, int]:
+        """How many rows of each table that is."""
+        counts = {
+            name: sum(head.tables[name][path].keys if keys is None else len(keys) for path, keys in files.items())
+            for name, files in self.keys.items()
+        }
+        return {name: count for name, count in counts.items() if count}
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """What was erased: the commit without it, rows by table, and files that were removed from the disk."""
+
+    commit: int
+    rows: Mapping[str, int]
+    files_removed: int = 0
+
+
+Choose = Callable[[Commit], Selection]
+
+
+def erase(
+    archive: Archive,
+    destination: Destination,
+    choose: Choose,
+    *,
+    reason: str,
+    now: datetime,
+    wait: bool = True,
+    dry_run: bool = False,
+) -> Erasure | None:
+    """Erase what `choose` selects of the newest commit; None when that is nothing, or the archive is in use.
+
+    Args:
+        archive: where from.
+        destination: what is published without it.
+        choose: selects; is called with the archive had alone.
+        reason: recorded with it; names nobody.
+        now: UTC.
+        wait: wait until nobody uses the archive; otherwise None when somebody does.
+        dry_run: say what would be erased, and change nothing.
+
+    Raises:
+        RepairWarehouse: a file that holds some of it is damaged; nothing was erased.
+        FixWarehouse: the root cannot be written.
+    """
+    with alone(archive.root, wait=wait) as got:
+        if not got:
+            return None
+        with reading_errors(archive.root):
+            head = archive.head()
+            chosen = choose(head)
+            counts = chosen.rows(head)
+            if not counts and not chosen.record:
+                return None
+            if dry_run:
+                return Erasure(head.number, counts)
+            drop: list[LiveFile] = []
+            add: list[LiveFile] = []
+            for name, files in chosen.keys.items():
+                for path, keys in files.items():
+                    drop.append(archive.sound(head.tables[name][path]))
+                    add += _rest(archive, TABLES[name], drop[-1], keys)
+            record = _record(chosen, head.number + 1, sum(counts.values()), reason, now)
+            add.append(archive.seal(ERASURES, None, record.to_batches()))
+        after = archive.commit(head, drop=drop, add=add, at=now, run_id=RUN_ID)
+        return Erasure(after.number, counts, _finish(archive, destination, now=now))
+
+
+def unfinished(archive: Archive) -> bool:
+    """Whether an erasure was cut off: files that hold what it erased may still be there."""
+    numbers = commits.numbers(archive.root)
+    files = archive.head().tables[ERASURES.name].values()
+    if not files or not numbers:
+        return False
+    with reading_errors(archive.root):
+        newest = (
+            max(batch["commit"].to_pylist(), default=0)
+            for file in files
+            for batch in archive.read(file, ERASURES, ["commit"])
+        )
+        return numbers[0] < max(newest, default=0)
+
+
+def finish(archive: Archive, destination: Destination, *, now: datetime, wait: bool = False) -> bool:
+    """Finish an erasure that was cut off; False when there is none, or somebody uses the archive."""
+    if not unfinished(archive):
+        return False
+    with alone(archive.root, wait=wait) as got:
+        if got:
+            _finish(archive, destination, now=now)
+        return got
+
+
+def _finish(archive: Archive, destination: Destination, *, now: datetime) -> int:
+    publish(archive, destination, now=now, afresh=True)
+    return _purge(archive)
+
+
+def _purge(archive: Archive) -> int:
+    """Remove at once whatever is not live; older commits last, because they tell that there is something to remove."""
+    head, root = archive.head(), archive.root
+    live = {path for files in head.tables.values() for path in files}
+    shown = root / (root / NAME).readlink()
+    sealed = (path for name in (*TABLES, ASIDE) for path in (root / name).rglob("*"))
+    with storage_errors(root):
+        removed = [
+            *(path for path in sealed if path.is_file() and path.relative_to(root).as_posix() not in live),
+            *(path for path in root.glob(f"{KEPT}*") if path != shown),
+            *(path for pattern in (".*.tmp*", ".*.spill", f"{commits.FOLDER}/.*.tmp") for path in root.glob(pattern)),
+        ]
+        for path in removed:
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        for folder in {path.parent for path in removed}:
+            sync_folder(folder)
+        older = [number for number in commits.numbers(root) if number < head.number]
+        for number in older:
+            commits.commit_path(root, number).unlink(missing_ok=True)
+        sync_folder(root / commits.FOLDER)
+    return len(removed) + len(older)
+
+
+def _rest(archive: Archive, table: Table, file: LiveFile, keys: set[str] | None) -> list[LiveFile]:
+    """The rows of a file without those of `keys`, sealed anew; no file for no rows."""
+    if keys is None or len(keys) >= file.keys:
+        return []
+    wanted = pa.array(sorted(keys), pa.string())
+
+    def rows() -> Iterator[pa.RecordBatch]:
+        for batch in archive.read(file, table):
+            if (left := batch.filter(pc.invert(pc.is_in(batch[table.key], value_set=wanted)))).num_rows:
+                yield left
+
+    return [archive.seal(table, partition_day(file), rows())]
+
+
+def _record(chosen: Selection, commit: int, rows: int, reason: str, now: datetime) -> pa.Table:
+    """One row for the erasure, and one for each SID that may not come back."""
+    facts = {"commit": commit, "erased_at": now}
+    whole = {"erasure_id": hashlib.sha256(f"erasure {commit}".encode()).hexdigest(), "kind": "erasure", **facts}
+    each = [{"erasure_id": fingerprint(sid), "kind": kind, **facts} for sid, kind in sorted(chosen.record.items())]
+    return pa.Table.from_pylist([{**whole, "reason": reason, "rows": rows}, *each], schema=ERASURES.schema)
