@@ -24,6 +24,7 @@ from assets.compact_command import add_compact_command
 from assets.delete_command import add_delete_commands
 from assets.discreet import discreet
 from assets.erase_command import add_erase_command
+from assets.quarantine_command import add_quarantine_commands
 from assets.repair_command import add_rebuild_options, run_rebuild
 from assets.sql_command import add_sql_command, add_tables_command
 from assets.terminal import say, show
@@ -145,6 +146,8 @@ def _parser() -> argparse.ArgumentParser:
     sandbox.add_argument("--recordings", type=int, default=200, help="how many recordings to make up (default 200)")
     delete = command("delete", "delete at Twilio what is proven to be safe here; off unless asked for")
     add_delete_commands(delete, days)
+    quarantine = command("quarantine", "what could not be landed as it should: list, show, retry, dismiss")
+    add_quarantine_commands(quarantine)
     add_erase_command(command("erase", "erase a recording, a result, or what is too old, here and for good"))
     add_sql_command(command("sql", "answer a question in SQL from addons.duckdb; changes nothing, needs no account"))
     add_tables_command(command("tables", "every table, view and column with its meaning, as Markdown"))
@@ -253,7 +256,7 @@ def _status(options: argparse.Namespace) -> int:
     show(f"results     {', '.join(f'{count} {state}' for state, count in found.results.items())}")
     show(f"contents    {found.contents} landed, {found.content_bytes:,} bytes")
     show(f"recordings  {found.recordings} known, {found.recordings_to_list} to be listed again")
-    show(f"quarantine  {found.quarantined} rows")
+    show(f"quarantine  {found.quarantined} rows open")
     show(f"commit      {found.commit}, published {found.published_commit}")
     days = [day.completeness for day in found.days if day.completeness is not None]
     incomplete = [day for day in days if day.over and not day.complete]

@@ -18,7 +18,8 @@ from pipelines.settings import Windows
 from pipelines.verify import verify_files
 from warehouse.archive import Archive, reading_errors
 from warehouse.commits import Commit, LiveFile
-from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, KNOWN_STATUSES, QUARANTINE, RECORDINGS, Table
+from warehouse.quarantine import open_rows
+from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, KNOWN_STATUSES, QUARANTINE, RECORDINGS, RESOLUTIONS, Table
 
 SIDS = 10
 """SIDs named in one row."""
@@ -139,18 +140,19 @@ def next_files(files: Sequence[LiveFile], *, after: str, limit: int) -> list[Liv
 
 
 def quarantine_empty(reading: Reading) -> Verdict:
-    """What is in quarantine; an error while Twilio may still hold something of it."""
+    """What is open in quarantine; an error while Twilio may still hold something of it."""
     if not reading.head.rows(QUARANTINE.name):
         return Verdict([], "", {"quarantined": 0, "quarantined_in_30_days": 0})
     found = reading.ask(
-        "SELECT kind, sid, parent_sid, reason, epoch_us(quarantined_at) AS at "
-        f"FROM {reading.relation(QUARANTINE)} ORDER BY quarantined_at DESC, quarantine_id"
+        "SELECT kind, sid, parent_sid, reason, epoch_us(quarantined_at) AS at FROM "
+        f"{open_rows(reading.relation(QUARANTINE), reading.relation(RESOLUTIONS))} "
+        "ORDER BY quarantined_at DESC, quarantine_id"
     )
     recent = sum(_moment(row["at"]) > reading.now - RETENTION for row in found)
     return Verdict(
         [{**row, "at": f"{_moment(row['at']):%Y-%m-%d %H:%M}"} for row in found],
-        f"{len(found)} rows are in quarantine, {recent} of them since what Twilio may still hold: see the table "
-        "`quarantine`, which has their raw bytes.",
+        f"{len(found)} rows are in quarantine, {recent} of them since what Twilio may still hold: see "
+        "`addon-export quarantine list`; the table `quarantine` has their raw bytes.",
         {"quarantined": len(found), "quarantined_in_30_days": recent},
         "ERROR" if recent else "WARN",
     )

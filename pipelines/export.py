@@ -46,7 +46,7 @@ from warehouse.land import Load, land
 from warehouse.landed import LandedRecording, landed_recordings, owing_recordings
 from warehouse.lock import shared
 from warehouse.publish import Destination, publish
-from warehouse.quarantine import QuarantineRow
+from warehouse.quarantine import QuarantineRow, resolved_ids
 
 BATCH_BYTES = 6 << 20
 """Contents landed together. Landing needs about four times this for a moment: Arrow, Parquet, compression."""
@@ -131,7 +131,7 @@ class ExportReport:
             )
             if count
         ]
-        advice = "run again" if found.pending else "see the quarantine table"
+        advice = "run again" if found.pending else "see `addon-export quarantine list`"
         raise IncompleteExport(
             f"Not everything could be exported: {', '.join(parts)}; {advice}. First: {found.reasons[0]}",
             again=bool(found.pending),
@@ -192,6 +192,7 @@ async def _export(
     head = archive.head()
     with reading_errors(archive.root):
         scope = replace(scope, erased=read_erased(archive, head))
+        progress.extraction.resolved = resolved_ids(archive, head)
     gone = no_longer_kept(scope, now=clock())
     owing = await asyncio.to_thread(owing_recordings, archive, head, now=clock(), kept=RETENTION)
     progress.commit = head.number
@@ -275,8 +276,7 @@ async def _extract_all(
                 progress.extraction.waits(f"recordings created on {value.day}: {value.error}")
                 continue
             if isinstance(value, QuarantineRow):
-                progress.extraction.quarantined += 1
-                progress.extraction.note(value.reason)
+                progress.extraction.quarantines(value, value.reason)
             await lander.put(value)
         await assignments.put(None)
     # what these lists held has been handed on: only now may anything say that they were read to their end

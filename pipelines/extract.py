@@ -9,7 +9,7 @@ cannot be had is reported with its reason and does not stop the others.
 import asyncio
 import re
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Collection, Container, Coroutine, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -30,7 +30,7 @@ from pipelines.normalize import (
 from pipelines.records import AddOnResult, Malformed, Payload, parse_add_on_result, parse_payload
 from pipelines.twilio.client import TwilioClient
 from warehouse.landed import LandedResult
-from warehouse.quarantine import QuarantineRow
+from warehouse.quarantine import QuarantineRow, quarantine_id
 from warehouse.schema import KNOWN_STATUSES, UNFINISHED_STATUSES
 
 _T = TypeVar("_T")
@@ -67,6 +67,14 @@ class Extraction:
     reasons: list[str] = field(default_factory=list)
     unknown_statuses: Counter[str] = field(default_factory=Counter)
     failures_in_a_row: int = 0
+    resolved: Container[str] = frozenset()
+    """Ids of what is in quarantine and no longer counts: dismissed, or landed since."""
+
+    def quarantines(self, row: QuarantineRow, about: str) -> None:
+        """Count what goes into quarantine, unless it is there already and resolved."""
+        if row.raw is None or quarantine_id(row) not in self.resolved:
+            self.quarantined += row.raw is not None
+            self.note(about)
 
     def note(self, reason: str) -> None:
         """Keep one of the first reasons why something is not landed."""
@@ -176,8 +184,8 @@ class _Extract:
     async def _read_result(self, raw: bytes) -> AddOnResult | None:
         try:
             result = parse_add_on_result(raw)
-            _belongs(result.account_sid, self.client.account_sid)
-            _belongs(result.reference_sid, self.recording.sid)
+            belongs(result.account_sid, self.client.account_sid)
+            belongs(result.reference_sid, self.recording.sid)
         except Malformed as reason:
             self.open += 1
             await self._quarantine("add_on_result", None, self.recording.sid, f"The add-on result {reason}.", raw)
@@ -237,9 +245,9 @@ class _Extract:
                 for raw in page:
                     try:
                         payload = parse_payload(raw)
-                        _belongs(payload.account_sid, self.client.account_sid)
-                        _belongs(payload.reference_sid, self.recording.sid)
-                        _belongs(payload.add_on_result_sid, result.sid)
+                        belongs(payload.account_sid, self.client.account_sid)
+                        belongs(payload.reference_sid, self.recording.sid)
+                        belongs(payload.add_on_result_sid, result.sid)
                     except Malformed as reason:
                         unreadable = True
                         await self._quarantine("payload", None, result.sid, f"The payload {reason}.", raw)
@@ -316,9 +324,9 @@ class _Extract:
         self.tally.waits(reason)
 
     async def _quarantine(self, kind: str, sid: str | None, parent: str, reason: str, raw: bytes | None) -> None:
-        self.tally.quarantined += raw is not None
-        self.tally.note(f"{kind} {sid or 'under ' + parent}: {reason}")
-        await self.emit(QuarantineRow(kind, sid, parent, self.client.account_sid, reason, raw))
+        row = QuarantineRow(kind, sid, parent, self.client.account_sid, reason, raw)
+        self.tally.quarantines(row, f"{kind} {sid or 'under ' + parent}: {reason}")
+        await self.emit(row)
 
 
 async def _side_by_side(steps: Sequence[Coroutine[None, None, _T]]) -> list[_T]:
@@ -336,8 +344,8 @@ def _deadline(result: AddOnResult) -> tuple[datetime, str]:
     return min(known, default=_FOREVER_AGO), result.sid
 
 
-def _belongs(said: str | None, asked: str) -> None:
-    """Malformed when a row names another parent than the one whose list was asked for: a reply gone astray."""
+def belongs(said: str | None, asked: str) -> None:
+    """Raise Malformed when a row names another parent than the one whose list was asked for: a reply gone astray."""
     if said is not None and said.lower() != asked.lower():
         raise Malformed("names another parent than the one it is listed under")
 

@@ -14,7 +14,8 @@ from pipelines.deadlines import deadlines
 from warehouse import views
 from warehouse.archive import Archive
 from warehouse.publish import published
-from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, QUARANTINE, RECORDINGS
+from warehouse.quarantine import open_rows
+from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, QUARANTINE, RECORDINGS, RESOLUTIONS
 
 STATES = ("exported", "pending", "unfinished", "lost", "deleted")
 """What can have become of an add-on result; as in the `retention` view."""
@@ -34,6 +35,7 @@ class Status:
     """What the warehouse holds at `at` (UTC).
 
     `slack_hours` is the time left to `next_deadline`; `backlog` counts what is waiting, results and recordings;
+    `quarantined` counts what is open;
     `listed_at` is when the list of recordings was last read to its end, in every account.
     """
 
@@ -74,8 +76,9 @@ class Status:
 def status(archive: Archive, *, now: datetime, settle: timedelta) -> Status:
     """Summarise the newest commit; `settle` is how long after its creation a recording may gain results."""
     head = archive.head()
-    results, payloads, quarantine = (
-        archive.relation(table, head.tables[table.name]) for table in (ADD_ON_RESULTS, ADD_ON_PAYLOADS, QUARANTINE)
+    results, payloads, quarantine, resolutions = (
+        archive.relation(table, head.tables[table.name])
+        for table in (ADD_ON_RESULTS, ADD_ON_PAYLOADS, QUARANTINE, RESOLUTIONS)
     )
     with archive.database() as db:
         states = db.execute(
@@ -90,7 +93,7 @@ def status(archive: Archive, *, now: datetime, settle: timedelta) -> Status:
             f"SELECT count(content_length), coalesce(sum(content_length), 0) FROM {payloads}"
         ).fetchall()[0]
         to_list = [r for r in open_recordings(archive, head, db, now=now, settle=settle) if _still_shown(r, now=now)]
-        quarantined = db.execute(f"SELECT count(*) FROM {quarantine}").fetchall()[0][0]
+        quarantined = db.execute(f"SELECT count(*) FROM {open_rows(quarantine, resolutions)}").fetchall()[0][0]
     waiting = deadlines(archive, now=now, within=timedelta(0), settle=settle)
     days: dict[date | None, dict[str, int]] = {}
     for day, state, count in states:

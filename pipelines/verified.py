@@ -21,7 +21,8 @@ from warehouse.commits import Commit, LiveFile
 from warehouse.errors import FixWarehouse
 from warehouse.files import sha256_of
 from warehouse.publish import NAME, published
-from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, CONTENTS, QUARANTINE, Table, sql_type
+from warehouse.quarantine import open_rows
+from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, CONTENTS, QUARANTINE, RESOLUTIONS, Table, sql_type
 
 
 class _Key:
@@ -281,8 +282,8 @@ class _Reading:
         return [{**row, "file": row["file"][len(str(self.archive.root)) + 1 :]} for row in rows]
 
     def _quarantined(self, db: duckdb.DuckDBPyConnection) -> set[str]:
-        """SIDs of what is in quarantine, or what something in quarantine was found under."""
-        relation = self.archive.relation(QUARANTINE, self.commit.tables[QUARANTINE.name])
+        """SIDs of what is open in quarantine, or what something in quarantine was found under."""
+        relation = open_rows(*(self.archive.relation(t, self.commit.tables[t.name]) for t in (QUARANTINE, RESOLUTIONS)))
         rows = db.execute(f"SELECT DISTINCT unnest([sid, parent_sid]) FROM {relation}").fetchall()
         return {row[0] for row in rows if row[0] is not None}
 

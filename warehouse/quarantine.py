@@ -7,7 +7,9 @@ from datetime import datetime
 
 import pyarrow as pa
 
-from warehouse.schema import QUARANTINE
+from warehouse.archive import Archive
+from warehouse.commits import Commit
+from warehouse.schema import QUARANTINE, RESOLUTIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,7 @@ def quarantine_rows(rows: Sequence[QuarantineRow], *, now: datetime) -> pa.Table
     return pa.Table.from_pylist(
         [
             {
-                "quarantine_id": _fingerprint(row),
+                "quarantine_id": quarantine_id(row),
                 "kind": row.kind,
                 "sid": row.sid,
                 "parent_sid": row.parent_sid,
@@ -42,7 +44,24 @@ def quarantine_rows(rows: Sequence[QuarantineRow], *, now: datetime) -> pa.Table
     )
 
 
-def _fingerprint(row: QuarantineRow) -> str:
+def open_rows(quarantine: str, resolutions: str) -> str:
+    """SQL for the rows of quarantine that nothing has become of."""
+    return f"(SELECT * FROM {quarantine} ANTI JOIN {resolutions} USING (quarantine_id))"
+
+
+def resolved_ids(archive: Archive, commit: Commit) -> frozenset[str]:
+    """Ids of the rows that are resolved.
+
+    Raises:
+        OSError, ArrowException: a file is missing or damaged.
+    """
+    files = commit.tables[RESOLUTIONS.name].values()
+    batches = (batch for file in files for batch in archive.read(file, RESOLUTIONS, [RESOLUTIONS.key]))
+    return frozenset(found for batch in batches for found in batch[RESOLUTIONS.key].to_pylist())
+
+
+def quarantine_id(row: QuarantineRow) -> str:
+    """SHA-256 (hex) over everything the row says."""
     digest = hashlib.sha256()
     for part in (row.kind, row.sid, row.parent_sid, row.account_sid, row.reason, row.raw):
         data = part if isinstance(part, bytes) else (part or "").encode("utf-8", "surrogatepass")

@@ -11,8 +11,10 @@ import pytest
 from pipelines.sandbox.exchange import Reply, Request
 from pipelines.sandbox.run import Sandbox
 from tests.assets.conftest import CommandLine
-from tests.warehouse.made_up import land_rows, whole
+from tests.warehouse.made_up import NOON, land_rows, whole
 from warehouse.archive import open_archive
+from warehouse.land import land
+from warehouse.quarantine import QuarantineRow, quarantine_rows
 
 
 def test_export_verify_status_and_rebuild(command: CommandLine, sandbox: Sandbox) -> None:
@@ -242,3 +244,25 @@ def test_every_export_erases_what_is_older_than_asked_for(command: CommandLine) 
     assert command.rows("SELECT number FROM _commit") == [(json.loads(done.stdout)["commit"],)]
     verified = command("verify")
     assert verified.returncode == 0, verified.stdout
+
+
+def test_quarantine_from_the_command_line(command: CommandLine, sandbox: Sandbox) -> None:
+    """List, show, retry and dismiss: ids may be shortened, 4 while something stays open, bytes exactly as received."""
+    said = b'{"sid": "RE\xff\x1b[2J"}'
+    rows = quarantine_rows([QuarantineRow("recording", None, None, sandbox.account_sid, "bad", said)], now=NOON)
+    land(open_archive(command.root), {"quarantine": rows}, run_id="test", now=NOON)
+    listed = json.loads(command("quarantine", "list", "--json").stdout)
+    assert (listed["kind"], listed["bytes"], listed["how"]) == ("recording", len(said), None)
+    short = listed["quarantine_id"][:12]
+    assert command("quarantine", "list").stdout.startswith(f"{short}  ")
+    shown = command("quarantine", "show", short)
+    assert "\x1b" not in shown.stdout
+    assert "\\x1b[2J" in shown.stdout
+    tried = command("quarantine", "retry")
+    assert (tried.returncode, json.loads(tried.stdout)["resolved"]) == (4, 0)
+    assert command("quarantine", "dismiss", short).returncode == 2
+    assert command("quarantine", "dismiss", short, "--because", "made up").returncode == 0
+    assert command("quarantine", "list").stdout == ""
+    assert "made up" in command("quarantine", "list", "--all", "--json").stdout
+    assert command.rows("SELECT how, note FROM resolutions") == [("dismissed", "made up")]
+    assert command("quarantine", "retry", "nothing").returncode == 2

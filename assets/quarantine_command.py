@@ -1,0 +1,117 @@
+"""The commands `addon-export quarantine list`, `show`, `retry` and `dismiss`."""
+
+import argparse
+import json
+import sys
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from assets.terminal import say, show
+from pipelines.settings import environment, warehouse_settings
+
+if TYPE_CHECKING:
+    from pipelines.quarantine import Entry
+    from warehouse.archive import Archive
+
+SHORT = 12
+"""Digits of an id that `list` prints; every command takes the beginning of one."""
+
+
+def add_quarantine_commands(quarantine: argparse.ArgumentParser) -> None:
+    """Give the parser of `quarantine` its commands."""
+    steps = quarantine.add_subparsers(metavar="list|show|retry|dismiss", required=True)
+    text = "what could not be landed as it should, and why; nothing else on stdout"
+    listed = steps.add_parser("list", help=text, description=text)
+    listed.set_defaults(run=_list)
+    listed.add_argument("--all", action="store_true", help="what is resolved too")
+    listed.add_argument("--json", action="store_true", help="print one JSON object for each entry")
+    text = "one entry with its bytes, unprintable ones escaped"
+    one = steps.add_parser("show", help=text, description=text)
+    one.set_defaults(run=_show)
+    one.add_argument("id", help="the id, or its beginning")
+    one.add_argument("--raw", action="store_true", help="write nothing but the bytes, exactly as they were received")
+    text = "read it again, land what can be read by now, and resolve what is landed; asks Twilio nothing"
+    again = steps.add_parser("retry", help=text, description=text)
+    again.set_defaults(run=_retry)
+    again.add_argument("id", nargs="*", help="ids, or their beginnings; without any: all that is open")
+    text = "say that it need not be landed; it stays in the table, and no longer counts"
+    no = steps.add_parser("dismiss", help=text, description=text)
+    no.set_defaults(run=_dismiss)
+    no.add_argument("id", nargs="+", help="ids, or their beginnings")
+    no.add_argument("--because", required=True, metavar="TEXT", help="why, for whoever asks later")
+
+
+def _archive() -> "Archive":
+    from warehouse.archive import open_archive
+
+    settings = warehouse_settings(environment())
+    return open_archive(settings.root, shared_read=settings.shared_read, add_on_names=settings.add_on_names)
+
+
+def _list(options: argparse.Namespace) -> int:
+    from pipelines.quarantine import entries
+
+    found = entries(_archive(), resolved=options.all)
+    for entry in found:
+        if options.json:
+            show(json.dumps({**_plain(entry)}))
+            continue
+        subject = entry.sid or f"under {entry.parent_sid or entry.account_sid}"
+        state = f" [{entry.how}]" if entry.how else ""
+        show(
+            f"{entry.quarantine_id[:SHORT]}  {entry.quarantined_at:%Y-%m-%d %H:%M}  {entry.kind} {subject}: "
+            f"{entry.reason}{state}"
+        )
+    opened = sum(entry.how is None for entry in found)
+    say(f"{opened} open. `addon-export quarantine retry` reads them again; `show ID` has the bytes.")
+    return 0
+
+
+def _show(options: argparse.Namespace) -> int:
+    from pipelines.quarantine import entries, named, raw
+
+    archive = _archive()
+    (entry,) = named(entries(archive, resolved=True), [options.id])
+    data = raw(archive, entry)
+    if options.raw:
+        sys.stdout.buffer.write(data or b"")
+        sys.stdout.buffer.flush()
+        return 0
+    for name, value in _plain(entry).items():
+        show(f"{name:<15} {'' if value is None else value}")
+    show(f"{'raw':<15} {'' if data is None else repr(data)[2:-1]}")
+    return 0
+
+
+def _retry(options: argparse.Namespace) -> int:
+    from pipelines.quarantine import entries, named, retry
+    from warehouse.publish import publish
+
+    archive, now = _archive(), datetime.now(UTC)
+    found = entries(archive)
+    done = retry(archive, named(found, options.id) if options.id else found, now=now)
+    publish(archive, warehouse_settings(environment()).destination, now=now)
+    still = [{"quarantine_id": identity, "reason": reason} for identity, reason in done.still_open.items()]
+    show(json.dumps({"resolved": len(done.resolved), "still_open": still, "commit": archive.head().number}))
+    if done.resolved:
+        say(f"{len(done.resolved)} resolved; the next export fetches what they still lack.")
+    for each in still:
+        say(f"{each['quarantine_id'][:SHORT]} stays open: {each['reason']}")
+    return 4 if still else 0
+
+
+def _dismiss(options: argparse.Namespace) -> int:
+    from pipelines.quarantine import dismiss, entries, named
+    from warehouse.publish import publish
+
+    archive, now = _archive(), datetime.now(UTC)
+    chosen = named(entries(archive), options.id)
+    dismiss(archive, chosen, options.because, now=now)
+    publish(archive, warehouse_settings(environment()).destination, now=now)
+    show(json.dumps({"dismissed": len(chosen), "commit": archive.head().number}))
+    return 0
+
+
+def _plain(entry: "Entry") -> dict[str, object]:
+    facts = {name: getattr(entry, name) for name in entry.__slots__}
+    return {**facts, "quarantined_at": entry.quarantined_at.isoformat()}

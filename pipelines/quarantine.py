@@ -1,0 +1,307 @@
+"""Quarantine: what is still open, and landing it with today's reading of its bytes.
+
+Asks Twilio nothing. An entry is resolved when what it was about is landed, now or since, or when somebody dismisses it;
+its row stays either way. What is landed from quarantine counts as observed when it got there, so that nothing newer is
+overwritten, and a result or payload counts as not whole, so that the next export fetches what it lacks.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+from typing import NamedTuple
+
+import pyarrow as pa
+
+from pipelines.completeness import moment
+from pipelines.errors import FixQuery
+from pipelines.extract import belongs, error_document
+from pipelines.normalize import (
+    Extracted,
+    ExtractedContent,
+    ExtractedPayload,
+    ExtractedRecording,
+    ExtractedResult,
+    normalize,
+)
+from pipelines.records import Malformed, parse_add_on_result, parse_payload, parse_recording
+from warehouse.archive import Archive, reading_errors
+from warehouse.commits import Commit
+from warehouse.land import land
+from warehouse.schema import (
+    ADD_ON_PAYLOADS,
+    ADD_ON_RESULTS,
+    QUARANTINE,
+    RESOLUTIONS,
+    Table,
+)
+
+RUN_ID = "quarantine"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One row of quarantine without its bytes; `how` and `note` say what became of it, null while it is open."""
+
+    quarantine_id: str
+    kind: str
+    sid: str | None
+    parent_sid: str | None
+    account_sid: str
+    reason: str
+    bytes: int | None
+    quarantined_at: datetime
+    how: str | None = None
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Retried:
+    """What a retry did: the entries that are resolved now, and of the others why they are not."""
+
+    commit: int
+    resolved: tuple[Entry, ...]
+    still_open: Mapping[str, str]
+    """Why, in one sentence, by `quarantine_id`."""
+
+
+def entries(archive: Archive, *, resolved: bool = False) -> list[Entry]:
+    """The open entries, oldest first; with `resolved` all of them.
+
+    Raises:
+        RepairWarehouse: a live file is missing or damaged.
+    """
+    head = archive.head()
+    quarantine, resolutions = (_relation(archive, head, table) for table in (QUARANTINE, RESOLUTIONS))
+    with reading_errors(archive.root), archive.database() as db:
+        rows = db.execute(
+            "SELECT q.quarantine_id, kind, sid, parent_sid, account_sid, reason, octet_length(raw), "
+            f"epoch_us(quarantined_at), how, note FROM {quarantine} q LEFT JOIN {resolutions} r USING (quarantine_id) "
+            f"WHERE $resolved OR r.quarantine_id IS NULL ORDER BY quarantined_at, q.quarantine_id",
+            {"resolved": resolved},
+        ).fetchall()
+    return [
+        Entry(identity, kind, sid, parent, account or "", reason, size, made, how, note)
+        for identity, kind, sid, parent, account, reason, size, at, how, note in rows
+        if (made := moment(at)) is not None
+    ]
+
+
+def named(found: Sequence[Entry], beginnings: Iterable[str]) -> list[Entry]:
+    """The entries whose ids begin so, each of them exactly one.
+
+    Raises:
+        FixQuery: a beginning fits none, or more than one.
+    """
+    chosen = {}
+    for beginning in beginnings:
+        fitting = [entry for entry in found if entry.quarantine_id.startswith(beginning.lower())]
+        if len(fitting) != 1:
+            many = "No entry" if not fitting else f"More than one entry ({len(fitting)})"
+            raise FixQuery(
+                f"{many} in quarantine has an id that begins with {beginning[:64]!r}; see `quarantine list`."
+            )
+        chosen[fitting[0].quarantine_id] = fitting[0]
+    return list(chosen.values())
+
+
+def raw(archive: Archive, entry: Entry) -> bytes | None:
+    """The bytes of an entry as they were received; None when there were none."""
+    head = archive.head()
+    with reading_errors(archive.root):
+        return _raw(archive, head, entry)
+
+
+def retry(archive: Archive, chosen: Sequence[Entry], *, now: datetime) -> Retried:
+    """Land what can be read by now, and resolve what is landed; one commit.
+
+    Args:
+        archive: where to.
+        chosen: open entries.
+        now: UTC.
+
+    Raises:
+        WarehouseError: the archive cannot be read or written; nothing is landed.
+    """
+    head = archive.head()
+    values: list[Extracted] = []
+    resolved: list[Entry] = []
+    still: dict[str, str] = {}
+    with reading_errors(archive.root):
+        landed = _Landed(archive, head)
+        for entry in chosen:
+            try:
+                value = _read(entry, _raw(archive, head, entry), landed)
+            except (Malformed, _StillOpen) as reason:
+                still[entry.quarantine_id] = _sentence(entry, reason)
+                continue
+            resolved.append(entry)
+            if value is not None:
+                values.append(value)
+    batch = {**normalize(values, now=now), RESOLUTIONS.name: _resolutions(resolved, "landed", None, now)}
+    load = land(archive, batch, run_id=RUN_ID, now=now)
+    return Retried(load.commit, tuple(resolved), still)
+
+
+def dismiss(archive: Archive, chosen: Sequence[Entry], note: str, *, now: datetime) -> int:
+    """Say of open entries that they need not be landed, and why; returns the commit."""
+    batch = {RESOLUTIONS.name: _resolutions(chosen, "dismissed", note, now)}
+    return land(archive, batch, run_id=RUN_ID, now=now).commit
+
+
+class _StillOpen(Exception):
+    """An entry cannot be resolved; the message is the reason."""
+
+
+class _Row(NamedTuple):
+    """What is landed under a SID."""
+
+    raw: str | None
+    observed_at: datetime
+    reference_sid: str | None
+    content_type: str | None
+    content: bool
+
+
+class _Landed:
+    """Looks up what is landed, one SID at a time: entries are few."""
+
+    def __init__(self, archive: Archive, head: Commit) -> None:
+        self.archive, self.head = archive, head
+
+    def row(self, table: Table, sid: str) -> _Row | None:
+        """The row of a SID."""
+        files = self.archive.keys.holding(
+            self.archive.root, self.head.tables[table.name], table.key, pa.array([sid], pa.string())
+        )
+        for path in files:
+            for batch in self.archive.read(self.head.tables[table.name][path], table):
+                for values in batch.filter(pa.compute.equal(batch[table.key], sid)).to_pylist():
+                    return _Row(
+                        values.get("raw"),
+                        values["observed_at"],
+                        values.get("reference_sid"),
+                        values.get("content_type"),
+                        values.get("content_sha256") is not None,
+                    )
+        return None
+
+
+def _read(entry: Entry, data: bytes | None, landed: _Landed) -> Extracted | None:
+    """What is to be landed for an entry; None when it is landed already.
+
+    Raises:
+        Malformed, _StillOpen: it stays open.
+    """
+    match entry.kind:
+        case "recording":
+            return _recording(entry, data or b"")
+        case "add_on_result":
+            return _result(entry, data or b"", landed)
+        case "payload":
+            return _payload(entry, data or b"", landed)
+        case _:
+            return _content(entry, data, landed)
+
+
+def _recording(entry: Entry, data: bytes) -> Extracted:
+    recording = parse_recording(data)
+    belongs(recording.account_sid, entry.account_sid)
+    _without_problems(recording.problems)
+    return ExtractedRecording(recording, entry.account_sid, None, None, entry.quarantined_at)
+
+
+def _result(entry: Entry, data: bytes, landed: _Landed) -> Extracted | None:
+    result = parse_add_on_result(data)
+    belongs(result.account_sid, entry.account_sid)
+    parent = entry.parent_sid or result.reference_sid
+    belongs(result.reference_sid, parent or "")
+    before = landed.row(ADD_ON_RESULTS, result.sid)
+    if before is not None and before.raw is not None and before.raw != result.raw:
+        _replaced(entry, before, parse_add_on_result(before.raw.encode()).problems)
+        return None
+    _without_problems(result.problems)
+    return ExtractedResult(result, parent or "", entry.account_sid, None, False, entry.quarantined_at)
+
+
+def _payload(entry: Entry, data: bytes, landed: _Landed) -> Extracted | None:
+    payload = parse_payload(data)
+    belongs(payload.account_sid, entry.account_sid)
+    parent = entry.parent_sid or payload.add_on_result_sid or ""
+    belongs(payload.add_on_result_sid, parent)
+    before = landed.row(ADD_ON_PAYLOADS, payload.sid)
+    if before is not None and before.raw is not None and before.raw != payload.raw:
+        _replaced(entry, before, parse_payload(before.raw.encode()).problems)
+        return None
+    _without_problems(payload.problems)
+    result = landed.row(ADD_ON_RESULTS, parent)
+    if result is None or result.raw is None:
+        raise _StillOpen("its add-on result is not landed")
+    belongs(payload.reference_sid, result.reference_sid or "")
+    return ExtractedPayload(
+        payload,
+        parse_add_on_result(result.raw.encode()),
+        result.reference_sid or "",
+        entry.account_sid,
+        None,
+        entry.quarantined_at,
+    )
+
+
+def _content(entry: Entry, data: bytes | None, landed: _Landed) -> Extracted | None:
+    payload = landed.row(ADD_ON_PAYLOADS, entry.sid or "")
+    if payload is None or payload.raw is None:
+        raise _StillOpen("its payload is not landed")
+    if payload.content:
+        if data is not None and "differs" in entry.reason:
+            raise _StillOpen("another content is landed for its payload; compare them, then dismiss it")
+        return None
+    if data is None:
+        raise _StillOpen("Twilio has not given it; the next export asks again as long as it is kept")
+    if (document := error_document(data, payload.content_type)) is not None:
+        raise _StillOpen(f"it still looks like {document}; the next export asks again as long as it is kept")
+    read = parse_payload(payload.raw.encode())
+    result = landed.row(ADD_ON_RESULTS, entry.parent_sid or read.add_on_result_sid or "")
+    if result is None or result.raw is None:
+        raise _StillOpen("its add-on result is not landed")
+    content = ExtractedContent(data, len(data), sha256(data).hexdigest(), entry.quarantined_at)
+    result_read = parse_add_on_result(result.raw.encode())
+    return ExtractedPayload(
+        read, result_read, result.reference_sid or "", entry.account_sid, content, entry.quarantined_at
+    )
+
+
+def _replaced(entry: Entry, before: _Row, problems: Collection[str]) -> None:
+    """Another version of the row is landed: that resolves the entry if it was seen later and could be read."""
+    if before.observed_at <= entry.quarantined_at or problems:
+        raise _StillOpen("another version of it is landed; dismiss it if that one is right")
+
+
+def _without_problems(problems: Collection[str]) -> None:
+    if problems:
+        raise _StillOpen(f"it still cannot be read whole: {'; '.join(problems)}")
+
+
+def _sentence(entry: Entry, reason: Exception) -> str:
+    text = str(reason)
+    return f"The {entry.kind} {text}." if isinstance(reason, Malformed) else f"{text[0].upper()}{text[1:]}."
+
+
+def _resolutions(chosen: Iterable[Entry], how: str, note: str | None, now: datetime) -> pa.Table:
+    rows = [{"quarantine_id": e.quarantine_id, "how": how, "note": note, "resolved_at": now} for e in chosen]
+    return pa.Table.from_pylist(rows, schema=RESOLUTIONS.schema)
+
+
+def _raw(archive: Archive, head: Commit, entry: Entry) -> bytes | None:
+    wanted = pa.array([entry.quarantine_id], pa.string())
+    files = archive.keys.holding(archive.root, head.tables[QUARANTINE.name], QUARANTINE.key, wanted)
+    for path in files:
+        for batch in archive.read(head.tables[QUARANTINE.name][path], QUARANTINE, [QUARANTINE.key, "raw"]):
+            for value in batch.filter(pa.compute.equal(batch[QUARANTINE.key], entry.quarantine_id))["raw"]:
+                data: bytes | None = value.as_py()
+                return data
+    return None
+
+
+def _relation(archive: Archive, head: Commit, table: Table) -> str:
+    return archive.relation(table, head.tables[table.name])
