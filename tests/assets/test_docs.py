@@ -140,6 +140,11 @@ def test_every_command_exit_code_and_table_is_in_the_readme() -> None:
         "tables",
         "delete plan",
         "delete apply",
+        "erase",
+        "quarantine list",
+        "quarantine show",
+        "quarantine retry",
+        "quarantine dismiss",
     ):
         assert f"addon-export {command}" in README
     for code in cli.ExitCode:
