@@ -120,3 +120,12 @@ def test_add_ons_can_be_given_names() -> None:
     for wrong in ("Watson", f"{one}=", f"{one}", f"XE{1:032x}=installation", "XB12=short"):
         with pytest.raises(FixConfiguration, match="TWILIO_ADDON_NAMES"):
             warehouse_settings({"TWILIO_ADDON_NAMES": wrong})
+
+
+def test_a_retention_shorter_than_twilios_own_is_refused() -> None:
+    """A typing error must not erase what nobody else has; without a value nothing is erased."""
+    assert settings.retention_days({}) is None
+    assert settings.retention_days({"EXPORT_RETENTION_DAYS": "365"}) == 365
+    for value in ("3", "29", "0", "-365", "1y"):
+        with pytest.raises(FixConfiguration, match="EXPORT_RETENTION_DAYS"):
+            settings.retention_days({"EXPORT_RETENTION_DAYS": value})
