@@ -333,3 +333,12 @@ def test_the_same_failure_is_told_every_six_hours() -> None:
     alert, _ = failure_alert([FailedRun("r", "export", "No space left.")], said, now=NOW + timedelta(hours=13))
     assert alert is not None
     assert "No space left." in alert.text
+
+
+@pytest.mark.parametrize("name", ["http_proxy", "HTTP_PROXY", "all_proxy"])
+def test_a_webhook_is_not_told_to_a_proxy(hook: Hook, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its address is a secret, and a proxy of the environment would see it; nobody listens there."""
+    monkeypatch.setenv(name, "http://127.0.0.1:1")
+    monkeypatch.setenv("no_proxy", "")
+    send(ALERT, "webhook", {"EXPORT_ALERT_WEBHOOK": hook.url}, log=LOG)
+    assert len(hook.received) == 1
