@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PEERS := .venv-bench
 export DAGSTER_HOME ?= $(CURDIR)/.dagster_home
 
-.PHONY: help setup demo test dev bench lint types layering check torture crashes faults truncation simulation erasures days readers versions docs lock screenshots clean
+.PHONY: help setup demo test dev bench lint types layering check torture crashes faults truncation simulation leaks erasures days readers versions docs lock screenshots clean
 
 help: ## what there is
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -87,6 +87,11 @@ ERASURES ?= 100
 
 erasures: $(VENV)/.dev ## erase ERASURES times, half of them killed on the way, and search every file for what is left
 	@$(BIN)/python -c 'from tests.erasures import main; main()' --erasures $(ERASURES) $(ARGS)
+FAILURES ?= 0
+
+leaks: $(VENV)/.dev ## fail in 200 ways and search all that is left for secrets and contents; 500 hostile URLs (15 minutes)
+	@$(BIN)/python -m tests.twilio.test_confinement
+	@$(BIN)/python -m tests.leaks --paths $(FAILURES)
 
 DAYS ?= 10
 

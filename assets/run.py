@@ -35,6 +35,10 @@ def dagster_home() -> Path:
     home = Path(os.environ.get("DAGSTER_HOME") or DEFAULT_HOME).absolute()
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if home.stat().st_mode & 0o002:
+            raise FixConfiguration(
+                f"Everybody on this machine may write to DAGSTER_HOME {home}; run `chmod o-w` on it."
+            )
         if not (home / "dagster.yaml").exists():
             package = Path(__file__).parent
             beside, inside = package.parent / "dagster.yaml", package / "dagster.yaml"  # of the repository, of a wheel

@@ -263,6 +263,8 @@ def open_archive(
         raise FixWarehouse(f"EXPORT_ROOT {root} holds one of * ? [ ] = in its path; choose another folder.")
     archive = Archive(root, ACCESS[shared_read], add_on_names=dict(add_on_names))
     with storage_errors(root):
+        if root.is_dir() and root.stat().st_mode & 0o002:
+            raise FixWarehouse(f"Everybody on this machine may write to EXPORT_ROOT {root}; run `chmod o-w` on it.")
         make_folder(root / commits.FOLDER, archive.access)
         with unnamed(root / commits.FOLDER, archive.access) as (stream, _):
             stream.write(b"writable?")

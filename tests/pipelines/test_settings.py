@@ -9,6 +9,7 @@ from pipelines.settings import (
     delete_schedule,
     delete_settings,
     environment,
+    retention_days,
     settle_time,
     twilio_settings,
     warehouse_settings,
@@ -124,8 +125,8 @@ def test_add_ons_can_be_given_names() -> None:
 
 def test_a_retention_shorter_than_twilios_own_is_refused() -> None:
     """A typing error must not erase what nobody else has; without a value nothing is erased."""
-    assert settings.retention_days({}) is None
-    assert settings.retention_days({"EXPORT_RETENTION_DAYS": "365"}) == 365
+    assert retention_days({}) is None
+    assert retention_days({"EXPORT_RETENTION_DAYS": "365"}) == 365
     for value in ("3", "29", "0", "-365", "1y"):
         with pytest.raises(FixConfiguration, match="EXPORT_RETENTION_DAYS"):
-            settings.retention_days({"EXPORT_RETENTION_DAYS": value})
+            retention_days({"EXPORT_RETENTION_DAYS": value})
