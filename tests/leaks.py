@@ -12,7 +12,9 @@ import random
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +25,9 @@ from pipelines.sandbox.made_up import made_up_world
 from pipelines.sandbox.run import Sandbox
 
 ROOT = Path(__file__).resolve().parents[1]
+AT_ONCE = 4
+"""Paths at once, each part with a source and a DAGSTER_HOME of its own: most of the time is waiting."""
+
 MARKER = "patient-says-it-hurts-0451"
 SIGNATURE = "5ignature0fGreatPower"
 SECRETS = {
@@ -229,21 +234,29 @@ def main() -> None:
     chosen = list(paths())
     if options.paths:
         chosen = random.Random(options.seed).sample(chosen, options.paths)
-    print(f"{len(chosen)} failure paths, seed {options.seed}")  # noqa: T201  # a command
-    bad, codes = 0, dict[int, int]()
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        Sandbox(made_up_world(now=datetime.now(UTC), recordings=3)) as sandbox,
-    ):
+    print(f"{len(chosen)} failure paths, seed {options.seed}", flush=True)  # noqa: T201  # a command
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        parts = list(pool.map(_judge, [chosen[number::AT_ONCE] for number in range(AT_ONCE)]))
+    codes = Counter(code for part in parts for code, _ in part)
+    bad = sum(leaked for part in parts for _, leaked in part)
+    print(f"{len(chosen)} failure paths, {bad} with leaks; exit codes {dict(sorted(codes.items()))}")  # noqa: T201
+    sys.exit(bad > 0)
+
+
+def _judge(chosen: list[Failing]) -> list[tuple[int, bool]]:
+    """Exit code of each path, and whether it leaked."""
+    judged = []
+    world = made_up_world(now=datetime.now(UTC), recordings=3)
+    with tempfile.TemporaryDirectory() as folder, Sandbox(world) as sandbox:
         searched = Searched(Path(folder), sandbox)
         for path in chosen:
             code, found = searched.run(path)
-            codes[code] = codes.get(code, 0) + 1
+            judged.append((code, bool(found)))
             if found or code == 1:
-                print(f"{path.name}: exit {code}, {found[:5]}", flush=True)  # noqa: T201  # as above
-            bad += bool(found)
-    print(f"{len(chosen)} failure paths, {bad} with leaks; exit codes {dict(sorted(codes.items()))}")  # noqa: T201
-    sys.exit(bad > 0)
+                print(f"{path.name}: exit {code}, {found[:5]}", flush=True)  # noqa: T201  # a command
+            if len(judged) % 10 == 0:
+                print(f"{len(judged)} of {len(chosen)}", flush=True)  # noqa: T201  # as above
+    return judged
 
 
 if __name__ == "__main__":
