@@ -87,6 +87,7 @@ ERASURES ?= 100
 
 erasures: $(VENV)/.dev ## erase ERASURES times, half of them killed on the way, and search every file for what is left
 	@$(BIN)/python -c 'from tests.erasures import main; main()' --erasures $(ERASURES) $(ARGS)
+
 FAILURES ?= 0
 
 leaks: $(VENV)/.dev ## fail in 200 ways and search all that is left for secrets and contents; 500 hostile URLs (15 minutes)
