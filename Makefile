@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PEERS := .venv-bench
 export DAGSTER_HOME ?= $(CURDIR)/.dagster_home
 
-.PHONY: help setup demo test dev bench lint types layering check torture crashes faults truncation simulation leaks erasures days readers versions docs lock screenshots clean
+.PHONY: help setup demo test dev bench lint types layering check torture kills crashes faults truncation simulation leaks erasures days readers versions docs lock screenshots clean
 
 help: ## what there is
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -64,6 +64,9 @@ KILLS ?= 1000
 
 torture: $(VENV)/.dev ## kill exports and deletions KILLS times; the source judges what it was told to delete
 	@$(BIN)/python -c 'from tests.torture import main; main()' --kills $(KILLS)
+
+kills: $(VENV)/.dev ## kill three exports at once KILLS times, with a reader beside (20 minutes)
+	@$(BIN)/python -c 'from tests.kills import main; main()' --kills $(KILLS) $(ARGS)
 
 STATES ?= 1000
 

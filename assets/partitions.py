@@ -8,7 +8,7 @@ import dagster as dg
 
 from pipelines.dates import RETENTION
 from pipelines.errors import ExportError
-from pipelines.settings import environment, warehouse_settings
+from pipelines.settings import environment, start_date, warehouse_settings
 from warehouse.archive import Archive
 from warehouse.files import ACCESS
 from warehouse.landed import earliest_day
@@ -21,8 +21,8 @@ def first_partition(*, now: datetime) -> date:
     earlier, or at the earliest day that is landed: what was exported stays visible for ever.
     """
     days = [(now - RETENTION).date() - timedelta(days=1)]
-    if text := os.environ.get("EXPORT_START_DATE"):
-        days.append(date.fromisoformat(text))
+    if (asked := start_date(environment())) is not None:
+        days.append(asked)
     try:
         root = Path(os.path.abspath(warehouse_settings(environment()).root))  # noqa: PTH100  # as open_archive does
         landed = earliest_day(Archive(root, ACCESS["none"]).head())

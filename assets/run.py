@@ -20,7 +20,7 @@ from assets.terminal import progress_line, say
 from pipelines.discover import Scope, no_longer_kept
 from pipelines.errors import ExportError, FixConfiguration, VerificationMismatch
 from pipelines.export import Progress
-from pipelines.settings import environment, twilio_settings, warehouse_settings
+from pipelines.settings import environment, start_date, twilio_settings, warehouse_settings
 from warehouse.archive import open_archive
 
 if TYPE_CHECKING:
@@ -67,9 +67,7 @@ def run_export(first: date | None, last: date | None, *, full: bool) -> Progress
     if last > today:
         say(f"--to {last} is in the future; exporting up to today, {today}.")
         last = max(first, today)
-    os.environ["EXPORT_START_DATE"] = min(
-        first, date.fromisoformat(os.environ.get("EXPORT_START_DATE") or f"{first}")
-    ).isoformat()
+    os.environ["EXPORT_START_DATE"] = min(first, start_date(environment()) or first).isoformat()
     home = dagster_home()
     import dagster as dg
     from dagster._core.errors import DagsterAssetCheckFailedError  # it is in no public module

@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Literal, cast
 
@@ -214,6 +214,19 @@ def retention_days(env: Mapping[str, str]) -> int | None:
     Less than Twilio's own 30 days cannot be set: a typing error must not erase what nobody else has.
     """
     return _number(env, "EXPORT_RETENTION_DAYS", default=0, least=30, most=36_500) or None
+
+
+def start_date(env: Mapping[str, str]) -> date | None:
+    """The first partition that is asked for, if one is.
+
+    Raises:
+        FixConfiguration: it is no date.
+    """
+    text = env.get("EXPORT_START_DATE", "").strip()
+    try:
+        return date.fromisoformat(text) if text else None
+    except ValueError:
+        raise FixConfiguration(f"EXPORT_START_DATE is {text!r}; it must be a date like 2026-11-20.") from None
 
 
 def windows(env: Mapping[str, str]) -> Windows:

@@ -1,0 +1,333 @@
+"""Three exports at once into one warehouse, killed again and again, while somebody reads what is published.
+
+    make kills KILLS=1000
+
+Kills come at random moments and right before chosen steps that make something durable or visible; some exports are
+stopped half way instead and go on when others have committed. The judge reads the disk with pyarrow and DuckDB alone,
+and knows the truth of the source. Naive ways to land and to publish run as controls; the judge must catch each of them.
+"""
+
+import argparse
+import json
+import os
+import secrets
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from itertools import pairwise
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from random import Random
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines.sandbox.made_up import made_up_world
+from pipelines.sandbox.run import Sandbox
+from pipelines.verify import verify
+from tests.pipelines.conftest import NOW
+from tests.torture import CONTEXT, PATIENCE, Place, child_export, ended, is_stopped
+from tests.warehouse.processes import be_killed_before, read_again_and_again
+from warehouse import commits, land, publish
+from warehouse.archive import open_archive
+from warehouse.commits import Commit
+from warehouse.files import Access
+from warehouse.schema import TABLES
+
+CONTEXT.set_forkserver_preload(["tests.kills"])
+
+WORKERS = 3
+RECORDINGS = 14
+LONGEST = 2.5
+"""Seconds after which at the latest an export is killed."""
+
+STEPS = 160
+"""Steps of an export before one of which it is killed."""
+
+Work = Callable[[Place], None]
+
+
+def export_until(work: Work, step: int, place: Place) -> None:
+    """Export, killed right before the given of all steps; 0 for none."""
+    if step:
+        be_killed_before(step)
+    work(place)
+
+
+# -- controls: ways to land and to publish that must be caught ---------------------------------------------------
+
+
+def naive_keys(place: Place) -> None:
+    """Lands without looking whether a row is there already."""
+    land._Landing._landed_keys = lambda *_: {}  # type: ignore[method-assign]  # the naive variant
+    child_export(place)
+
+
+def naive_commits(place: Place) -> None:
+    """Writes a commit over whatever has its number: the last one wins."""
+
+    def save(root: Path, commit: Commit, access: Access) -> None:
+        path = commits.commit_path(root, commit.number)
+        before = path.read_bytes() if path.exists() else None
+        path.unlink(missing_ok=True)
+        os_save(root, commit, access)
+        assert before is None or path.read_bytes() != before
+
+    os_save = commits.save
+    commits.save = save
+    child_export(place)
+
+
+def naive_publication(place: Place) -> None:
+    """Writes the published file where readers open it."""
+
+    def swap(archive: object, temporary: Path, target: Path) -> None:
+        target.unlink(missing_ok=True)
+        shutil.copyfile(temporary, target)
+
+    publish._swap = swap
+    child_export(place)
+
+
+CONTROLS: tuple[Work, ...] = (naive_keys, naive_commits, naive_publication)
+
+
+# -- the judge -------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Watched:
+    """What was seen of a warehouse while it was written to: nothing of it may change or go backwards afterwards."""
+
+    root: Path
+    commits: dict[str, bytes] = field(default_factory=dict)
+    violations: list[str] = field(default_factory=list)
+
+    def look(self) -> None:
+        """Remember each commit as it was first seen, and notice those that are others now."""
+        for path in (self.root / "_commits").glob("[0-9]*.json"):
+            try:
+                data = path.read_bytes()
+            except FileNotFoundError:
+                self.violations.append(f"{path.name} vanished")
+                continue
+            if self.commits.setdefault(path.name, data) != data:
+                self.violations.append(f"{path.name} was changed after it was made")
+                self.commits[path.name] = data
+
+    def backwards(self) -> list[str]:
+        """Tables that have fewer keys in one commit than in the one before."""
+        counts = [
+            {name: sum(_keys(f) for f in files.items()) for name, files in json.loads(data)["tables"].items()}
+            for _, data in sorted(self.commits.items())
+        ]
+        return [
+            f"{name} shrank from {before[name]} to {after.get(name, 0)}"
+            for before, after in pairwise(counts)
+            for name in before
+            if after.get(name, 0) < before[name]
+        ]
+
+
+def _keys(file: tuple[str, dict[str, int]]) -> int:
+    path, facts = file
+    return 1 if path.endswith(".chunks.parquet") else facts["rows"]
+
+
+def judge(root: Path, sandbox: Sandbox) -> list[str]:
+    """What is wrong with a warehouse into which an undisturbed export has just ended."""
+    truth = list(sandbox.world.truth(sandbox.now, account_sid=sandbox.account_sid))
+    results = {each.result.sid for each in truth}
+    contents = {payload.sid: payload.content for each in truth for payload in each.payloads}
+    newest = json.loads(max((root / "_commits").glob("[0-9]*.json")).read_bytes())["tables"]
+    wrong = []
+    here: dict[str, list[dict[str, object]]] = {}
+    for name, files in newest.items():
+        try:
+            here[name] = [row for path in files for row in pq.read_table(root / path, partitioning=None).to_pylist()]
+        except (OSError, pa.ArrowException) as error:
+            return [f"{name} cannot be read: {error}"]
+        keys = Counter((row[TABLES[name].key], row.get("chunk")) for row in here[name])
+        wrong += [f"{key} is {count} times in {name}" for (key, _), count in keys.items() if count > 1]
+    landed = {str(row["payload_sid"]): row["content"] for row in here["contents"] if row["chunk"] is None}
+    wrong += [f"result {sid} is lost" for sid in results - {row["sid"] for row in here["add_on_results"]}]
+    wrong += [f"content {sid} is lost" for sid, data in contents.items() if landed.get(sid) != data]
+    with duckdb.connect(str(root / "addons.duckdb"), read_only=True) as db:
+        shown = db.execute("SELECT payload_sid, content FROM contents").fetchall()
+        published = db.execute("SELECT sid FROM add_on_results").fetchall()
+    wrong += ["addons.duckdb shows other contents"] * (dict(shown) != contents or len(shown) != len(contents))
+    wrong += ["addons.duckdb shows other results"] * (sorted(published) != [(sid,) for sid in sorted(results)])
+    archive = open_archive(root)
+    wrong += [mismatch.sentence for mismatch in verify(archive).mismatches]
+    archive.collect(now=datetime.now(UTC) + timedelta(hours=1), grace=timedelta(0), keep=1)
+    live = {path for files in newest.values() for path in files}
+    left = {path.relative_to(root).as_posix() for path in root.rglob("*.parquet")} - live
+    left |= {path.name for path in root.rglob(".*.tmp")}
+    return wrong + [f"{path} is left over" for path in sorted(left)]
+
+
+# -- the kills -------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Series:
+    """One warehouse, three exports at a time into it, and somebody who reads."""
+
+    place: Place
+    random: Random
+    tally: Counter[str]
+    work: Work
+    running: list[tuple[BaseProcess, float]] = field(default_factory=list)
+    stopped: dict[int, int] = field(default_factory=dict)
+    """Commits there must be before a stopped export goes on, by process id."""
+
+    def run(self, kills: int, watched: Watched) -> None:
+        """Keep WORKERS exports going until so many have been killed."""
+        target = self.tally["kills"] + kills
+        ends = time.monotonic() + PATIENCE
+        while self.tally["kills"] < target and time.monotonic() < ends:
+            while len(self.running) < WORKERS:
+                self._start()
+            self._step(watched)
+        for process, _ in self.running:
+            process.kill()
+            process.join()
+        if self.tally["kills"] < target:
+            watched.violations.append("nothing more happens")
+
+    def _start(self) -> None:
+        by_step, to_its_end = self.random.random() < 0.4, self.random.random() < 0.15
+        step = self.random.randrange(1, STEPS) if by_step and not to_its_end else 0
+        process = CONTEXT.Process(target=partial(export_until, self.work, step), args=(self.place,), daemon=True)
+        process.start()
+        self.running.append(
+            (process, time.monotonic() + (PATIENCE if step or to_its_end else self.random.uniform(0, LONGEST)))
+        )
+
+    def _step(self, watched: Watched) -> None:
+        watched.look()
+        for each in list(self.running):
+            process, until = each
+            pid = process.pid or 0
+            if self.stopped.get(pid, sys.maxsize) <= len(watched.commits):
+                os.kill(pid, signal.SIGCONT)
+                del self.stopped[pid]
+            if process.is_alive() and time.monotonic() > until:
+                if self.random.random() < 0.15 and not is_stopped(process):
+                    os.kill(pid, signal.SIGSTOP)
+                    self.stopped[pid] = len(watched.commits) + 1
+                    self.tally["stopped"] += 1
+                    self.running[self.running.index(each)] = (process, time.monotonic() + LONGEST)
+                    continue
+                process.kill()
+            process.join(0.003)
+            if process.exitcode is None:
+                continue
+            self.running.remove(each)
+            self.stopped.pop(pid, None)
+            self.tally["kills" if process.exitcode == -signal.SIGKILL else "ended"] += 1
+            if process.exitcode not in (0, -signal.SIGKILL):
+                watched.violations.append(f"an export ended with exit code {process.exitcode}")
+
+
+def series(folder: Path, random: Random, kills: int, tally: Counter[str], *, work: Work = child_export) -> list[str]:
+    """Kills, then an undisturbed export; sentences on what is wrong."""
+    with Sandbox(made_up_world(now=NOW, recordings=RECORDINGS), now=NOW) as sandbox:
+        root = folder / "root"
+        open_archive(root)
+        place = Place(root, sandbox.base_url, sandbox.account_sid, sandbox.auth_token)
+        watched = Watched(root)
+        publish.publish(open_archive(root), "duckdb", now=NOW)
+        ours, theirs = CONTEXT.Pipe()
+        reader = CONTEXT.Process(target=_read, args=(root, theirs), daemon=True)
+        reader.start()
+        theirs.close()
+        Series(place, random, tally, work).run(kills, watched)
+        process = CONTEXT.Process(target=work, args=(place,), daemon=True)
+        process.start()
+        if not ended(process) or process.exitcode != 0:
+            watched.violations.append(f"the undisturbed export ended with exit code {process.exitcode}")
+        watched.look()
+        wrong = [*watched.violations, *watched.backwards(), *_what_was_read(ours, reader, tally)]
+        return wrong + judge(root, sandbox)
+
+
+def _read(root: Path, talk: Connection) -> None:
+    """Read until told to stop; say what went wrong instead of answers if something did."""
+    try:
+        read_again_and_again(root, talk)
+    except duckdb.Error as error:
+        talk.send(f"a reader met {type(error).__name__}")
+
+
+def _what_was_read(talk: Connection, reader: BaseProcess, tally: Counter[str]) -> list[str]:
+    try:
+        if not talk.poll():
+            return ["the reader says nothing"]
+        first = talk.recv()
+        if first != "reading":
+            return [str(first)]
+        talk.send("stop")
+        found = talk.recv()
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return ["the reader died"]
+    finally:
+        reader.join(PATIENCE)
+    if isinstance(found, str):
+        return [found]
+    reads, answers = found
+    tally["reads"] += reads
+    numbers = [tuple(-1 if value is None else value for value in answer) for answer in answers]
+    return [
+        f"what is published went from {before} to {after}"
+        for before, after in pairwise(numbers)
+        if any(new < old for old, new in zip(before, after, strict=True))
+    ]
+
+
+def main() -> None:
+    """Kill so often, in series of twelve; then the controls."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=secrets.randbelow(1_000_000))
+    options = parser.parse_args()
+    print(f"{options.kills} kills, seed {options.seed}", flush=True)  # noqa: T201  # a command
+    tally, bad, number, began = Counter[str](), 0, 0, time.monotonic()
+    while tally["kills"] < options.kills:
+        number += 1
+        random = Random(f"{options.seed}/{number}")
+        with tempfile.TemporaryDirectory() as folder:
+            wrong = series(Path(folder), random, min(12, options.kills - tally["kills"]), tally)
+        bad += bool(wrong)
+        for sentence in wrong[:5]:
+            print(f"series {number}: {sentence}", flush=True)  # noqa: T201  # as above
+        if number % 10 == 0:
+            print(f"{dict(tally)}, {time.monotonic() - began:.0f} s", flush=True)  # noqa: T201  # as above
+    missed = [control.__name__ for control in CONTROLS if not _caught(control, options.seed)]
+    print(  # noqa: T201  # as above
+        f"{dict(tally)} in {number} series, {bad} with violations, {time.monotonic() - began:.0f} s; "
+        f"controls {'missed: ' + ', '.join(missed) if missed else 'all caught'}"
+    )
+    sys.exit(bool(bad or missed))
+
+
+def _caught(control: Work, seed: int) -> bool:
+    """Whether a naive way is found out within a few series."""
+    for attempt in range(5):
+        with tempfile.TemporaryDirectory() as folder:
+            if series(Path(folder), Random(f"{seed}/{attempt}"), 6, Counter(), work=control):
+                return True
+    return False
+
+
+if __name__ == "__main__":
+    main()
