@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PEERS := .venv-bench
 export DAGSTER_HOME ?= $(CURDIR)/.dagster_home
 
-.PHONY: help setup demo test dev bench lint types layering check torture kills crashes faults truncation simulation leaks erasures days readers versions docs lock screenshots clean
+.PHONY: help setup demo test dev bench lint types layering check torture kills crashes faults truncation simulation leaks erasures bitrot days readers versions docs lock screenshots clean
 
 help: ## what there is
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -96,6 +96,11 @@ FAILURES ?= 0
 leaks: $(VENV)/.dev ## fail in 200 ways and search all that is left for secrets and contents; 500 hostile URLs (15 minutes)
 	@$(BIN)/python -m tests.twilio.test_confinement
 	@$(BIN)/python -m tests.leaks --paths $(FAILURES)
+
+FLIPS ?= 1000
+
+bitrot: $(VENV)/.dev ## flip FLIPS bits, one at a time, and damage files otherwise: all must be named, repairs be honest
+	@$(BIN)/python -c 'from tests.bitrot import main; main()' --flips $(FLIPS) $(ARGS)
 
 DAYS ?= 10
 

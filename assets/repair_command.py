@@ -23,7 +23,7 @@ def run_rebuild(options: argparse.Namespace) -> int:
 
     return_freed_memory()
     settings = warehouse_settings(environment())
-    archive = open_archive(settings.root, shared_read=settings.shared_read)
+    archive = open_archive(settings.root, shared_read=settings.shared_read, add_on_names=settings.add_on_names)
     code = 0
     if options.archive:
         done = repair(archive, now=datetime.now(UTC))
@@ -33,6 +33,8 @@ def run_rebuild(options: argparse.Namespace) -> int:
             say(f"{path} is damaged and there is no copy that can be trusted; restore it from a backup.")
         if done.again or done.gone:
             say("Not everything could be restored; run `addon-export export` to fetch what Twilio still has.")
+        if "erasures" in done.gone:
+            say("What was erased is no longer known for all of it: erase it again before the next export.")
         code = 4 if done.again or done.gone or done.left else 0
         if done.left:
             return code

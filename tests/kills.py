@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -209,9 +210,8 @@ class Series:
         step = self.random.randrange(1, STEPS) if by_step and not to_its_end else 0
         process = CONTEXT.Process(target=partial(export_until, self.work, step), args=(self.place,), daemon=True)
         process.start()
-        self.running.append(
-            (process, time.monotonic() + (PATIENCE if step or to_its_end else self.random.uniform(0, LONGEST)))
-        )
+        seconds = PATIENCE if step or to_its_end else self.random.uniform(0, LONGEST)
+        self.running.append((process, time.monotonic() + seconds))
 
     def _step(self, watched: Watched) -> None:
         watched.look()
@@ -219,11 +219,13 @@ class Series:
             process, until = each
             pid = process.pid or 0
             if self.stopped.get(pid, sys.maxsize) <= len(watched.commits):
-                os.kill(pid, signal.SIGCONT)
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
                 del self.stopped[pid]
             if process.is_alive() and time.monotonic() > until:
                 if self.random.random() < 0.15 and not is_stopped(process):
-                    os.kill(pid, signal.SIGSTOP)
+                    with suppress(ProcessLookupError):  # it has just ended
+                        os.kill(pid, signal.SIGSTOP)
                     self.stopped[pid] = len(watched.commits) + 1
                     self.tally["stopped"] += 1
                     self.running[self.running.index(each)] = (process, time.monotonic() + LONGEST)

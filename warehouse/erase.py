@@ -25,7 +25,7 @@ from warehouse.publish import KEPT, NAME, Destination, publish
 from warehouse.schema import ERASURES, TABLES, Table
 
 ASIDE = "_damaged"
-"""Where a repair puts damaged files; they may hold what is erased."""
+"""Folder under the root for damaged files: kept for whoever wants to look, until something is erased; never read."""
 
 RUN_ID = "erase"
 

@@ -262,3 +262,18 @@ def test_quarantine_from_the_command_line(command: CommandLine, sandbox: Sandbox
     assert "made up" in command("quarantine", "list", "--all", "--json").stdout
     assert command.rows("SELECT how, note FROM resolutions") == [("dismissed", "made up")]
     assert command("quarantine", "retry", "nothing").returncode == 2
+
+
+def test_a_damaged_archive_is_repaired_from_the_command_line(command: CommandLine) -> None:
+    """Verify names the file (4), the repair says what came back (0), and then nothing is wrong."""
+    assert command("export").returncode == 0
+    path = min((command.root / "contents").rglob("*.parquet"))
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 4
+    path.write_bytes(data)
+    found = command("verify")
+    assert (found.returncode, path.name in found.stdout) == (4, True)
+    done = command("rebuild", "--archive")
+    assert done.returncode == 0, done.stderr
+    assert sum(json.loads(done.stdout)["restored"].values()) > 0
+    assert command("verify").returncode == 0
