@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PEERS := .venv-bench
 export DAGSTER_HOME ?= $(CURDIR)/.dagster_home
 
-.PHONY: help setup demo test dev bench lint types layering check torture kills crashes faults truncation simulation leaks erasures bitrot days readers versions docs lock screenshots clean
+.PHONY: help setup demo test dev bench lint types layering check torture kills crashes faults truncation simulation leaks erasures properties bitrot days readers versions docs lock screenshots clean
 
 help: ## what there is
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -96,6 +96,11 @@ FAILURES ?= 0
 leaks: $(VENV)/.dev ## fail in 200 ways and search all that is left for secrets and contents; 500 hostile URLs (15 minutes)
 	@$(BIN)/python -m tests.twilio.test_confinement
 	@$(BIN)/python -m tests.leaks --paths $(FAILURES)
+
+EXAMPLES ?= 100
+
+properties: $(VENV)/.dev ## the properties of the store and of paging, EXAMPLES of each (10 minutes)
+	@EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -q tests/properties tests/warehouse/test_land_any_order.py
 
 FLIPS ?= 1000
 

@@ -1,0 +1,1 @@
+"""Properties that hold for whatever happens, and naive variants for which they do not."""
