@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PEERS := .venv-bench
 export DAGSTER_HOME ?= $(CURDIR)/.dagster_home
 
-.PHONY: help setup demo test dev bench lint types layering check torture kills crashes faults truncation simulation leaks erasures properties bitrot days readers versions docs lock screenshots clean
+.PHONY: help setup demo test dev bench lint types layering audit check torture kills crashes faults truncation simulation leaks erasures properties bitrot days readers versions docs lock screenshots clean
 
 help: ## what there is
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -54,6 +54,16 @@ types: $(VENV)/.dev ## mypy, strict
 
 layering: $(VENV)/.dev ## import-linter
 	@$(BIN)/lint-imports --no-cache
+
+AUDIT := .venv-audit
+
+$(AUDIT)/.locked: .ci/requirements.txt
+	@test -x $(AUDIT)/bin/python || $(PYTHON) -m venv $(AUDIT)
+	@$(AUDIT)/bin/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes -r .ci/requirements.txt
+	@touch $@
+
+audit: $(AUDIT)/.locked ## search for secrets in the files, and for known vulnerabilities in what is locked
+	@$(AUDIT)/bin/python .ci/audit.py
 
 check: lint types layering test ## everything CI runs
 
@@ -128,9 +138,10 @@ lock: $(VENV)/.dev ## bring the lock files up to date
 	@$(BIN)/pip-compile --quiet --upgrade $(LOCK) -o requirements.txt pyproject.toml
 	@$(BIN)/pip-compile --quiet --upgrade $(LOCK) --extra dev -c requirements.txt -o requirements-dev.txt pyproject.toml
 	@$(BIN)/pip-compile --quiet --upgrade $(LOCK) -o benchmarks/requirements.txt benchmarks/requirements.in
+	@$(BIN)/pip-compile --quiet --upgrade $(LOCK) -o .ci/requirements.txt .ci/requirements.in
 
 LOCK := --strip-extras --generate-hashes --allow-unsafe --no-annotate --no-header \
 	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links
 
 clean: ## remove what make made
-	@rm -rf $(VENV) $(PEERS) .dagster_home demo-data .mypy_cache .ruff_cache .pytest_cache
+	@rm -rf $(VENV) $(PEERS) $(AUDIT) .dagster_home demo-data .mypy_cache .ruff_cache .pytest_cache
