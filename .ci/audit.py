@@ -3,8 +3,8 @@
     make audit
 
 Findings that somebody has looked at are in `.ci/secrets.json`, by hash. Before the search, secrets of the kinds that
-matter here are planted in a file of its own and must be found. Where the vulnerability service cannot be reached, or does
-not know a package, that is said and fails nothing.
+matter here are planted in a file of their own and must be found. Where the vulnerability service cannot be reached, or
+does not know a package, that is said and fails nothing.
 """
 
 import json

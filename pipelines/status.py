@@ -12,7 +12,7 @@ from pipelines.completeness import Completeness, OpenRecording, completeness, op
 from pipelines.dates import RECORDING_LOOK_BACK
 from pipelines.deadlines import deadlines
 from warehouse import views
-from warehouse.archive import Archive
+from warehouse.archive import Archive, reading_errors
 from warehouse.publish import published
 from warehouse.quarantine import open_rows
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, QUARANTINE, RECORDINGS, RESOLUTIONS
@@ -80,7 +80,7 @@ def status(archive: Archive, *, now: datetime, settle: timedelta) -> Status:
         archive.relation(table, head.tables[table.name])
         for table in (ADD_ON_RESULTS, ADD_ON_PAYLOADS, QUARANTINE, RESOLUTIONS)
     )
-    with archive.database() as db:
+    with reading_errors(archive.root), archive.database() as db:
         states = db.execute(
             f"""
             WITH state AS ({views.states(results, payloads, "$now")})

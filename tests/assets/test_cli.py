@@ -273,6 +273,10 @@ def test_a_damaged_archive_is_repaired_from_the_command_line(command: CommandLin
     path.write_bytes(data)
     found = command("verify")
     assert (found.returncode, path.name in found.stdout) == (4, True)
+    results = min((command.root / "add_on_results").rglob("*.parquet"))
+    results.write_bytes(results.read_bytes()[:-100])
+    said = command("status")
+    assert (said.returncode, "rebuild --archive" in said.stderr) == (6, True)
     done = command("rebuild", "--archive")
     assert done.returncode == 0, done.stderr
     assert sum(json.loads(done.stdout)["restored"].values()) > 0
