@@ -22,10 +22,10 @@ def test_damage_of_every_kind_is_named_and_repairs_are_honest(tmp_path: Path, de
     archive = made(tmp_path / "root", destination)
     assert verify(archive).mismatches == ()
     random, tally = Random(6), Counter[str]()
-    for number, kind in enumerate(("flipped",) * 12 + KINDS):
+    for number, kind in enumerate(("flipped",) * 8 + KINDS):
         damage = Damage(kind, random.choice(targets(archive, lost=kind == "lost")))
         assert trial(archive, damage, random, repairs=number % 4 == 0, tally=tally) == []
-    assert tally["repaired"] > 3
+    assert tally["repaired"] > 2
     assert tally["the control missed"]
     assert verify(archive).mismatches == ()
 
