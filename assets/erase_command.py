@@ -41,7 +41,7 @@ def _erase(options: argparse.Namespace) -> int:
     archive = open_archive(settings.root, shared_read=settings.shared_read, add_on_names=settings.add_on_names)
     now, dry = datetime.now(UTC), options.dry_run
     with alone(archive.root, wait=False) as free:
-        if not free:
+        if not (free or dry):
             say("An export or another command is using the archive; waiting until it is done. Ctrl-C stops waiting.")
     erased: list[Erasure | None] = []
     if not dry and finish(archive, settings.destination, now=now, wait=True):

@@ -209,6 +209,8 @@ def _choose_recordings(archive: Archive, head: Commit, before: date, chosen: Sel
     old = [f for f in _files(head, RECORDINGS) if (partition_day(f) or before) < before]
     days = {sid: partition_day(file) for file in old for sid in _sids(archive, RECORDINGS, [file])}
     days |= dict.fromkeys(_older_rows(archive, head, RECORDINGS, before))
+    if not days:
+        return
     candidates = pa.array(sorted(days), pa.string())
     for table in (ADD_ON_RESULTS, ADD_ON_PAYLOADS):
         for file in _files(head, table):

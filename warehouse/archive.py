@@ -53,6 +53,8 @@ class Archive:
     keys: Keys = field(default_factory=Keys, compare=False, repr=False)
     add_on_names: Mapping[str, str] = field(default_factory=dict, compare=False)
     """Names by add-on SID (XB...), published for analysts."""
+    lasting: set[Path] = field(default_factory=set, compare=False, repr=False)
+    """Folders whose own names this process has made durable."""
 
     def head(self) -> Commit:
         """The newest commit; EMPTY when nothing has landed."""
@@ -127,7 +129,7 @@ class Archive:
         after = Commit(before.number + 1, at, run_id, tables)
         with storage_errors(self.root):
             for folder in {(self.root / file.path).parent for file in add}:
-                sync_folder(folder)
+                self._sync(folder)
             try:
                 commits.save(self.root, after, self.access)
             except BaseException:
@@ -137,6 +139,16 @@ class Archive:
                 raise
         self.keys.forget_all_but(path for files in tables.values() for path in files)
         return after
+
+    def _sync(self, folder: Path) -> None:
+        """Make the names in a folder durable, and its own name: another process may have made it and not got so far."""
+        sync_folder(folder)
+        if folder not in self.lasting:
+            for parent in folder.parents:
+                sync_folder(parent)
+                if parent == self.root:
+                    break
+            self.lasting.add(folder)
 
     def _may_be_durable(self, commit: Commit) -> bool:
         """Whether a commit whose saving failed may still be read by somebody: then its files must stay."""

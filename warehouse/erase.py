@@ -20,7 +20,7 @@ from warehouse.archive import Archive, partition_day, reading_errors
 from warehouse.commits import Commit, LiveFile
 from warehouse.erasures import fingerprint
 from warehouse.files import storage_errors, sync_folder
-from warehouse.lock import alone
+from warehouse.lock import alone, shared
 from warehouse.publish import KEPT, NAME, Destination, publish
 from warehouse.schema import ERASURES, TABLES, Table
 
@@ -81,7 +81,7 @@ def erase(
     Args:
         archive: where from.
         destination: what is published without it.
-        choose: selects; is called with the archive had alone.
+        choose: selects; is called with the archive had alone, or shared for a dry run.
         reason: recorded with it; names nobody.
         now: UTC.
         wait: wait until nobody uses the archive; otherwise None when somebody does.
@@ -91,7 +91,7 @@ def erase(
         RepairWarehouse: a file that holds some of it is damaged; nothing was erased.
         FixWarehouse: the root cannot be written.
     """
-    with alone(archive.root, wait=wait) as got:
+    with (shared if dry_run else alone)(archive.root, wait=wait) as got:
         if not got:
             return None
         with reading_errors(archive.root):

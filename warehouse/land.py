@@ -16,10 +16,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from warehouse.archive import Archive, by_day, partition_day, reading_errors
-from warehouse.commits import Commit, LiveFile
+from warehouse.commits import FOLDER, Commit, LiveFile
 from warehouse.contents import PayloadFacts, SpooledContent, moved, seal_spooled, settle, settle_spooled
 from warehouse.erasures import read_erased, without_erased
 from warehouse.errors import CommitRace, RepairWarehouse
+from warehouse.files import sync_folder
 from warehouse.lock import shared
 from warehouse.merge import fold_sql, merge_sql
 from warehouse.quarantine import QuarantineRow, quarantine_rows
@@ -135,6 +136,9 @@ class _Landing:
             for table in (LOADS, DELETIONS, LISTINGS, RESOLUTIONS):
                 changes[table.name] = self._append(table, batch.get(table.name, table.empty()))
             if not any(change.add for change in changes.values()):
+                if self.head.number:
+                    # whoever made the newest commit may not have got so far; saying "landed" rests on it
+                    sync_folder(self.archive.root / FOLDER)
                 return Load(None, self.head.number)
             row = self._append(LOADS, self._load_row(changes))
             changes[LOADS.name].add += row.add

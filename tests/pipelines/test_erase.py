@@ -1,14 +1,16 @@
 """Erasing: every byte is gone, nobody else's is, it does not come back, and a kill on the way is made good."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from random import Random
+from threading import Semaphore
 
 import pytest
 
+import pipelines.export
 from pipelines.discover import Scope
 from pipelines.erase import erase_older, erase_sids
 from pipelines.errors import ApplyAgain
@@ -52,8 +54,8 @@ def test_the_search_finds_what_a_plain_delete_leaves(tmp_path: Path) -> None:
     assert control(tmp_path, Random(1))
 
 
-def test_the_search_finds_what_only_a_commit_without_the_rows_leaves(tmp_path: Path) -> None:
-    """Another control: superseded files, leftovers and the published file hold what the newest commit does not."""
+def test_an_erasure_that_was_cut_off_is_finished_by_the_next_export(tmp_path: Path, sandbox: Sandbox) -> None:
+    """Until then the search finds it (another control: a commit without the rows is not enough), and `verify` says so."""
     archive, people = made_up_people(tmp_path / "root", "duckdb", Random(7))
     step = 20
     while not unfinished(archive):  # the commit is one of the first steps, and publishing and removing have many
@@ -64,7 +66,7 @@ def test_the_search_finds_what_only_a_commit_without_the_rows_leaves(tmp_path: P
         step += 3
     assert len(traces(archive.root, people[0].needles)) > 5
     assert any("cut off" in mismatch.sentence for mismatch in verify(archive).mismatches)
-    assert finish(archive, "duckdb", now=NOON)
+    Exporter(sandbox, archive)()
     assert traces(archive.root, people[0].needles) == []
     assert not finish(archive, "duckdb", now=NOON)
 
@@ -122,6 +124,26 @@ def test_an_erasure_waits_for_whoever_uses_the_archive(archive: Archive) -> None
             assert not somebody.submit(is_free, shared).result()
             publish(archive, "duckdb", now=NOON)  # what an erasure itself calls does not wait for it
         assert somebody.submit(is_free, alone).result()
+
+
+def test_an_export_waits_for_an_erasure(exporter: Exporter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It asks Twilio nothing before it knows what was erased; an erasure that waits lets it end first."""
+    asked = Semaphore(0)
+
+    @contextmanager
+    def counted(root: Path, *, wait: bool = True) -> Iterator[bool]:
+        with shared(root, wait=wait) as here:
+            asked.release()
+            yield here
+
+    monkeypatch.setattr(pipelines.export, "shared", counted)
+    with ThreadPoolExecutor(1) as somebody:
+        with alone(exporter.archive.root):
+            export = somebody.submit(exporter)
+            assert all(asked.acquire(timeout=30) for _ in range(3))
+            assert exporter.sandbox.journal.entries == ()
+        export.result(timeout=30).verdict()
+    assert exporter.sandbox.journal.entries != ()
 
 
 def test_a_deletion_at_twilio_that_is_not_settled_comes_first(archive: Archive) -> None:

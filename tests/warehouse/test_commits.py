@@ -194,3 +194,33 @@ def test_errors_name_no_content(archive: Archive) -> None:
     with pytest.raises(ExportError) as caught:
         publish(archive, "duckdb", now=NOON)
     assert "hush" not in str(caught.value)
+
+
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """Paths that are synced from here on."""
+    found: set[str] = set()
+    sync = os.fsync
+
+    def recorded(handle: int) -> None:
+        found.add(path_of(handle))
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", recorded)
+    return found
+
+
+def test_folders_that_another_process_made_are_made_durable_too(archive: Archive, synced: set[str]) -> None:
+    """It may not have synced their names yet, and a power cut would take what is in them along."""
+    day = archive.root / "contents" / f"completed_date={NOON:%Y-%m-%d}"
+    day.mkdir(parents=True)
+    land_rows(archive, whole(1))
+    assert {str(day), str(day.parent), str(archive.root)} <= synced
+
+
+def test_what_is_landed_already_is_durable_before_that_is_said(archive: Archive, synced: set[str]) -> None:
+    """Whoever made the newest commit may not have synced its name yet."""
+    land_rows(archive, whole(1))
+    synced.clear()
+    assert land_rows(open_archive(archive.root), whole(1)).load_id is None
+    assert str(archive.root / "_commits") in synced
