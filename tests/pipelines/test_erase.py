@@ -55,7 +55,7 @@ def test_the_search_finds_what_a_plain_delete_leaves(tmp_path: Path) -> None:
 
 
 def test_an_erasure_that_was_cut_off_is_finished_by_the_next_export(tmp_path: Path, sandbox: Sandbox) -> None:
-    """Until then the search finds it (another control: a commit without the rows is not enough), and `verify` says so."""
+    """Until then the search finds it (a control: a commit without the rows is not enough), and `verify` says so."""
     archive, people = made_up_people(tmp_path / "root", "duckdb", Random(7))
     step = 20
     while not unfinished(archive):  # the commit is one of the first steps, and publishing and removing have many
