@@ -34,8 +34,6 @@ def _erase(options: argparse.Namespace) -> int:
     return_freed_memory()
     settings = warehouse_settings(environment())
     days = retention_days(environment())
-    if not (options.recording or options.result or options.older):
-        raise FixConfiguration("Say what to erase: --recording SID, --result SID or --older.")
     if options.older and days is None:
         raise FixConfiguration("Nothing says what is too old: set EXPORT_RETENTION_DAYS to a number of days from 30.")
     archive = open_archive(settings.root, shared_read=settings.shared_read, add_on_names=settings.add_on_names)
@@ -44,8 +42,11 @@ def _erase(options: argparse.Namespace) -> int:
         if not (free or dry):
             say("An export or another command is using the archive; waiting until it is done. Ctrl-C stops waiting.")
     erased: list[Erasure | None] = []
-    if not dry and finish(archive, settings.destination, now=now, wait=True):
+    finished = not dry and finish(archive, settings.destination, now=now, wait=True)
+    if finished:
         say("An erasure that had been cut off is finished.")
+    if not (finished or options.recording or options.result or options.older):
+        raise FixConfiguration("Say what to erase: --recording SID, --result SID or --older.")
     if options.recording or options.result:
         found = erase_sids(
             archive,
@@ -65,7 +66,8 @@ def _erase(options: argparse.Namespace) -> int:
             rows[name] = rows.get(name, 0) + count
     facts = {"rows": rows, "files_removed": sum(each.files_removed for each in done)}
     show(json.dumps({**facts, "commit": archive.head().number, "dry_run": dry}))
-    _explain(rows, dry_run=dry, recorded=bool(done))
+    if options.recording or options.result or options.older:
+        _explain(rows, dry_run=dry, recorded=bool(done))
     return 0
 
 
