@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PEERS := .venv-bench
 export DAGSTER_HOME ?= $(CURDIR)/.dagster_home
 
-.PHONY: help setup demo test dev bench lint types layering audit check torture kills crashes faults truncation simulation leaks erasures properties bitrot days readers versions docs lock screenshots clean
+.PHONY: help setup demo test dev bench lint types layering audit check torture deletions kills crashes faults truncation simulation leaks erasures properties bitrot days readers versions docs lock screenshots clean
 
 help: ## what there is
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -75,15 +75,17 @@ screenshots: $(VENV)/.dev ## take the pictures in docs/ again (3 minutes; needs 
 
 KILLS ?= 1000
 
-torture: $(VENV)/.dev ## kill exports and deletions KILLS times; the source judges what it was told to delete
-	@$(BIN)/python -c 'from tests.torture import main; main()' --kills $(KILLS)
+torture: crashes kills deletions ## all trials of crashes: the three that follow
+
+deletions: $(VENV)/.dev ## kill exports and deletions KILLS times; the source judges what it was told to delete
+	@$(BIN)/python -c 'from tests.deletions import main; main()' --kills $(KILLS)
 
 kills: $(VENV)/.dev ## kill three exports at once KILLS times, with a reader beside (20 minutes)
 	@$(BIN)/python -c 'from tests.kills import main; main()' --kills $(KILLS) $(ARGS)
 
-STATES ?= 1000
+STATES ?= 200
 
-crashes: $(VENV)/.dev ## kill, fail or cut the power at STATES system calls of each kind (an hour; needs cc)
+crashes: $(VENV)/.dev ## kill at every system call; kill again, fail or cut the power at STATES of each kind (an hour; needs cc)
 	@$(BIN)/python -m tests.crash.run --states $(STATES) $(ARGS)
 
 SCENARIOS ?= 500

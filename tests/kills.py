@@ -35,8 +35,8 @@ import pyarrow.parquet as pq
 from pipelines.sandbox.made_up import made_up_world
 from pipelines.sandbox.run import Sandbox
 from pipelines.verify import verify
+from tests.deletions import CONTEXT, PATIENCE, Place, child_export, ended, is_stopped
 from tests.pipelines.conftest import NOW
-from tests.torture import CONTEXT, PATIENCE, Place, child_export, ended, is_stopped
 from tests.warehouse.processes import be_killed_before, read_again_and_again
 from warehouse import commits, land, publish
 from warehouse.archive import open_archive

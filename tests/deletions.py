@@ -1,6 +1,6 @@
 """Kills: processes that export, plan and delete are killed with SIGKILL, and the source itself says what it was told.
 
-    make torture KILLS=1000
+    make deletions KILLS=1000
 
 The judge sits in the sandbox and looks at the disk at the moment a DELETE arrives, with pyarrow alone: is every content
 of that result in the archive, byte for byte, and did a confirmed plan name it? Damage is done to warehouses on the way,
@@ -48,7 +48,7 @@ from warehouse.archive import open_archive
 from warehouse.publish import NAME
 
 CONTEXT: ForkServerContext = get_context("forkserver")
-CONTEXT.set_forkserver_preload(["tests.torture"])
+CONTEXT.set_forkserver_preload(["tests.deletions"])
 
 PATIENCE = 120.0
 """Seconds until a child that does not end counts as hanging."""
@@ -95,7 +95,7 @@ def child_export(place: Place) -> None:
                 archive,
                 destination="duckdb",
                 scope=Scope(),
-                run_id="torture",
+                run_id="deletions",
                 clock=lambda: NOW,
                 workers=20,
             )
@@ -137,7 +137,7 @@ def child_apply(place: Place) -> None:
                 open_archive(place.root),
                 plan,
                 destination="duckdb",
-                run_id="torture",
+                run_id="deletions",
                 clock=lambda: NOW,
                 report=DeleteReport(),
             )
@@ -359,7 +359,7 @@ def scene(random: Random, tally: Counter[str], *, recordings: int = 5) -> Iterat
     world = World(seed=random.randrange(1 << 30))
     account = world.add_account(date_created=NOW.replace(year=2020))
     grow(world, account.sid, random, recordings)
-    folder = Path(tempfile.mkdtemp(prefix="torture-"))
+    folder = Path(tempfile.mkdtemp(prefix="deletions-"))
     judge = Judge(world, folder / "data")
     try:
         with Sandbox(world, now=NOW) as sandbox:
@@ -597,7 +597,7 @@ def control(naive: Callable[[Place], None], at: Scene) -> None:
 CONTROLS = (naive_first_content, naive_plan, naive_listing)
 
 
-def torture(seed: int, *, kills: int, say: Callable[[str], object] = print) -> tuple[Counter[str], list[str]]:
+def trials(seed: int, *, kills: int, say: Callable[[str], object] = print) -> tuple[Counter[str], list[str]]:
     """Run trials until so many processes have been killed; returns the numbers and every violation."""
     tally: Counter[str] = Counter()
     violations: list[str] = []
@@ -646,7 +646,7 @@ def main() -> None:
     caught = controls(options.seed)
     for name, tries in caught.items():
         say(f"control {name}: {f'caught at try {tries}' if tries else 'NOT CAUGHT'}\n")
-    tally, violations = torture(options.seed, kills=options.kills, say=lambda line: say(f"{line}\n"))
+    tally, violations = trials(options.seed, kills=options.kills, say=lambda line: say(f"{line}\n"))
     del tally["seconds"]
     for name, count in sorted(tally.items()):
         say(f"{name:28} {count:8}\n")
