@@ -30,7 +30,7 @@ from assets.pulse import with_signs
 from assets.resources import Twilio, Warehouse
 from assets.undisclosed import bare, undisclosed
 from pipelines.discover import Scope, no_longer_kept
-from pipelines.erase import erase_older
+from pipelines.erase import erase_due
 from pipelines.errors import ExportError
 from pipelines.export import ExportReport, Progress, export
 from pipelines.settings import environment, look_back, retention_days, settle_time, twilio_settings
@@ -77,29 +77,63 @@ def export_add_ons(
         try:
             context.instance.add_run_tags(context.run.run_id, _tags(context, config, warehouse))
             archive = warehouse.archive()
-            before = archive.head()
-            work = _export(context.run.run_id, archive, twilio, warehouse, scope=scope, progress=progress)
-            with seldom_collected(), alive(context.instance, context.run.run_id):
-                report = run_until_interrupted(with_signs(work, lambda: sign_of_life(context, progress)))
-            outcome = Outcome.read(archive, before, days, scope, run_id=context.run.run_id)
-            numbers = outcome.run(progress, seconds=report.seconds)
-            tell(context, outcome, progress, numbers, own=set(days), incomplete=report.incomplete)
-            _erase_older(context, archive, warehouse, progress)
-            report.verdict()
         except ExportError as error:
-            raise dg.Failure(str(error), metadata=run_numbers(progress), allow_retries=False) from bare(error)
-        with kept_open(context.instance, context.run.run_id):
-            for table in PARTITIONED:
-                if dg.AssetKey(table.name) in context.selected_asset_keys:
-                    _add_metadata(context, outcome, numbers, table, days)
-                    yield dg.MaterializeResult(asset_key=table.name)
+            raise _failure(progress, error) from bare(error)
+        told: tuple[Outcome, Numbers] | None = None
+        failures: list[ExportError] = []
+        try:
+            told = _export_and_tell(context, archive, twilio, warehouse, scope=scope, progress=progress)
+        except ExportError as error:
+            failures.append(error)
+        try:  # whatever Twilio said, and before anybody is told that all is well
+            _erase_due(context, archive, warehouse, progress)
+        except ExportError as error:
+            failures.append(error)
+        if told is not None:
+            outcome, numbers = told
+            with kept_open(context.instance, context.run.run_id):
+                for table in PARTITIONED:
+                    if dg.AssetKey(table.name) in context.selected_asset_keys:
+                        _add_metadata(context, outcome, numbers, table, days)
+                        yield dg.MaterializeResult(asset_key=table.name)
+        if failures:
+            raise _failure(progress, *failures) from bare(failures[0])
 
 
-def _erase_older(context: dg.AssetExecutionContext, archive: Archive, warehouse: Warehouse, progress: Progress) -> None:
-    """Erase what is older than EXPORT_RETENTION_DAYS, if set; where somebody uses the archive the next run does."""
-    if (days := retention_days(environment())) is None:
-        return
-    erased = erase_older(archive, warehouse.destination, days=days, now=datetime.now(UTC))
+def _export_and_tell(
+    context: dg.AssetExecutionContext,
+    archive: Archive,
+    twilio: Twilio,
+    warehouse: Warehouse,
+    *,
+    scope: Scope,
+    progress: Progress,
+) -> tuple[Outcome, Numbers]:
+    """Export, and say of every day but the run's own what has landed.
+
+    Raises:
+        ExportError: not everything that was asked for is landed.
+    """
+    days = [date.fromisoformat(key) for key in context.partition_keys]
+    before = archive.head()
+    work = _export(context.run.run_id, archive, twilio, warehouse, scope=scope, progress=progress)
+    with seldom_collected(), alive(context.instance, context.run.run_id):
+        report = run_until_interrupted(with_signs(work, lambda: sign_of_life(context, progress)))
+    outcome = Outcome.read(archive, before, days, scope, run_id=context.run.run_id)
+    numbers = outcome.run(progress, seconds=report.seconds)
+    tell(context, outcome, progress, numbers, own=set(days), incomplete=report.incomplete)
+    report.verdict()
+    return outcome, numbers
+
+
+def _failure(progress: Progress, *errors: ExportError) -> dg.Failure:
+    return dg.Failure(" ".join(map(str, errors)), metadata=run_numbers(progress), allow_retries=False)
+
+
+def _erase_due(context: dg.AssetExecutionContext, archive: Archive, warehouse: Warehouse, progress: Progress) -> None:
+    """Finish an erasure that was cut off, and erase what is older than EXPORT_RETENTION_DAYS, if set."""
+    days = retention_days(environment())
+    erased = erase_due(archive, warehouse.destination, days=days, now=datetime.now(UTC))
     if erased is not None:
         progress.commit = erased.commit
         context.log.info(f"Erased {sum(erased.rows.values())} rows older than {days} days.")

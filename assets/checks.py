@@ -23,6 +23,7 @@ from pipelines.errors import ExportError
 from pipelines.settings import environment, settle_time, warehouse_settings, windows
 from warehouse.archive import Archive
 from warehouse.files import ACCESS
+from warehouse.lock import shared
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, RECORDINGS, Table
 
 ROWS = 50
@@ -92,14 +93,17 @@ CHECKS: Mapping[dg.AssetCheckKey, tuple[dg.AssetCheckSpec, Callable[[checks.Read
 }
 
 
-def evaluate(reading: checks.Reading, keys: Sequence[dg.AssetCheckKey]) -> Iterator[dg.AssetCheckResult]:
+def evaluate(reading: checks.Reading, keys: Sequence[dg.AssetCheckKey]) -> list[dg.AssetCheckResult]:
     """The results of some checks over one reading."""
-    for key in keys:
-        try:
-            verdict = CHECKS[key][1](reading)
-        except ExportError as error:
-            verdict = checks.Verdict([{"reason": str(error)}], "The warehouse cannot be read.")
-        yield _result(key, verdict)
+    with shared(reading.archive.root):
+        return [_result(key, _verdict(reading, key)) for key in keys]
+
+
+def _verdict(reading: checks.Reading, key: dg.AssetCheckKey) -> checks.Verdict:
+    try:
+        return CHECKS[key][1](reading)
+    except ExportError as error:
+        return checks.Verdict([{"reason": str(error)}], "The warehouse cannot be read.")
 
 
 def _result(key: dg.AssetCheckKey, verdict: checks.Verdict) -> dg.AssetCheckResult:

@@ -82,10 +82,11 @@ class Outcome:
         Raises:
             RepairWarehouse: a live file is missing or damaged.
         """
-        now, head = datetime.now(UTC), archive.head()
+        now = datetime.now(UTC)
         held = {now.date() - timedelta(days=n) for n in range(RETENTION.days + 1)}
-        touched = {day for table in PARTITIONED for day in _touched(before, head, table)}
-        found = by_day(archive, head, {*days, *held, *touched}, now=now, run_id=run_id, preview=ROWS)
+        with archive.reading() as head:
+            touched = {day for table in PARTITIONED for day in _touched(before, head, table)}
+            found = by_day(archive, head, {*days, *held, *touched}, now=now, run_id=run_id, preview=ROWS)
         waiting = deadlines(archive, now=now, within=timedelta(0), settle=scope.settle)
         return cls(run_id, scope.first is None, head.number != before.number, now, head, found, waiting)
 

@@ -14,7 +14,7 @@ import duckdb
 
 from pipelines.dates import RECORDING_LOOK_BACK, RETENTION
 from warehouse import views
-from warehouse.archive import Archive, partition_day, reading_errors
+from warehouse.archive import Archive, partition_day
 from warehouse.commits import Commit
 from warehouse.schema import (
     ADD_ON_PAYLOADS,
@@ -148,8 +148,7 @@ def completeness(archive: Archive, *, first: date, last: date, now: datetime, se
     Raises:
         RepairWarehouse: a live file is missing or damaged.
     """
-    head = archive.head()
-    with reading_errors(archive.root), archive.database() as db:
+    with archive.reading() as head, archive.database() as db:
         recordings = open_recordings(archive, head, db, now=now, settle=settle)
         unfinished = unfinished_results(archive, head, db, now=now)
         read = listings(archive, head, db)

@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 from pipelines.completeness import Listing, OpenRecording, listings, moment, open_recordings
 from pipelines.dates import RETENTION
 from warehouse import views
-from warehouse.archive import Archive, reading_errors
+from warehouse.archive import Archive
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS
 
 
@@ -59,11 +59,10 @@ def deadlines(archive: Archive, *, now: datetime, within: timedelta, settle: tim
     Raises:
         RepairWarehouse: a live file is missing or damaged.
     """
-    head = archive.head()
-    results, payloads = (
-        archive.relation(table, head.tables[table.name]) for table in (ADD_ON_RESULTS, ADD_ON_PAYLOADS)
-    )
-    with reading_errors(archive.root), archive.database() as db:
+    with archive.reading() as head, archive.database() as db:
+        results, payloads = (
+            archive.relation(table, head.tables[table.name]) for table in (ADD_ON_RESULTS, ADD_ON_PAYLOADS)
+        )
         rows = db.execute(
             f"WITH state AS ({views.states(results, payloads, '$now')}), dateless AS ("
             f"SELECT sid, first_seen_at + $kept AS gone_at FROM {results} WHERE expires_at IS NULL) "

@@ -33,6 +33,7 @@ from warehouse import ledger as steps
 from warehouse.archive import Archive
 from warehouse.compact import compact
 from warehouse.ledger import Ledger
+from warehouse.lock import shared
 from warehouse.publish import Destination, publish
 
 BATCH = 25
@@ -104,6 +105,19 @@ async def propose(
         SourceError, FixConfiguration: Twilio did not say what it shows.
         WarehouseError: the archive cannot be read.
     """
+    with shared(archive.root):
+        return await _propose(client, archive, first, last, terms, destination, clock)
+
+
+async def _propose(
+    client: TwilioClient,
+    archive: Archive,
+    first: date,
+    last: date,
+    terms: Terms,
+    destination: Destination,
+    clock: Clock,
+) -> DeletePlan:
     head = archive.head()
     ledger = whole_warehouse(archive, head)
     verdicts = verify_results(archive, head, landed_days(head, first, last))
@@ -164,7 +178,7 @@ async def delete(
     check_age(plan, now=clock())
     if client.account_sid != plan.binding.account_sid:
         raise PlanAgain(f"The plan was made for another account: {plan.binding.account_sid}.")
-    with only_deleter(archive):
+    with only_deleter(archive), shared(archive.root):
         record = Record(archive, account=client.account_sid, plan_hash=plan.hash, run_id=run_id, clock=clock)
         try:
             await _Deletion(client, archive, plan, record, clock, report).run(destination)

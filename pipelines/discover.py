@@ -128,7 +128,6 @@ class Discovery:
     recordings: int = 0
     settled: int = 0
     outside: int = 0
-    erased: int = 0
     seen: set[str] = field(default_factory=set)
 
 
@@ -298,7 +297,6 @@ def _assign(
             continue
         found.seen.add(recording.sid)
         if recording.sid in scope.erased:
-            found.erased += 1
             continue
         created = utc_day(recording.date_created)
         if scope.first is not None and created is not None and not days[0] <= created <= days[-1]:

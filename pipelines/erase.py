@@ -15,11 +15,12 @@ from pipelines.errors import ApplyAgain
 from pipelines.sids import AddOnResultSid, RecordingSid
 from warehouse.archive import Archive, partition_day
 from warehouse.commits import Commit, LiveFile
-from warehouse.erase import Erasure, Selection, erase
+from warehouse.erase import Erasure, Selection, erase, finish, unfinished
 from warehouse.erasures import SIDS_OF, Erased, fingerprint, read_erased
+from warehouse.landed import rows_with
 from warehouse.ledger import UNSETTLED, read_ledger
 from warehouse.publish import Destination
-from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, CONTENTS, QUARANTINE, RECORDINGS, Table
+from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, CONTENTS, QUARANTINE, RECORDINGS, RESOLUTIONS, Table
 
 ASKED = "asked for"
 
@@ -42,8 +43,8 @@ def erase_sids(
 
     Raises:
         ApplyAgain: a deletion at Twilio of one of them is not settled; nothing was erased.
-        RepairWarehouse: a file that holds some of it is damaged; nothing was erased.
-        FixWarehouse: the root cannot be written.
+        RepairWarehouse: a live file is damaged; nothing was erased.
+        FixWarehouse: the root cannot be written; what was begun is finished by the next export or erasure.
     """
 
     def choose(head: Commit) -> Selection:
@@ -65,7 +66,9 @@ def erase_sids(
                     by_fingerprint[fingerprint(sid)] = (sid, _KINDS[table.name])
         chosen.record = dict(by_fingerprint.values())
         chosen.add(CONTENTS, _held(archive, head, CONTENTS, payloads))
-        chosen.add(QUARANTINE, _quarantined(archive, head, {*of_recordings, *found, *payloads}))
+        quarantined = _quarantined(archive, head, {*of_recordings, *found, *payloads})
+        chosen.add(QUARANTINE, quarantined)
+        chosen.add(RESOLUTIONS, _held(archive, head, RESOLUTIONS, set().union(*quarantined.values())))
         return chosen
 
     return erase(archive, destination, choose, reason=ASKED, now=now, dry_run=dry_run)
@@ -76,19 +79,20 @@ def erase_older(
 ) -> Erasure | None:
     """Erase what completed more than `days` UTC days ago, and recordings as old that have nothing younger.
 
-    What has no day of completion goes by its creation, what is in quarantine by when it got there. None when there is
+    What has no day of completion goes by its creation, what is in quarantine by when it got there. The row of a
+    recording stays as long as Twilio may list it (45 days): an add-on may still be run on it. None when there is
     nothing as old, or (unless `wait`) somebody uses the archive: the next time will do.
 
     Raises:
         RepairWarehouse, FixWarehouse: as `erase_sids`.
     """
-    before = now.astimezone(UTC).date() - timedelta(days=days)
-    if not _any_older(archive.head(), before):
+    today = now.astimezone(UTC).date()
+    before, listed_since = today - timedelta(days=days), today - STILL_LISTED
+    if not _any_older(archive.head(), before, recordings_before=min(before, listed_since)):
         return None
 
     def choose(head: Commit) -> Selection:
         chosen = Selection()
-        listed_since = now.astimezone(UTC).date() - STILL_LISTED
         deleted = {entry.step.add_on_result_sid for entry in read_ledger(archive, head).entries}
         undated: dict[str, set[str]] = {}
         for table in (ADD_ON_RESULTS, ADD_ON_PAYLOADS, CONTENTS, QUARANTINE):
@@ -106,11 +110,12 @@ def erase_older(
             (ADD_ON_PAYLOADS, payloads),
             (CONTENTS, payloads),
             (QUARANTINE, undated[QUARANTINE.name]),
+            (RESOLUTIONS, undated[QUARANTINE.name]),
         ):
             chosen.add(table, _held(archive, head, table, keys))
             if table.name in _KINDS:
                 chosen.record |= dict.fromkeys(keys, _KINDS[table.name])
-        _choose_recordings(archive, head, before, chosen, listed_since)
+        _choose_recordings(archive, head, min(before, listed_since), chosen)
         known = read_erased(archive, head)
         chosen.record = {sid: kind for sid, kind in chosen.record.items() if sid not in known}
         if not chosen.rows(head):
@@ -118,6 +123,35 @@ def erase_older(
         return chosen
 
     return erase(archive, destination, choose, reason=f"older than {days} days", now=now, wait=wait, dry_run=dry_run)
+
+
+def erase_due(archive: Archive, destination: Destination, *, days: int | None, now: datetime) -> Erasure | None:
+    """What is due at the end of an export: finish an erasure that was cut off, then erase by age unless `days` is None.
+
+    Raises:
+        ApplyAgain: somebody uses the archive, so that an erasure that was cut off is still not finished.
+        RepairWarehouse, FixWarehouse: as `erase_sids`.
+    """
+    if unfinished(archive) and not finish(archive, destination, now=now):
+        raise ApplyAgain(
+            "An erasure was cut off, and what it erased may still be on the disk: it cannot be finished while somebody "
+            "uses the archive. Run `addon-export erase`, or the export again."
+        )
+    return None if days is None else erase_older(archive, destination, days=days, now=now)
+
+
+def unattributed(archive: Archive) -> int:
+    """How many landed payloads do not say whose they are, since their rows were lost to damage: no SID reaches them.
+
+    Raises:
+        RepairWarehouse: a live file is missing or damaged.
+    """
+    parents = ["add_on_result_sid", "reference_sid"]
+    with archive.reading() as head:
+        batches = (
+            batch for file in _files(head, ADD_ON_PAYLOADS) for batch in archive.read(file, ADD_ON_PAYLOADS, parents)
+        )
+        return sum(pc.sum(pc.and_(*(pc.is_null(batch[name]) for name in parents))).as_py() or 0 for batch in batches)
 
 
 _KINDS = {RECORDINGS.name: "recording", ADD_ON_RESULTS.name: "add_on_result", ADD_ON_PAYLOADS.name: "payload"}
@@ -151,11 +185,10 @@ def _held(
 def _column(archive: Archive, head: Commit, table: Table, column: str, values: Iterable[str], wanted: str) -> set[str]:
     """`wanted` of the rows that have one of `values` in `column`."""
     given = pa.array(sorted(values), pa.string())
-    found: set[str] = set()
-    for path in _held(archive, head, table, given.to_pylist(), column):
-        for batch in archive.read(head.tables[table.name][path], table, [column, wanted]):
-            found.update(batch.filter(pc.is_in(batch[column], value_set=given))[wanted].to_pylist())
-    return found - {None}  # a payload may not say whose it is
+    rows = rows_with(archive, table, column, given, head.tables[table.name], columns=[wanted])
+    return {value for batch in rows for value in batch[wanted].to_pylist()} - {
+        None
+    }  # a payload may not say whose it is
 
 
 def _sids(archive: Archive, table: Table, files: Iterable[LiveFile]) -> Iterator[str]:
@@ -187,10 +220,13 @@ def _quarantined(archive: Archive, head: Commit, sids: Collection[str]) -> dict[
     return found
 
 
-def _any_older(head: Commit, before: date) -> bool:
+def _any_older(head: Commit, before: date, *, recordings_before: date) -> bool:
     """Whether a partition is as old, or something has no day."""
-    tables = (RECORDINGS, ADD_ON_RESULTS, ADD_ON_PAYLOADS, CONTENTS, QUARANTINE)
-    return any((partition_day(file) or date.min) < before for table in tables for file in _files(head, table))
+    limits = dict.fromkeys((ADD_ON_RESULTS, ADD_ON_PAYLOADS, CONTENTS, QUARANTINE), before)
+    limits[RECORDINGS] = recordings_before
+    return any(
+        (partition_day(file) or date.min) < limit for table, limit in limits.items() for file in _files(head, table)
+    )
 
 
 def _older_rows(archive: Archive, head: Commit, table: Table, before: date) -> set[str]:
@@ -204,14 +240,16 @@ def _older_rows(archive: Archive, head: Commit, table: Table, before: date) -> s
     return found
 
 
-def _choose_recordings(archive: Archive, head: Commit, before: date, chosen: Selection, listed_since: date) -> None:
-    """Recordings as old that no result or payload which stays belongs to."""
-    old = [f for f in _files(head, RECORDINGS) if (partition_day(f) or before) < before]
-    days = {sid: partition_day(file) for file in old for sid in _sids(archive, RECORDINGS, [file])}
-    days |= dict.fromkeys(_older_rows(archive, head, RECORDINGS, before))
-    if not days:
+def _choose_recordings(archive: Archive, head: Commit, before: date, chosen: Selection) -> None:
+    """Recordings as old that no result or payload which stays belongs to.
+
+    Nothing bars them: what Twilio lists again all the same is landed again, and its new results with it.
+    """
+    files = [f for f in _files(head, RECORDINGS) if (partition_day(f) or before) < before]
+    old = {*_sids(archive, RECORDINGS, files), *_older_rows(archive, head, RECORDINGS, before)}
+    if not old:
         return
-    candidates = pa.array(sorted(days), pa.string())
+    candidates = pa.array(sorted(old), pa.string())
     for table in (ADD_ON_RESULTS, ADD_ON_PAYLOADS):
         for file in _files(head, table):
             keys = chosen.keys[table.name].get(file.path, set())
@@ -219,6 +257,5 @@ def _choose_recordings(archive: Archive, head: Commit, before: date, chosen: Sel
                 part = batch.filter(pc.is_in(batch["reference_sid"], value_set=candidates))
                 for sid, recording in zip(part["sid"].to_pylist(), part["reference_sid"].to_pylist(), strict=True):
                     if sid not in (keys or ()):
-                        days.pop(recording, None)
-    chosen.add(RECORDINGS, _held(archive, head, RECORDINGS, days))
-    chosen.record |= {sid: "recording" for sid, day in days.items() if day is None or day >= listed_since}
+                        old.discard(recording)
+    chosen.add(RECORDINGS, _held(archive, head, RECORDINGS, old))

@@ -46,7 +46,7 @@ from warehouse.land import Load, land
 from warehouse.landed import LandedRecording, landed_recordings, owing_recordings
 from warehouse.lock import shared
 from warehouse.publish import Destination, publish
-from warehouse.quarantine import QuarantineRow, resolved_ids
+from warehouse.quarantine import QuarantineRow, resolved
 
 BATCH_BYTES = 6 << 20
 """Contents landed together. Landing needs about four times this for a moment: Arrow, Parquet, compression."""
@@ -167,10 +167,12 @@ async def export(
         WarehouseError: the archive cannot be written or read.
         VerificationMismatch: what was landed does not read back as received.
 
-    An erasure that was cut off is finished first, and one that is under way is waited for.
+    An erasure that was cut off is finished first, if it can be (see `pipelines.erase.erase_due`), and one that is under
+    way is waited for.
     """
     progress = progress if progress is not None else Progress()
-    await asyncio.to_thread(finish, archive, destination, now=clock())
+    with contextlib.suppress(WarehouseError):  # what stops an erasure must not stop what Twilio is about to delete
+        await asyncio.to_thread(finish, archive, destination, now=clock())
     while True:
         with shared(archive.root, wait=False) as here:
             if here:
@@ -192,7 +194,7 @@ async def _export(
     head = archive.head()
     with reading_errors(archive.root):
         scope = replace(scope, erased=read_erased(archive, head))
-        progress.extraction.resolved = resolved_ids(archive, head)
+        progress.extraction.resolved = resolved(archive, head)
     gone = no_longer_kept(scope, now=clock())
     owing = await asyncio.to_thread(owing_recordings, archive, head, now=clock(), kept=RETENTION)
     progress.commit = head.number

@@ -9,7 +9,7 @@ cannot be had is reported with its reason and does not stop the others.
 import asyncio
 import re
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Container, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -30,7 +30,7 @@ from pipelines.normalize import (
 from pipelines.records import AddOnResult, Malformed, Payload, parse_add_on_result, parse_payload
 from pipelines.twilio.client import TwilioClient
 from warehouse.landed import LandedResult
-from warehouse.quarantine import QuarantineRow, quarantine_id
+from warehouse.quarantine import DISMISSED, LANDED, QuarantineRow, quarantine_id
 from warehouse.schema import KNOWN_STATUSES, UNFINISHED_STATUSES
 
 _T = TypeVar("_T")
@@ -67,13 +67,24 @@ class Extraction:
     reasons: list[str] = field(default_factory=list)
     unknown_statuses: Counter[str] = field(default_factory=Counter)
     failures_in_a_row: int = 0
-    resolved: Container[str] = frozenset()
-    """Ids of what is in quarantine and no longer counts: dismissed, or landed since."""
+    resolved: Mapping[str, str] = field(default_factory=dict)
+    """How what is in quarantine was resolved, by its id."""
 
     def quarantines(self, row: QuarantineRow, about: str) -> None:
-        """Count what goes into quarantine, unless it is there already and resolved."""
-        if row.raw is None or quarantine_id(row) not in self.resolved:
-            self.quarantined += row.raw is not None
+        """Count what goes into quarantine, unless it is there already and resolved.
+
+        A content is asked for only while it is not landed: one that was, and is lost since, waits again.
+        """
+        how = self.resolved.get(quarantine_id(row))
+        if how == DISMISSED:
+            return
+        if row.kind == "content" and how == LANDED:
+            self.waits(about)
+        elif row.raw is None:
+            self.lost += 1
+            self.note(about)
+        elif how is None:
+            self.quarantined += 1
             self.note(about)
 
     def note(self, reason: str) -> None:
@@ -310,7 +321,6 @@ class _Extract:
     ) -> None:
         self._unanswered(error)
         if isinstance(error, SourceRefused) and error.status in (404, 410):
-            self.tally.lost += 1
             reason = f"Twilio lists the payload but answers {error.status} for its content."
             await self._quarantine("content", payload.sid, result.sid, reason, None)
         else:

@@ -5,9 +5,10 @@ its row stays either way. What is landed from quarantine counts as observed when
 overwritten, and a result or payload counts as not whole, so that the next export fetches what it lacks.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from hashlib import sha256
 from typing import NamedTuple
 
@@ -25,16 +26,13 @@ from pipelines.normalize import (
     normalize,
 )
 from pipelines.records import Malformed, parse_add_on_result, parse_payload, parse_recording
-from warehouse.archive import Archive, reading_errors
+from warehouse.archive import Archive
 from warehouse.commits import Commit
+from warehouse.contents import DIFFERS
 from warehouse.land import land
-from warehouse.schema import (
-    ADD_ON_PAYLOADS,
-    ADD_ON_RESULTS,
-    QUARANTINE,
-    RESOLUTIONS,
-    Table,
-)
+from warehouse.landed import rows_with
+from warehouse.quarantine import DISMISSED, LANDED
+from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, QUARANTINE, RESOLUTIONS, Table
 
 RUN_ID = "quarantine"
 
@@ -71,9 +69,10 @@ def entries(archive: Archive, *, resolved: bool = False) -> list[Entry]:
     Raises:
         RepairWarehouse: a live file is missing or damaged.
     """
-    head = archive.head()
-    quarantine, resolutions = (_relation(archive, head, table) for table in (QUARANTINE, RESOLUTIONS))
-    with reading_errors(archive.root), archive.database() as db:
+    with archive.reading() as head, archive.database() as db:
+        quarantine, resolutions = (
+            archive.relation(table, head.tables[table.name]) for table in (QUARANTINE, RESOLUTIONS)
+        )
         rows = db.execute(
             "SELECT q.quarantine_id, kind, sid, parent_sid, account_sid, reason, octet_length(raw), "
             f"epoch_us(quarantined_at), how, note FROM {quarantine} q LEFT JOIN {resolutions} r USING (quarantine_id) "
@@ -107,8 +106,7 @@ def named(found: Sequence[Entry], beginnings: Iterable[str]) -> list[Entry]:
 
 def raw(archive: Archive, entry: Entry) -> bytes | None:
     """The bytes of an entry as they were received; None when there were none."""
-    head = archive.head()
-    with reading_errors(archive.root):
+    with archive.reading() as head:
         return _raw(archive, head, entry)
 
 
@@ -123,12 +121,11 @@ def retry(archive: Archive, chosen: Sequence[Entry], *, now: datetime) -> Retrie
     Raises:
         WarehouseError: the archive cannot be read or written; nothing is landed.
     """
-    head = archive.head()
     values: list[Extracted] = []
     resolved: list[Entry] = []
     still: dict[str, str] = {}
-    with reading_errors(archive.root):
-        landed = _Landed(archive, head)
+    with archive.reading() as head:
+        landed = partial(_row, archive, head)
         for entry in chosen:
             try:
                 value = _read(entry, _raw(archive, head, entry), landed)
@@ -138,14 +135,14 @@ def retry(archive: Archive, chosen: Sequence[Entry], *, now: datetime) -> Retrie
             resolved.append(entry)
             if value is not None:
                 values.append(value)
-    batch = {**normalize(values, now=now), RESOLUTIONS.name: _resolutions(resolved, "landed", None, now)}
+    batch = {**normalize(values, now=now), RESOLUTIONS.name: _resolutions(resolved, LANDED, None, now)}
     load = land(archive, batch, run_id=RUN_ID, now=now)
     return Retried(load.commit, tuple(resolved), still)
 
 
 def dismiss(archive: Archive, chosen: Sequence[Entry], note: str, *, now: datetime) -> int:
     """Say of open entries that they need not be landed, and why; returns the commit."""
-    batch = {RESOLUTIONS.name: _resolutions(chosen, "dismissed", note, now)}
+    batch = {RESOLUTIONS.name: _resolutions(chosen, DISMISSED, note, now)}
     return land(archive, batch, run_id=RUN_ID, now=now).commit
 
 
@@ -163,28 +160,21 @@ class _Row(NamedTuple):
     content: bool
 
 
-class _Landed:
-    """Looks up what is landed, one SID at a time: entries are few."""
+_Landed = Callable[[Table, str], _Row | None]
+"""Looks up what is landed under a SID, one at a time: entries are few."""
 
-    def __init__(self, archive: Archive, head: Commit) -> None:
-        self.archive, self.head = archive, head
 
-    def row(self, table: Table, sid: str) -> _Row | None:
-        """The row of a SID."""
-        files = self.archive.keys.holding(
-            self.archive.root, self.head.tables[table.name], table.key, pa.array([sid], pa.string())
-        )
-        for path in files:
-            for batch in self.archive.read(self.head.tables[table.name][path], table):
-                for values in batch.filter(pa.compute.equal(batch[table.key], sid)).to_pylist():
-                    return _Row(
-                        values.get("raw"),
-                        values["observed_at"],
-                        values.get("reference_sid"),
-                        values.get("content_type"),
-                        values.get("content_sha256") is not None,
-                    )
-        return None
+def _row(archive: Archive, head: Commit, table: Table, sid: str) -> _Row | None:
+    for batch in rows_with(archive, table, table.key, pa.array([sid], pa.string()), head.tables[table.name]):
+        for values in batch.to_pylist():
+            return _Row(
+                values.get("raw"),
+                values["observed_at"],
+                values.get("reference_sid"),
+                values.get("content_type"),
+                values.get("content_sha256") is not None,
+            )
+    return None
 
 
 def _read(entry: Entry, data: bytes | None, landed: _Landed) -> Extracted | None:
@@ -216,7 +206,7 @@ def _result(entry: Entry, data: bytes, landed: _Landed) -> Extracted | None:
     belongs(result.account_sid, entry.account_sid)
     parent = entry.parent_sid or result.reference_sid
     belongs(result.reference_sid, parent or "")
-    before = landed.row(ADD_ON_RESULTS, result.sid)
+    before = landed(ADD_ON_RESULTS, result.sid)
     if before is not None and before.raw is not None and before.raw != result.raw:
         _replaced(entry, before, parse_add_on_result(before.raw.encode()).problems)
         return None
@@ -229,12 +219,12 @@ def _payload(entry: Entry, data: bytes, landed: _Landed) -> Extracted | None:
     belongs(payload.account_sid, entry.account_sid)
     parent = entry.parent_sid or payload.add_on_result_sid or ""
     belongs(payload.add_on_result_sid, parent)
-    before = landed.row(ADD_ON_PAYLOADS, payload.sid)
+    before = landed(ADD_ON_PAYLOADS, payload.sid)
     if before is not None and before.raw is not None and before.raw != payload.raw:
         _replaced(entry, before, parse_payload(before.raw.encode()).problems)
         return None
     _without_problems(payload.problems)
-    result = landed.row(ADD_ON_RESULTS, parent)
+    result = landed(ADD_ON_RESULTS, parent)
     if result is None or result.raw is None:
         raise _StillOpen("its add-on result is not landed")
     belongs(payload.reference_sid, result.reference_sid or "")
@@ -249,19 +239,19 @@ def _payload(entry: Entry, data: bytes, landed: _Landed) -> Extracted | None:
 
 
 def _content(entry: Entry, data: bytes | None, landed: _Landed) -> Extracted | None:
-    payload = landed.row(ADD_ON_PAYLOADS, entry.sid or "")
+    payload = landed(ADD_ON_PAYLOADS, entry.sid or "")
     if payload is None or payload.raw is None:
         raise _StillOpen("its payload is not landed")
+    if entry.reason.startswith(DIFFERS):
+        raise _StillOpen("it is another content than the one landed first; compare them, then dismiss it")
     if payload.content:
-        if data is not None and "differs" in entry.reason:
-            raise _StillOpen("another content is landed for its payload; compare them, then dismiss it")
         return None
     if data is None:
         raise _StillOpen("Twilio has not given it; the next export asks again as long as it is kept")
     if (document := error_document(data, payload.content_type)) is not None:
         raise _StillOpen(f"it still looks like {document}; the next export asks again as long as it is kept")
     read = parse_payload(payload.raw.encode())
-    result = landed.row(ADD_ON_RESULTS, entry.parent_sid or read.add_on_result_sid or "")
+    result = landed(ADD_ON_RESULTS, entry.parent_sid or read.add_on_result_sid or "")
     if result is None or result.raw is None:
         raise _StillOpen("its add-on result is not landed")
     content = ExtractedContent(data, len(data), sha256(data).hexdigest(), entry.quarantined_at)
@@ -294,14 +284,5 @@ def _resolutions(chosen: Iterable[Entry], how: str, note: str | None, now: datet
 
 def _raw(archive: Archive, head: Commit, entry: Entry) -> bytes | None:
     wanted = pa.array([entry.quarantine_id], pa.string())
-    files = archive.keys.holding(archive.root, head.tables[QUARANTINE.name], QUARANTINE.key, wanted)
-    for path in files:
-        for batch in archive.read(head.tables[QUARANTINE.name][path], QUARANTINE, [QUARANTINE.key, "raw"]):
-            for value in batch.filter(pa.compute.equal(batch[QUARANTINE.key], entry.quarantine_id))["raw"]:
-                data: bytes | None = value.as_py()
-                return data
-    return None
-
-
-def _relation(archive: Archive, head: Commit, table: Table) -> str:
-    return archive.relation(table, head.tables[table.name])
+    rows = rows_with(archive, QUARANTINE, QUARANTINE.key, wanted, head.tables[QUARANTINE.name], columns=["raw"])
+    return next((value.as_py() for batch in rows for value in batch["raw"]), None)

@@ -12,7 +12,8 @@ from pipelines.completeness import Completeness, OpenRecording, completeness, op
 from pipelines.dates import RECORDING_LOOK_BACK
 from pipelines.deadlines import deadlines
 from warehouse import views
-from warehouse.archive import Archive, reading_errors
+from warehouse.archive import Archive
+from warehouse.commits import Commit
 from warehouse.publish import published
 from warehouse.quarantine import open_rows
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, QUARANTINE, RECORDINGS, RESOLUTIONS
@@ -75,12 +76,16 @@ class Status:
 
 def status(archive: Archive, *, now: datetime, settle: timedelta) -> Status:
     """Summarise the newest commit; `settle` is how long after its creation a recording may gain results."""
-    head = archive.head()
+    with archive.reading() as head:
+        return _status(archive, head, now=now, settle=settle)
+
+
+def _status(archive: Archive, head: Commit, *, now: datetime, settle: timedelta) -> Status:
     results, payloads, quarantine, resolutions = (
         archive.relation(table, head.tables[table.name])
         for table in (ADD_ON_RESULTS, ADD_ON_PAYLOADS, QUARANTINE, RESOLUTIONS)
     )
-    with reading_errors(archive.root), archive.database() as db:
+    with archive.database() as db:
         states = db.execute(
             f"""
             WITH state AS ({views.states(results, payloads, "$now")})

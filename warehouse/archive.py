@@ -55,6 +55,8 @@ class Archive:
     """Names by add-on SID (XB...), published for analysts."""
     lasting: set[Path] = field(default_factory=set, compare=False, repr=False)
     """Folders whose own names this process has made durable."""
+    erased: dict[frozenset[str], frozenset[str]] = field(default_factory=dict, compare=False, repr=False)
+    """What `warehouse.erasures` has read: fingerprints, by the files they are in."""
 
     def head(self) -> Commit:
         """The newest commit; EMPTY when nothing has landed."""
@@ -148,6 +150,8 @@ class Archive:
                 sync_folder(parent)
                 if parent == self.root:
                     break
+            with contextlib.suppress(PermissionError):  # it may be one that can be passed through, and not be read
+                sync_folder(self.root.parent)
             self.lasting.add(folder)
 
     def _may_be_durable(self, commit: Commit) -> bool:
@@ -185,6 +189,16 @@ class Archive:
             f"(SELECT {columns}{', filename' if filename else ''} "
             f"FROM read_parquet([{listed}], union_by_name = true, filename = true, {hive}))"
         )
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[Commit]:
+        """The newest commit; its files stay as long as the block lasts.
+
+        Raises:
+            RepairWarehouse: what the block reads is missing or damaged.
+        """
+        with shared(self.root), reading_errors(self.root):
+            yield self.head()
 
     @contextlib.contextmanager
     def database(self) -> Iterator[duckdb.DuckDBPyConnection]:

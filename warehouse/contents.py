@@ -24,6 +24,9 @@ CHUNK_BYTES = 4 << 20
 """Contents larger than this are sealed in chunks of this size. A row group is as large, so whoever reads one holds
 no more than what reading small contents takes."""
 
+DIFFERS = "The content differs from the one landed under the same payload SID."
+"""How the reason of such a content in quarantine begins: kept to be compared, perhaps cut short, never landed."""
+
 QUARANTINED_BYTES = 8 << 20
 """Most that is kept of a large content that differs from the landed one."""
 
@@ -94,8 +97,7 @@ def settle_spooled(
 
 
 def _differing(sid: str, payload: PayloadFacts, raw: bytes, note: str) -> QuarantineRow:
-    reason = f"The content differs from the one landed under the same payload SID.{note}"
-    return QuarantineRow("content", sid, payload.add_on_result_sid, payload.account_sid, reason, raw)
+    return QuarantineRow("content", sid, payload.add_on_result_sid, payload.account_sid, f"{DIFFERS}{note}", raw)
 
 
 def seal_spooled(archive: Archive, content: SpooledContent) -> LiveFile:

@@ -1,9 +1,10 @@
 """Erase: take rows out of the archive so that no byte of them is left, and record that it happened.
 
-One commit without the rows and with the record; then `addons.duckdb` is built afresh and everything that is not live
-is removed at once, older commits last. Until those are gone an erasure counts as unfinished and can be finished by
-anybody, so a kill at any point is made good. The archive is had alone meanwhile: see `warehouse.lock`. Not reached are
-copies that are not under the root (backups, a reader's open file), nor the blocks of a disk.
+A mark that it is about to be; one commit without the rows and with the record; then `addons.duckdb` is built afresh,
+everything that is not live is removed at once, and the mark last. Until it is gone the erasure counts as unfinished and
+can be finished by anybody, so a kill at any point is made good. The archive is had alone meanwhile: see
+`warehouse.lock`. Not reached are copies that are not under the root (backups, a reader's open file), nor the blocks of
+a disk.
 """
 
 import hashlib
@@ -18,14 +19,17 @@ import pyarrow.compute as pc
 from warehouse import commits
 from warehouse.archive import Archive, partition_day, reading_errors
 from warehouse.commits import Commit, LiveFile
-from warehouse.erasures import fingerprint
-from warehouse.files import storage_errors, sync_folder
+from warehouse.erasures import fingerprint, read_erased
+from warehouse.files import storage_errors, sync_and_hash, sync_folder, unnamed
 from warehouse.lock import alone, shared
 from warehouse.publish import KEPT, NAME, Destination, publish
 from warehouse.schema import ERASURES, TABLES, Table
 
 ASIDE = "_damaged"
 """Folder under the root for damaged files: kept for whoever wants to look, until something is erased; never read."""
+
+MARK = ".erasing"
+"""Under the root while an erasure is not finished: the id it has in `erasures` once it is committed."""
 
 RUN_ID = "erase"
 
@@ -88,8 +92,8 @@ def erase(
         dry_run: say what would be erased, and change nothing.
 
     Raises:
-        RepairWarehouse: a file that holds some of it is damaged; nothing was erased.
-        FixWarehouse: the root cannot be written.
+        RepairWarehouse: a live file is damaged, so nothing could be published afterwards; nothing was erased.
+        FixWarehouse: the root cannot be written; what was begun is finished by `finish`.
     """
     with (shared if dry_run else alone)(archive.root, wait=wait) as got:
         if not got:
@@ -102,69 +106,96 @@ def erase(
                 return None
             if dry_run:
                 return Erasure(head.number, counts)
+            for live in head.tables.values():
+                for file in live.values():
+                    archive.sound(file)
             drop: list[LiveFile] = []
             add: list[LiveFile] = []
             for name, files in chosen.keys.items():
                 for path, keys in files.items():
-                    drop.append(archive.sound(head.tables[name][path]))
+                    drop.append(head.tables[name][path])
                     add += _rest(archive, TABLES[name], drop[-1], keys)
             record = _record(chosen, head.number + 1, sum(counts.values()), reason, now)
             add.append(archive.seal(ERASURES, None, record.to_batches()))
+        _mark(archive, head.number + 1)
         after = archive.commit(head, drop=drop, add=add, at=now, run_id=RUN_ID)
         return Erasure(after.number, counts, _finish(archive, destination, now=now))
 
 
 def unfinished(archive: Archive) -> bool:
-    """Whether an erasure was cut off: files that hold what it erased may still be there."""
-    numbers = commits.numbers(archive.root)
-    files = archive.head().tables[ERASURES.name].values()
-    if not files or not numbers:
+    """Whether an erasure was cut off after its commit: files that hold what it erased may still be there.
+
+    Raises:
+        RepairWarehouse: a file of `erasures` is missing or damaged.
+    """
+    try:
+        identity = (archive.root / MARK).read_text()
+    except FileNotFoundError:
         return False
-    with reading_errors(archive.root):
-        newest = (
-            max(batch["commit"].to_pylist(), default=0)
-            for file in files
-            for batch in archive.read(file, ERASURES, ["commit"])
-        )
-        return numbers[0] < max(newest, default=0)
+    with archive.reading() as head:
+        return identity in read_erased(archive, head).fingerprints
 
 
 def finish(archive: Archive, destination: Destination, *, now: datetime, wait: bool = False) -> bool:
-    """Finish an erasure that was cut off; False when there is none, or somebody uses the archive."""
+    """Finish an erasure that was cut off; False when there is none, or somebody uses the archive.
+
+    Raises:
+        RepairWarehouse: a live file is damaged, so `addons.duckdb` cannot be built afresh.
+        FixWarehouse: the root cannot be written.
+    """
     if not unfinished(archive):
         return False
     with alone(archive.root, wait=wait) as got:
-        if got:
+        if got and unfinished(archive):
             _finish(archive, destination, now=now)
         return got
 
 
+def _mark(archive: Archive, commit: int) -> None:
+    """Say durably that an erasure is about to be committed."""
+    with storage_errors(archive.root), unnamed(archive.root, archive.access) as (stream, name):
+        stream.write(_identity(commit).encode())
+        sync_and_hash(stream)
+        name.rename(archive.root / MARK)
+        sync_folder(archive.root)
+
+
+def _identity(commit: int) -> str:
+    return hashlib.sha256(f"erasure {commit}".encode()).hexdigest()
+
+
 def _finish(archive: Archive, destination: Destination, *, now: datetime) -> int:
+    root = archive.root
+    with storage_errors(root):
+        # whoever made the commit may have been killed before it was durable; what it replaces is removed now
+        sync_folder(root / commits.FOLDER)
     publish(archive, destination, now=now, afresh=True)
-    return _purge(archive)
+    with storage_errors(root):
+        removed = _purge(archive)
+        (root / MARK).unlink()
+        sync_folder(root)
+    return removed
 
 
 def _purge(archive: Archive) -> int:
-    """Remove at once whatever is not live; older commits last, because they tell that there is something to remove."""
+    """Remove at once, and durably, whatever is not live; returns how many files that was."""
     head, root = archive.head(), archive.root
     live = {path for files in head.tables.values() for path in files}
     shown = root / (root / NAME).readlink()
-    sealed = (path for name in (*TABLES, ASIDE) for path in (root / name).rglob("*"))
-    with storage_errors(root):
-        removed = [
-            *(path for path in sealed if path.is_file() and path.relative_to(root).as_posix() not in live),
-            *(path for path in root.glob(f"{KEPT}*") if path != shown),
-            *(path for pattern in (".*.tmp*", ".*.spill", f"{commits.FOLDER}/.*.tmp") for path in root.glob(pattern)),
-        ]
-        for path in removed:
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-        for folder in {path.parent for path in removed}:
+    sealed = [path for name in (*TABLES, ASIDE) for path in (root / name).rglob("*")]
+    removed = [
+        *(path for path in sealed if path.is_file() and path.relative_to(root).as_posix() not in live),
+        *(path for path in root.glob(f"{KEPT}*") if path != shown),
+        *(path for pattern in (".*.tmp*", ".*.spill", f"{commits.FOLDER}/.*.tmp") for path in root.glob(pattern)),
+        *(commits.commit_path(root, number) for number in commits.numbers(root) if number < head.number),
+    ]
+    for path in removed:
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    # all of them: whoever removed a file before may have been killed before its folder was synced
+    for folder in (root, root / commits.FOLDER, *(root / name for name in (*TABLES, ASIDE)), *sealed):
+        if folder.is_dir():
             sync_folder(folder)
-        older = [number for number in commits.numbers(root) if number < head.number]
-        for number in older:
-            commits.commit_path(root, number).unlink(missing_ok=True)
-        sync_folder(root / commits.FOLDER)
-    return len(removed) + len(older)
+    return len(removed)
 
 
 def _rest(archive: Archive, table: Table, file: LiveFile, keys: set[str] | None) -> list[LiveFile]:
@@ -184,6 +215,6 @@ def _rest(archive: Archive, table: Table, file: LiveFile, keys: set[str] | None)
 def _record(chosen: Selection, commit: int, rows: int, reason: str, now: datetime) -> pa.Table:
     """One row for the erasure, and one for each SID that may not come back."""
     facts = {"commit": commit, "erased_at": now}
-    whole = {"erasure_id": hashlib.sha256(f"erasure {commit}".encode()).hexdigest(), "kind": "erasure", **facts}
+    whole = {"erasure_id": _identity(commit), "kind": "erasure", **facts}
     each = [{"erasure_id": fingerprint(sid), "kind": kind, **facts} for sid, kind in sorted(chosen.record.items())]
     return pa.Table.from_pylist([{**whole, "reason": reason, "rows": rows}, *each], schema=ERASURES.schema)

@@ -47,17 +47,23 @@ class Erased:
 
 
 def read_erased(archive: Archive, commit: Commit) -> Erased:
-    """What was erased up to a commit.
+    """What was erased up to a commit; each file is read once in a process.
 
     Raises:
         OSError, ArrowException: a file is missing or damaged.
     """
-    rows = (
-        batch["erasure_id"].to_pylist()
-        for file in commit.tables[ERASURES.name].values()
-        for batch in archive.read(archive.sound(file), ERASURES, ["erasure_id"])
-    )
-    return Erased(frozenset(found for each in rows for found in each))
+    files = commit.tables[ERASURES.name]
+    remembered = archive.erased.get(frozenset(files))
+    if remembered is None:
+        rows = (
+            batch["erasure_id"].to_pylist()
+            for file in files.values()
+            for batch in archive.read(archive.sound(file), ERASURES, ["erasure_id"])
+        )
+        remembered = frozenset(found for each in rows for found in each)
+        archive.erased.clear()
+        archive.erased[frozenset(files)] = remembered
+    return Erased(remembered)
 
 
 def without_erased(

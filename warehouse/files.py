@@ -71,7 +71,7 @@ def sync_folder(path: Path) -> None:
 
 @contextlib.contextmanager
 def unnamed(folder: Path, access: Access) -> Iterator[tuple[BufferedRandom, Path]]:
-    """A new dot-named file in `folder`, synced when the block ends; the caller renames or links it.
+    """A new dot-named file in `folder`; the caller syncs it, then renames or links it.
 
     The file is removed if the block fails, and if it still has its dot-name afterwards.
     """

@@ -4,7 +4,7 @@ Reads the newest commit once; every question is answered from its Parquet files,
 that can hold the answer.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 
@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from warehouse import views
 from warehouse.archive import NULL_DAY, Archive, partition_day, reading_errors
-from warehouse.commits import Commit
+from warehouse.commits import Commit, Files
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, RECORDINGS, UTC_TIME, Table
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -85,12 +85,9 @@ def landed_recordings(
     """
 
     def rows(table: Table, columns: str, parent: str, wanted: pa.Array) -> Iterator[tuple[object, ...]]:
-        files = archive.keys.holding(archive.root, _from_day(commit, table, since), parent, wanted)
         names = columns.split()
-        for path in sorted(files):
-            for batch in archive.read(commit.tables[table.name][path], table, [*dict.fromkeys([*names, parent])]):
-                found = batch.filter(pc.is_in(batch[parent], value_set=wanted))
-                yield from zip(*(_values(found[name]) for name in names), strict=True)
+        for found in rows_with(archive, table, parent, wanted, _from_day(commit, table, since), columns=names):
+            yield from zip(*(_values(found[name]) for name in names), strict=True)
 
     with reading_errors(archive.root):
         known = {
@@ -112,6 +109,20 @@ def landed_recordings(
         bare = known[sid]
         known[sid] = replace(bare, results=results[sid])
     return known
+
+
+def rows_with(
+    archive: Archive, table: Table, column: str, values: pa.Array, files: Files, *, columns: Sequence[str] = ()
+) -> Iterator[pa.RecordBatch]:
+    """The rows of `files` that have one of `values` in a column: all columns of them, or at least `columns`.
+
+    Raises:
+        OSError, ArrowException: a file is missing or damaged.
+    """
+    names = [*dict.fromkeys([*columns, column])] if columns else ()
+    for path in sorted(archive.keys.holding(archive.root, files, column, values)):
+        for batch in archive.read(files[path], table, names):
+            yield batch.filter(pc.is_in(batch[column], value_set=values))
 
 
 def owing_recordings(archive: Archive, commit: Commit, *, now: datetime, kept: timedelta) -> frozenset[str]:
@@ -144,14 +155,14 @@ def _array(sids: Iterable[str]) -> pa.Array:
     return pa.array(sids, pa.string())
 
 
-def _from_day(commit: Commit, table: Table, since: date | None) -> list[str]:
+def _from_day(commit: Commit, table: Table, since: date | None) -> Files:
     """Live files whose partition is `since` or later, or the null partition."""
     floor = "" if since is None else f"{table.partition}={since}"
-    return [
-        path
+    return {
+        path: file
         for path, file in commit.tables[table.name].items()
         if file.folder.endswith(NULL_DAY) or file.folder >= floor
-    ]
+    }
 
 
 def earliest_day(commit: Commit) -> date | None:

@@ -1,14 +1,16 @@
 """One lock for a whole archive: whoever uses its files shares it, an erasure has it alone.
 
 Files are immutable and superseded ones stay for a day, so readers and writers need no lock among themselves. An erasure
-removes files at once: it waits until nobody is using any, and whoever comes meanwhile waits for it. The lock goes with
-the process, so a kill leaves none behind. Analysts, who read the published file, never take it.
+removes files at once: it waits until nobody is using any, and whoever comes while it is at work waits for it. The lock
+goes with the process, so a kill leaves none behind. Analysts, who read the published file, never take it.
+
+Whoever uses the archive locks it for itself, also below a caller that has locked it: a thread may outlive its caller.
 """
 
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from pathlib import Path
 
@@ -16,8 +18,10 @@ from warehouse.files import Access
 
 NAME = ".archive.lock"
 
-_HELD: ContextVar[frozenset[Path]] = ContextVar("held", default=frozenset())
-"""Roots whose lock this context has, shared or alone: what it calls must not wait for it."""
+_NONE: Mapping[Path, int] = {}
+
+_HELD: ContextVar[Mapping[Path, int]] = ContextVar("held", default=_NONE)
+"""How this context has locked roots. What it calls while it has one alone must not wait for it."""
 
 
 def make_lock(root: Path, access: Access) -> None:
@@ -32,6 +36,9 @@ def shared(root: Path, *, wait: bool = True) -> Iterator[bool]:
 
     An archive that only others may write to, or that was made before there was a lock, is used without.
     """
+    if _HELD.get().get(root) == fcntl.LOCK_EX:
+        yield True
+        return
     try:
         handle = _open(root)
     except (FileNotFoundError, PermissionError):
@@ -56,15 +63,12 @@ def _open(root: Path) -> int:
 @contextlib.contextmanager
 def _locked(root: Path, handle: int, kind: int, *, wait: bool) -> Iterator[bool]:
     try:
-        if root in _HELD.get():
-            yield True
-            return
         try:
             fcntl.flock(handle, kind if wait else kind | fcntl.LOCK_NB)
         except BlockingIOError:
             yield False
             return
-        token = _HELD.set(_HELD.get() | {root})
+        token = _HELD.set({**_HELD.get(), root: kind})
         try:
             yield True
         finally:

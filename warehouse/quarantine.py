@@ -1,7 +1,7 @@
 """Quarantine: input that could not be landed as it should, kept with its bytes and the reason."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -10,6 +10,9 @@ import pyarrow as pa
 from warehouse.archive import Archive
 from warehouse.commits import Commit
 from warehouse.schema import QUARANTINE, RESOLUTIONS
+
+LANDED, DISMISSED = "landed", "dismissed"
+"""How a row is resolved: what it was about is landed, or somebody decided that it need not be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +52,15 @@ def open_rows(quarantine: str, resolutions: str) -> str:
     return f"(SELECT * FROM {quarantine} ANTI JOIN {resolutions} USING (quarantine_id))"
 
 
-def resolved_ids(archive: Archive, commit: Commit) -> frozenset[str]:
-    """Ids of the rows that are resolved.
+def resolved(archive: Archive, commit: Commit) -> Mapping[str, str]:
+    """How rows are resolved (LANDED or DISMISSED), by their ids.
 
     Raises:
         OSError, ArrowException: a file is missing or damaged.
     """
     files = commit.tables[RESOLUTIONS.name].values()
-    batches = (batch for file in files for batch in archive.read(file, RESOLUTIONS, [RESOLUTIONS.key]))
-    return frozenset(found for batch in batches for found in batch[RESOLUTIONS.key].to_pylist())
+    batches = (batch for file in files for batch in archive.read(file, RESOLUTIONS, [RESOLUTIONS.key, "how"]))
+    return {key: how for batch in batches for key, how in zip(*(c.to_pylist() for c in batch.columns), strict=True)}
 
 
 def quarantine_id(row: QuarantineRow) -> str:

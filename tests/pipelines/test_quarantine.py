@@ -10,6 +10,7 @@ import pytest
 from pipelines.checks import Reading, quarantine_empty
 from pipelines.errors import FixQuery, IncompleteExport
 from pipelines.quarantine import Entry, dismiss, entries, named, raw, retry
+from pipelines.repair import repair
 from pipelines.sandbox.exchange import Reply, Request
 from pipelines.sandbox.made_up import made_up_world
 from pipelines.sandbox.run import Sandbox
@@ -19,6 +20,7 @@ from pipelines.verify import verify
 from tests.pipelines.conftest import NOW, Exporter
 from tests.warehouse.made_up import NOON, Row, land_rows, later, logical, payload, recording, result, rows_by_key, sid
 from warehouse.archive import Archive, open_archive
+from warehouse.contents import DIFFERS
 from warehouse.land import land
 from warehouse.publish import publish
 from warehouse.quarantine import QuarantineRow, quarantine_rows
@@ -92,7 +94,8 @@ def test_what_an_older_version_could_not_read_is_landed(archive: Archive) -> Non
         (QuarantineRow("content", sid("XH", 88), None, ACCOUNT, "?", b"x"), "its payload is not landed"),
         (QuarantineRow("content", sid("XH", 3), sid("XR", 2), ACCOUNT, "?", None), "not given it"),
         (QuarantineRow("content", sid("XH", 3), sid("XR", 2), ACCOUNT, "?", b"<html><p>"), "a page in HTML"),
-        (QuarantineRow("content", sid("XH", 4), sid("XR", 2), ACCOUNT, "It differs.", b"other"), "another content"),
+        (QuarantineRow("content", sid("XH", 4), sid("XR", 2), ACCOUNT, DIFFERS, b"other"), "another content"),
+        (QuarantineRow("content", sid("XH", 3), sid("XR", 2), ACCOUNT, DIFFERS, b"cut sho"), "another content"),
     ],
 )
 def test_what_cannot_be_landed_stays_open_and_says_why(archive: Archive, row: QuarantineRow, reason: str) -> None:
@@ -165,6 +168,53 @@ def test_what_is_dismissed_counts_nowhere_and_does_not_fail_the_next_export(tmp_
         assert counted(archive) == (0, 0)
         exporter().verdict()
     assert entries(archive) == []
+
+
+@pytest.mark.parametrize(
+    ("operation", "reply"),
+    [
+        ("FetchRecordingAddOnResultPayloadData", Reply(404, b"{}")),
+        ("Content", Reply(200, b"<html>not what was said", "text/html")),
+    ],
+)
+def test_a_content_that_was_dismissed_does_not_fail_the_next_export(
+    tmp_path: Path, operation: str, reply: Reply
+) -> None:
+    """Lost or unreadable: once somebody has said that it need not be landed, nothing is left to complain about."""
+    with Sandbox(made_up_world(now=NOW, recordings=2), now=NOW) as sandbox:
+        sandbox.settings.intercept = lambda request: reply if request.operation == operation else None
+        exporter = Exporter(sandbox, open_archive(tmp_path / "data"))
+        with pytest.raises(IncompleteExport):
+            exporter().verdict()
+        assert rows_by_key(exporter.archive, CONTENTS) == {}
+        dismiss(exporter.archive, entries(exporter.archive), "known", now=NOW)
+        exporter().verdict()
+
+
+def test_a_content_that_was_landed_and_is_lost_since_waits_again(tmp_path: Path) -> None:
+    """The same error page in its place is in quarantine already, resolved; the export says that it waits."""
+    with Sandbox(made_up_world(now=NOW, recordings=2), now=NOW) as sandbox:
+
+        def spoil(request: Request) -> Reply | None:
+            return Reply(200, b"<html>not what was said", "text/html") if request.operation == "Content" else None
+
+        sandbox.settings.intercept = spoil
+        exporter = Exporter(sandbox, open_archive(tmp_path / "data"), "parquet")
+        with pytest.raises(IncompleteExport):
+            exporter().verdict()
+        sandbox.settings.intercept = None
+        exporter().verdict()
+        archive = exporter.archive
+        assert len(retry(archive, entries(archive), now=NOW).resolved) > 0
+        for path in archive.head().tables[CONTENTS.name]:
+            (archive.root / path).write_bytes(b"damaged")
+        repair(archive, now=NOW)
+        sandbox.settings.intercept = spoil
+        for _ in range(2):
+            with pytest.raises(IncompleteExport, match="run again"):
+                exporter().verdict()
+        sandbox.settings.intercept = None
+        exporter().verdict()
 
 
 def counted(archive: Archive) -> tuple[int, int]:
