@@ -13,16 +13,16 @@ from hashlib import sha256
 import duckdb
 import pyarrow as pa
 
-from warehouse import commits, views
+from warehouse import commits, parts, views
 from warehouse.archive import NULL_DAY, Archive, partition_day, reading_errors
 from warehouse.commits import Commit, LiveFile
 from warehouse.erase import unfinished
 from warehouse.erasures import read_erased
-from warehouse.errors import RepairWarehouse
+from warehouse.errors import FixWarehouse, RepairWarehouse
 from warehouse.files import sha256_of
 from warehouse.ledger import contradictions, deleted_results, read_ledger
 from warehouse.lock import shared
-from warehouse.publish import NAME, Published, published, unchanged
+from warehouse.publish import NAME, Published, published, stray_logs, unchanged
 from warehouse.schema import (
     ADD_ON_PAYLOADS,
     ADD_ON_RESULTS,
@@ -60,6 +60,9 @@ def verify(archive: Archive, *, first: date | None = None, last: date | None = N
     """Check the archive and `addons.duckdb`, or only the partitions from `first` to `last`.
 
     Partitions are UTC days of `completed_date`; tables without that partition are checked whole.
+
+    Raises:
+        FixWarehouse: DuckDB has too little memory to read `addons.duckdb`.
     """
     with shared(archive.root):
         return _verify(archive, first=first, last=last)
@@ -292,6 +295,8 @@ def _published_differences(archive: Archive, shown: Published | None) -> Iterato
                 yield from _table_differences(archive, db, table, head)
             wrong = _wrong_published(db)
     except (duckdb.Error, ValueError, OverflowError) as error:
+        if isinstance(error, duckdb.OutOfMemoryException) and unchanged(archive):
+            raise FixWarehouse(f"DuckDB has too little memory to read {NAME}; nothing is said about it.") from error
         yield Mismatch("published", NAME, f"{NAME} cannot be read: {type(error).__name__}; run `addon-export rebuild`.")
         return
     for sid in wrong:
@@ -300,6 +305,11 @@ def _published_differences(archive: Archive, shown: Published | None) -> Iterato
 
 def _published_bits(archive: Archive) -> Iterator[Mismatch]:
     """Whether the file has the bytes it was published with: DuckDB leaves some unread, and may read them one day."""
+    for log in stray_logs(archive.root):
+        sentence = (
+            f"{log.name} was not written by addon-export, and changes what {NAME} shows; run `addon-export rebuild`."
+        )
+        yield Mismatch("published", NAME, sentence)
     if archive.head().number and not unchanged(archive):
         sentence = f"{NAME} does not have the SHA-256 it was published with; run `addon-export rebuild`."
         yield Mismatch("published", NAME, sentence)
@@ -338,11 +348,12 @@ def _wrong_published(db: duckdb.DuckDBPyConnection) -> list[str]:
 
 def limit_memory(db: duckdb.DuckDBPyConnection) -> int:
     """Let DuckDB have what reading the published contents takes, and return the bytes of the largest whole one."""
-    largest = db.execute(
-        "SELECT coalesce(max(content_length), 0) FROM add_on_payloads "
+    largest, chunks = db.execute(
+        "SELECT coalesce(max(content_length), 0), (SELECT count(*) FROM _contents.chunks) FROM add_on_payloads "
         "WHERE sid NOT IN (SELECT payload_sid FROM _contents.chunks)"
-    ).fetchall()[0][0]
-    db.execute(f"SET memory_limit = '{32 + 4 * (largest >> 20)}MB'")
+    ).fetchall()[0]
+    # of chunks DuckDB holds those of a whole inner table at once, however few rows are asked for
+    db.execute(f"SET memory_limit = '{32 + 4 * (largest >> 20) + (2 * (parts.PART_BYTES >> 20) if chunks else 0)}MB'")
     return int(largest)
 
 

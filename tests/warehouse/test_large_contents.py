@@ -114,6 +114,17 @@ def test_a_large_content_reads_back_as_it_came(copied: Archive, destination: Des
     assert (verification.mismatches, verification.contents) == ((), 2)
 
 
+@pytest.mark.parametrize("sizes", [[5_200_000] * 6, [4_100_000, 9_000_000, 4_190_000], [40_000_000]])
+def test_what_cannot_be_compressed_is_read_back_too(archive: Archive, sizes: list[int]) -> None:
+    """Audio takes in memory what it has on disk; DuckDB holds several chunks at once, however few it is asked for."""
+    for number, size in enumerate(sizes):
+        data = os.urandom(size)
+        rows = [recording(number), result(number), payload(number, data=data)]
+        land(archive, batch(rows), run_id="test", now=NOON, spooled=[spooled(number, data)])
+    publish(archive, "duckdb", now=NOON)
+    assert verify(archive).mismatches == ()
+
+
 @pytest.mark.parametrize("destination", ["duckdb", "parquet"])
 def test_what_does_not_need_the_bytes_does_not_put_them_together(copied: Archive, destination: Destination) -> None:
     """Counting, metadata and another payload's content can be had in less memory than the large content takes."""
