@@ -5,19 +5,22 @@ of their own, so that neither holds the other's: measured on 2,000 recordings wi
 peaked at 420-445 MB. A small export does them where it is, which is quicker.
 """
 
+import contextlib
 import signal
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from typing import cast
 
 from pipelines.verify import Mismatch, verify_since
 from warehouse import commits
 from warehouse.archive import Archive
 from warehouse.commits import Commit
 from warehouse.compact import compact
+from warehouse.errors import FixWarehouse
 from warehouse.memory import return_freed_memory
-from warehouse.publish import Destination, publish
+from warehouse.publish import NAME, Destination, publish
 from warehouse.schema import ADD_ON_RESULTS, CONTENTS
 
 GRACE = timedelta(hours=24)
@@ -51,14 +54,43 @@ def conclude(archive: Archive, destination: Destination, *, since: int, now: dat
     if sum(new) < LARGE_BYTES and results < MANY_ROWS:
         return _conclude(archive, destination, before, now, run_id)
     return_freed_memory()
+    return _elsewhere(archive, destination, before, now, run_id)
+
+
+def _elsewhere(archive: Archive, destination: Destination, before: Commit, now: datetime, run_id: str) -> Conclusion:
+    """Conclude in a process of its own, which ends by itself also when this one is killed."""
     # "spawn": a fork would take the export's memory along, and its threads' locks
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_let_the_parent_decide) as pool:
-        return pool.submit(_conclude, archive, destination, before, now, run_id).result()
+    context = get_context("spawn")
+    ours, theirs = context.Pipe(duplex=False)
+    with ours:
+        process = context.Process(target=_report, args=(theirs, archive, destination, before, now, run_id))
+        process.start()
+        theirs.close()
+        try:
+            found = ours.recv()
+        except EOFError as error:
+            raise FixWarehouse(
+                f"The process that publishes {NAME} was killed, perhaps for want of memory; what was exported is "
+                "landed. Run `addon-export rebuild`, or export again."
+            ) from error
+        finally:
+            process.join()
+    if isinstance(found, Exception):
+        raise found
+    return cast("Conclusion", found)
 
 
-def _let_the_parent_decide() -> None:
-    """Ctrl-C reaches every process of the terminal; publishing is finished, then the parent stops."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _report(
+    talk: Connection, archive: Archive, destination: Destination, before: Commit, now: datetime, run_id: str
+) -> None:
+    """Conclude, and send what came of it, or the error that it raised."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal; the parent decides
+    try:
+        found: Conclusion | Exception = _conclude(archive, destination, before, now, run_id)
+    except Exception as error:  # whatever it is, the parent raises it
+        found = error
+    with contextlib.suppress(BrokenPipeError):  # the parent was killed
+        talk.send(found)
 
 
 def _conclude(archive: Archive, destination: Destination, before: Commit, now: datetime, run_id: str) -> Conclusion:

@@ -1,9 +1,12 @@
 """The main job end to end: what the sandbox shows is what an analyst finds, whatever happens on the way."""
 
 import hashlib
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, timedelta
+from multiprocessing import active_children
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -11,7 +14,7 @@ import pytest
 
 from pipelines import conclude
 from pipelines.discover import Scope
-from pipelines.errors import FixConfiguration, IncompleteExport, RepairWarehouse, SourceError
+from pipelines.errors import FixConfiguration, FixWarehouse, IncompleteExport, RepairWarehouse, SourceError
 from pipelines.sandbox.exchange import Reply, Request
 from pipelines.sandbox.made_up import made_up_world
 from pipelines.sandbox.run import Sandbox
@@ -352,6 +355,31 @@ def test_a_large_export_concludes_in_a_process_of_its_own(
     (exporter.archive.root / "addons.duckdb").unlink()
     with pytest.raises(RepairWarehouse):
         exporter()
+
+
+def test_a_publishing_process_that_is_killed_is_said_in_a_sentence(
+    sandbox: Sandbox, world: World, exporter: Exporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the system does when memory runs out: what was exported is landed, and the next export publishes it."""
+    monkeypatch.setattr(conclude, "LARGE_BYTES", 0)
+    _, payload = _completed(world, sandbox, b"large enough")
+
+    before = active_children()
+
+    def kill() -> None:
+        ends = time.monotonic() + 60
+        while not (publishing := [child for child in active_children() if child not in before]):
+            assert time.monotonic() < ends, "nothing was started"
+        publishing[0].kill()
+
+    with ThreadPoolExecutor(1) as somebody:
+        killing = somebody.submit(kill)
+        with pytest.raises(FixWarehouse, match="was killed"):
+            exporter()
+        killing.result()
+    assert verify(exporter.archive).mismatches == ()
+    exporter().verdict()
+    assert exporter.rows("SELECT payload_sid FROM contents") == [(payload.sid,)]
 
 
 def test_contents_are_fetched_without_credentials(sandbox: Sandbox, world: World, exporter: Exporter) -> None:
