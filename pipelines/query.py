@@ -21,7 +21,7 @@ from pipelines.errors import FixQuery
 from warehouse import commits
 from warehouse.archive import quote
 from warehouse.errors import FixWarehouse
-from warehouse.publish import NAME
+from warehouse.publish import NAME, stray_logs
 
 ROWS_AT_ONCE = 1000
 
@@ -71,6 +71,11 @@ def read_only(root: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     path = root.absolute() / NAME
     if not path.exists():
         raise FixWarehouse(f"There is no {path}; run `addon-export export` or `addon-export rebuild` first.")
+    if logs := stray_logs(path.parent):
+        raise FixWarehouse(
+            f"{logs[0].name} was not written by addon-export, and may show what was never landed; "
+            "run `addon-export rebuild`."
+        )
     with tempfile.TemporaryDirectory() as spill, contextlib.closing(_open(path)) as db:
         found = db.execute("SELECT number, destination FROM _commit").fetchall()
         for number, destination in found:

@@ -81,29 +81,37 @@ def _repair(archive: Archive, *, now: datetime) -> RepairReport:
                 if copy is None or not _restore(work, table, damaged, *copy):
                     _salvage(work, table, damaged)
     settle(work)
-    after = head
-    if work.add or work.drop or head.number in broken:
-        after = archive.commit(head, drop=work.drop, add=work.add, at=now, run_id="repair")
     aside = [file.path for file in work.drop if file.path in work.damaged]
     aside += [str(commits.commit_path(Path(), number)) for number in broken]
     with storage_errors(archive.root):
+        # before the commit: after it nobody who finishes this would know them for damaged
         kept = tuple(name for path in aside if (name := _set_aside(archive, path)))
+    after = head
+    if work.add or work.drop or head.number in broken:
+        after = archive.commit(head, drop=work.drop, add=work.add, at=now, run_id="repair")
+    with storage_errors(archive.root):
+        for path in map(archive.root.joinpath, aside):
+            path.unlink(missing_ok=True)
+            if path.parent.is_dir():
+                sync_folder(path.parent)
     return RepairReport(after.number, work.restored, work.again, work.gone, kept, tuple(work.left))
 
 
 def _set_aside(archive: Archive, path: str) -> str | None:
-    """Move a damaged file to `_damaged`; None when it is not there."""
+    """Give a damaged file a second name in `_damaged` (a folder in its place: another one); None when there is none."""
     source = archive.root / path
     if not source.exists():
         return None
     make_folder(archive.root / ASIDE, replace(archive.access, folder=0o700))
     name = f"{ASIDE}/{path.replace('/', '.')}"
-    source.rename(archive.root / name)
-    if source.parent != archive.root:
+    if source.is_dir():
+        source.rename(archive.root / name)
         sync_folder(source.parent)
+    else:
+        with contextlib.suppress(FileExistsError):  # by one who was killed before the commit
+            (archive.root / name).hardlink_to(source)
+        source.chmod(0o600)
     sync_folder(archive.root / ASIDE)
-    if (archive.root / name).is_file():
-        (archive.root / name).chmod(0o600)
     return name
 
 

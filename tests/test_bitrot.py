@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from pipelines.repair import repair
+from pipelines.repair import ASIDE, repair
 from pipelines.verify import verify
 from tests.bitrot import KINDS, Damage, made, targets, trial
 from tests.warehouse.made_up import NOON, live_files, logical
@@ -55,6 +55,9 @@ def test_a_repair_that_was_killed_is_finished_by_the_next(tmp_path: Path) -> Non
         copy = open_archive(root)
         repair(copy, now=NOON)
         assert logical(copy, without=()) == before, step
+        aside = {path.name for path in (root / ASIDE).iterdir()}
+        assert aside == {path.replace("/", ".") for path in broken}, "what was damaged is not lost"
+        assert not any((root / path).exists() for path in broken) or child.exitcode == -9
         if child.exitcode != -9:
             break
     assert kills > 3

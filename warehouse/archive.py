@@ -10,6 +10,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -42,6 +43,10 @@ _DAMAGED = (
     "{} is damaged or missing: it does not have the SHA-256 its commit names; "
     "run `addon-export rebuild --archive` to repair it."
 )
+
+
+_SEALED: ContextVar[list[LiveFile] | None] = ContextVar("sealed", default=None)
+"""What was sealed and is not committed yet, while somebody wants it undone should that fail."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +85,23 @@ class Archive:
                 sha256 = sync_and_hash(stream)
                 file = LiveFile(f"{name}/{uuid.uuid4().hex}{ending}", rows, stream.tell(), sha256)
                 temporary.rename(self.root / file.path)
+                if (sealed := _SEALED.get()) is not None:
+                    sealed.append(file)
         return file
+
+    @contextlib.contextmanager
+    def undone(self) -> Iterator[None]:
+        """Remove the files that the block has sealed if it fails before it commits: they would fill a full disk."""
+        sealed: list[LiveFile] = []
+        token = _SEALED.set(sealed)
+        try:
+            yield
+        except BaseException:
+            for file in sealed:
+                (self.root / file.path).unlink(missing_ok=True)
+            raise
+        finally:
+            _SEALED.reset(token)
 
     def read(self, file: LiveFile, table: Table, columns: Sequence[str] = ()) -> Iterator[pa.RecordBatch]:
         """The rows of a file, or only `columns` of them, checked against the pages' checksums.
@@ -124,6 +145,8 @@ class Archive:
         Raises:
             CommitRace: another process committed since `before`; the added files are removed again.
         """
+        if (sealed := _SEALED.get()) is not None:
+            sealed.clear()  # from here on they may be live
         gone = {file.path for file in drop}
         tables = {name: {p: f for p, f in files.items() if p not in gone} for name, files in before.tables.items()}
         for file in add:

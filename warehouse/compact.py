@@ -68,7 +68,7 @@ def compact(
     replaced = 0
     while True:
         try:
-            with shared(archive.root):
+            with shared(archive.root), archive.undone():
                 head = archive.head()
                 step = _commit_some(archive, head, _crowded(head, now, most_files, thorough=thorough), now, run_id)
         except CommitRace:

@@ -43,7 +43,8 @@ def storage_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         hint = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "check EXPORT_ROOT"
         reason = error.strerror or type(error).__name__
-        raise FixWarehouse(f"Cannot write to {error.filename or path}: {reason}; {hint} and run again.") from error
+        name = error.filename2 or error.filename or path
+        raise FixWarehouse(f"Cannot write to {name}: {reason}; {hint} and run again.") from error
 
 
 def make_folder(path: Path, access: Access) -> None:

@@ -97,7 +97,7 @@ def land(
     load_id = f"{now:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
     for _ in range(ATTEMPTS):
         try:
-            with shared(archive.root), reading_errors(archive.root):
+            with shared(archive.root), reading_errors(archive.root), archive.undone():
                 head = archive.head()
                 rows, spooled = without_erased(
                     read_erased(archive, head), batch(head) if callable(batch) else batch, spooled

@@ -75,8 +75,8 @@ def publish(archive: Archive, destination: Destination, *, now: datetime, afresh
     target = archive.root / NAME
     with shared(archive.root), storage_errors(target), _publisher_lock(archive):
         head = archive.head()
-        # a stray log makes the file unreadable for everybody; an instance open in this process may outlive its file
-        usable = target.exists() and not target.with_name(f"{NAME}.wal").exists()
+        # an instance open in this process may outlive its file
+        usable = target.exists() and not stray_logs(archive.root)
         before = published(archive) if usable else None
         shown = Shown(archive, destination)
         after = Published(head.number, head.at, destination, LAYOUT, shown.fingerprint)
@@ -112,6 +112,15 @@ def published(archive: Archive) -> Published | None:
     except (duckdb.Error, OSError, ValueError, OverflowError):  # damaged values need not be valid ones
         return None
     return Published(**rows[0]) if rows else None
+
+
+def stray_logs(root: Path) -> list[Path]:
+    """Logs beside published files. None of ours has one, and DuckDB shows to every reader what stands in it.
+
+    Whoever may run SQL as the owner of the file can make one: DuckDB 2.0 lets `COPY ... TO` write to the names of the
+    logs of an open file, also without external access.
+    """
+    return [*root.glob(f"{NAME}.wal*"), *root.glob(f"{KEPT}*.wal*")]
 
 
 def untouched(archive: Archive) -> bool:
@@ -162,17 +171,22 @@ def _swap(archive: Archive, temporary: Path, target: Path) -> None:
         os.close(handle)
     digest = sha256_of(temporary)
     (archive.root / LOCK).write_text(digest)
-    # a stray log beside a replaced file would make it unreadable
-    target.with_name(f"{NAME}.wal").unlink(missing_ok=True)
+    for stray in stray_logs(archive.root):
+        stray.unlink(missing_ok=True)
     # a link, not the file itself: DuckDB opens a path three times, and a rename in between mixes two files
     earlier = set(archive.root.glob(f"{KEPT}*.duckdb"))
     shown = (archive.root / target.readlink()) if target.is_symlink() else None
     file = archive.root / f"{KEPT}{uuid.uuid4().hex}-{digest}.duckdb"
     link = archive.root / f".{uuid.uuid4().hex}.tmp"
-    temporary.rename(file)
-    link.symlink_to(file.name)
-    sync_folder(archive.root)  # names may reach the disk in any order: never the link before what it leads to
-    link.rename(target)
+    try:
+        temporary.rename(file)
+        link.symlink_to(file.name)
+        sync_folder(archive.root)  # names may reach the disk in any order: never the link before what it leads to
+        link.rename(target)
+    except OSError:
+        link.unlink(missing_ok=True)
+        file.unlink(missing_ok=True)
+        raise
     sync_folder(archive.root)
     for path in earlier - {shown}:  # the one shown until now stays for whoever is just opening it
         path.unlink(missing_ok=True)

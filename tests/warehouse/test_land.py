@@ -305,6 +305,17 @@ def test_damage_is_never_carried_into_a_new_file(archive: Archive, table: Table,
     assert archive.head() == head
 
 
+def test_a_landing_that_fails_leaves_no_file(archive: Archive) -> None:
+    """What is sealed and never committed would fill a full disk for a day; what is live stays."""
+    land_rows(archive, whole(1))
+    (archive.root / QUARANTINE.name).write_text("in the way of a folder")
+    with pytest.raises(FixWarehouse):
+        land(archive, {**batch(whole(2)), **bad("unreadable")}, run_id="test", now=NOON)
+    assert {path.relative_to(archive.root).as_posix() for path in archive.root.rglob("*.parquet")} == live_files(
+        archive
+    )
+
+
 def test_superseded_files_are_not_live_and_live_files_are_whole(archive: Archive) -> None:
     """After rewriting, the commit names exactly one file for the day, and it is on the disk as named."""
     land_rows(archive, [result(1), result(2)])

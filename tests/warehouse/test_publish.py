@@ -12,6 +12,7 @@ from typing import Any
 import duckdb
 import pytest
 
+from pipelines.query import read_only
 from pipelines.verify import verify
 from tests.warehouse.made_up import (
     NOON,
@@ -30,7 +31,7 @@ from tests.warehouse.made_up import (
 )
 from tests.warehouse.processes import hear, hold_open, read_again_and_again, read_times, start
 from warehouse.archive import Archive, open_archive
-from warehouse.errors import RepairWarehouse
+from warehouse.errors import FixWarehouse, RepairWarehouse
 from warehouse.land import land
 from warehouse.parts import PART_BYTES
 from warehouse.publish import NAME, Destination, publish, published
@@ -289,6 +290,39 @@ def test_a_stray_log_beside_the_file_is_removed(archive: Archive, log: bytes, so
     publish(archive, "duckdb", now=NOON)
     assert not (archive.root / f"{NAME}.wal").exists()
     assert len(shown(archive)[CONTENTS.name]) == 1 + something_new
+
+
+def test_a_forged_log_is_not_believed(archive: Archive) -> None:
+    """Whoever may run SQL as the owner can write one: `sql` refuses, `verify` names it, publishing removes it."""
+    land_rows(archive, whole(1))
+    publish(archive, "duckdb", now=NOON)
+    shown_file = archive.root / (archive.root / NAME).readlink()
+    copy = archive.root.parent / "copy.duckdb"
+    shutil.copyfile(shown_file, copy)
+    copy.chmod(0o600)
+    with duckdb.connect(str(copy)) as db:
+        db.execute("PRAGMA disable_checkpoint_on_shutdown; UPDATE recordings SET call_sid = 'FORGED'")
+    log = Path(f"{shown_file}.wal")
+    shutil.copyfile(f"{copy}.wal", log)
+    with opened(archive) as db:  # the control: DuckDB believes it
+        assert db.execute("SELECT call_sid FROM recordings").fetchall() == [("FORGED",)]
+    with pytest.raises(FixWarehouse, match="was not written by addon-export"), read_only(archive.root):
+        pass
+    assert any(log.name in mismatch.sentence or NAME in mismatch.sentence for mismatch in verify(archive).mismatches)
+    publish(archive, "duckdb", now=NOON)
+    with read_only(archive.root) as db:
+        assert db.execute("SELECT count(*) FILTER (call_sid = 'FORGED') FROM recordings").fetchall() == [(0,)]
+    assert verify(archive).mismatches == ()
+
+
+def test_a_publication_that_fails_leaves_nothing_behind(archive: Archive) -> None:
+    """Something else is in the way: the sentence names it, and no file is left that nobody shows."""
+    land_rows(archive, whole(1))
+    (archive.root / NAME).mkdir()
+    for _ in range(2):
+        with pytest.raises(FixWarehouse, match=f"Cannot write to .*{NAME}: "):
+            publish(archive, "duckdb", now=NOON)
+    assert {path.name for path in archive.root.glob(".*")} <= {".archive.lock", ".publish.lock"}
 
 
 def test_a_previous_file_damaged_anywhere_never_shows_in_the_next(varied: Archive) -> None:
