@@ -68,7 +68,7 @@ $(AUDIT)/.locked: .ci/requirements.txt
 audit: $(AUDIT)/.locked ## search for secrets in the files, and for known vulnerabilities in what is locked
 	@$(AUDIT)/bin/python .ci/audit.py
 
-check: lint types layering test ## everything CI runs
+check: lint types layering audit test ## everything CI runs
 
 screenshots: $(VENV)/.dev ## take the pictures in docs/ again (3 minutes; needs Chromium)
 	@$(BIN)/python -m docs.screenshots

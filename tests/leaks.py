@@ -1,17 +1,21 @@
 """Failure paths through the real command line, and a search for secrets in everything they leave behind.
 
 `python -m tests.leaks` runs all paths against a sandbox; exit code 1 when a needle is found anywhere but (for content)
-in the warehouse. The searched forms of a secret: plain, percent-encoded, base64 at each alignment, the Basic header.
+in the warehouse, or a path ends as a defect. The searched forms of a secret: plain, percent-encoded, base64 at each
+alignment, the Basic header, each also in UTF-16 and as JSON escapes it; what SQLite holds compressed is unpacked.
 """
 
 import argparse
 import base64
+import contextlib
 import json
 import os
 import random
+import sqlite3
 import subprocess
 import sys
 import tempfile
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -137,19 +141,42 @@ def needles(token: str, account: str) -> dict[bytes, str]:
     found: dict[bytes, str] = {}
     for secret in (token, *WORDS):
         forms = {secret, quote(secret, safe=""), quote_plus(secret)}
-        for shift in range(
-            3
-        ):  # base64 of the secret within any text, without the letters that depend on its neighbours
+        # base64 of the secret within any text, without the letters that depend on its neighbours
+        for shift in range(3):
             coded = base64.b64encode(b"\0" * shift + secret.encode()).decode().rstrip("=")
             forms |= {coded[(0, 2, 3)[shift] : -2], coded[(0, 2, 3)[shift] : -2].replace("+", "-").replace("/", "_")}
         forms.add(base64.b64encode(f"{account}:{secret}".encode()).decode())
-        found |= {form.encode(): "a secret" for form in forms}
-    return found | {SIGNATURE.encode(): "a signed URL", b"Signature=": "a signed URL", MARKER.encode(): "content"}
+        found |= dict.fromkeys((coding for form in forms for coding in _codings(form)), "a secret")
+    for form, kind in ((SIGNATURE, "a signed URL"), ("Signature=", "a signed URL"), (MARKER, "content")):
+        found |= dict.fromkeys(_codings(form), kind)
+    return found
+
+
+def _codings(form: str) -> Iterator[bytes]:
+    """A text as UTF-8 and UTF-16 have it, and as JSON may escape it."""
+    yield from (form.encode(), form.encode("utf-16-le"), form.encode("utf-16-be"))
+    yield from (form.replace("/", "\\/").encode(), form.replace("/", "\\u002f").encode())
+    yield form.replace("/", "\\u002F").replace("+", "\\u002B").encode()
 
 
 def hits(data: bytes, wanted: Mapping[bytes, str]) -> set[str]:
-    """What of `wanted` is in `data`; also as UTF-16 and JSON's escapes would have it."""
+    """What of `wanted` is in `data`."""
     return {kind for needle, kind in wanted.items() if needle in data}
+
+
+def unpacked(file: Path) -> bytes:
+    """The bytes of a file, and what is compressed in the tables of one that is SQLite's, as Dagster keeps its jobs."""
+    data = file.read_bytes()
+    if not data.startswith(b"SQLite format 3\0"):
+        return data
+    parts = [data]
+    with contextlib.closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as db:
+        for (table,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+            for row in db.execute(f'SELECT * FROM "{table}"'):
+                for value in row:
+                    with contextlib.suppress(zlib.error):
+                        parts.append(zlib.decompress(value) if isinstance(value, bytes) else b"")
+    return b"\n".join(parts)
 
 
 class Searched:
@@ -218,7 +245,7 @@ class Searched:
         for place in (work, self.home, self.temporary):
             for file in place.rglob("*"):
                 if file.is_file() and not file.is_symlink():
-                    kinds = hits(file.read_bytes(), self.wanted)
+                    kinds = hits(unpacked(file), self.wanted)
                     if file.is_relative_to(work / "data"):
                         kinds -= {"content", "a signed URL"}  # it is what was delivered, kept as it was
                     found += [f"{kind} in {file.relative_to(self.folder)}" for kind in sorted(kinds)]
@@ -238,9 +265,10 @@ def main() -> None:
     with ThreadPoolExecutor(AT_ONCE) as pool:
         parts = list(pool.map(_judge, [chosen[number::AT_ONCE] for number in range(AT_ONCE)]))
     codes = Counter(code for part in parts for code, _ in part)
+    defects = codes[1]
     bad = sum(leaked for part in parts for _, leaked in part)
     print(f"{len(chosen)} failure paths, {bad} with leaks; exit codes {dict(sorted(codes.items()))}")  # noqa: T201
-    sys.exit(bad > 0)
+    sys.exit(bool(bad or defects))
 
 
 def _judge(chosen: list[Failing]) -> list[tuple[int, bool]]:

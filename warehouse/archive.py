@@ -168,14 +168,13 @@ class Archive:
     def _sync(self, folder: Path) -> None:
         """Make the names in a folder durable, and its own name: another process may have made it and not got so far."""
         sync_folder(folder)
-        if folder not in self.lasting:
-            for parent in folder.parents:
-                sync_folder(parent)
-                if parent == self.root:
-                    break
-            with contextlib.suppress(PermissionError):  # it may be one that can be passed through, and not be read
-                sync_folder(self.root.parent)
-            self.lasting.add(folder)
+        up_to_root = [path for path in (folder, *folder.parents) if path.is_relative_to(self.root)]
+        unsure = [path for path in up_to_root if path not in self.lasting]
+        for path in unsure:
+            # above the root there may be a folder that can be passed through, and not be read
+            with contextlib.suppress(*((PermissionError,) if path == self.root else ())):
+                sync_folder(path.parent)
+        self.lasting.update(unsure)
 
     def _may_be_durable(self, commit: Commit) -> bool:
         """Whether a commit whose saving failed may still be read by somebody: then its files must stay."""
