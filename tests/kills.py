@@ -32,6 +32,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipelines import export as exporting
 from pipelines.sandbox.made_up import made_up_world
 from pipelines.sandbox.run import Sandbox
 from pipelines.verify import verify
@@ -51,6 +52,12 @@ RECORDINGS = 14
 LONGEST = 2.5
 """Seconds after which at the latest an export is killed."""
 
+LONGEST_COMMAND = 15.0
+"""The same for a command, which takes longer to start and waits for its turn."""
+
+COMMANDS = 8
+"""One series in so many kills the command itself, six times; the others what it calls, twelve times."""
+
 STEPS = 160
 """Steps of an export before one of which it is killed."""
 
@@ -62,6 +69,27 @@ def export_until(work: Work, step: int, place: Place) -> None:
     if step:
         be_killed_before(step)
     work(place)
+
+
+def command_line(place: Place) -> None:
+    """The command as users run it, with its history in a folder of Dagster's: they take turns there."""
+    from assets.cli import main as run
+
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.dup2(null, 2)
+    os.chdir(place.root.parent)
+    for name in [name for name in os.environ if name.startswith(("TWILIO_", "EXPORT_", "DAGSTER_"))]:
+        del os.environ[name]
+    os.environ |= {
+        "TWILIO_BASE_URL": place.base_url,
+        "TWILIO_ACCOUNT_SID": place.account,
+        "TWILIO_AUTH_TOKEN": place.token,
+        "EXPORT_ROOT": str(place.root),
+        "DAGSTER_HOME": str(place.root.parent / "home"),
+    }
+    exporting.BATCH_ROWS = 6
+    run(["export"])
 
 
 # -- controls: ways to land and to publish that must be caught ---------------------------------------------------
@@ -193,6 +221,7 @@ class Series:
     random: Random
     tally: Counter[str]
     work: Work
+    longest: float
     running: list[tuple[BaseProcess, float]] = field(default_factory=list)
     stopped: dict[int, int] = field(default_factory=dict)
     """Commits there must be before a stopped export goes on, by process id."""
@@ -216,7 +245,7 @@ class Series:
         step = self.random.randrange(1, STEPS) if by_step and not to_its_end else 0
         process = CONTEXT.Process(target=partial(export_until, self.work, step), args=(self.place,), daemon=True)
         process.start()
-        seconds = PATIENCE if step or to_its_end else self.random.uniform(0, LONGEST)
+        seconds = PATIENCE if step or to_its_end else self.random.uniform(0, self.longest)
         self.running.append((process, time.monotonic() + seconds))
 
     def _step(self, watched: Watched) -> None:
@@ -234,7 +263,7 @@ class Series:
                         os.kill(pid, signal.SIGSTOP)
                     self.stopped[pid] = len(watched.commits) + 1
                     self.tally["stopped"] += 1
-                    self.running[self.running.index(each)] = (process, time.monotonic() + LONGEST)
+                    self.running[self.running.index(each)] = (process, time.monotonic() + self.longest)
                     continue
                 process.kill()
             process.join(0.003)
@@ -249,17 +278,19 @@ class Series:
 
 def series(folder: Path, random: Random, kills: int, tally: Counter[str], *, work: Work = child_export) -> list[str]:
     """Kills, then an undisturbed export; sentences on what is wrong."""
-    with Sandbox(made_up_world(now=NOW, recordings=RECORDINGS), now=NOW) as sandbox:
+    now = datetime.now(UTC) if work is command_line else NOW  # a command has no other clock
+    with Sandbox(made_up_world(now=now, recordings=RECORDINGS), now=now) as sandbox:
         root = folder / "root"
         open_archive(root)
         place = Place(root, sandbox.base_url, sandbox.account_sid, sandbox.auth_token)
         watched = Watched(root)
-        publish.publish(open_archive(root), "duckdb", now=NOW)
+        publish.publish(open_archive(root), "duckdb", now=now)
         ours, theirs = CONTEXT.Pipe()
         reader = CONTEXT.Process(target=_read, args=(root, theirs), daemon=True)
         reader.start()
         theirs.close()
-        Series(place, random, tally, work).run(kills, watched)
+        longest = LONGEST_COMMAND if work is command_line else LONGEST
+        Series(place, random, tally, work, longest).run(kills, watched)
         process = CONTEXT.Process(target=work, args=(place,), daemon=True)
         process.start()
         if not ended(process) or process.exitcode != 0:
@@ -303,18 +334,23 @@ def _what_was_read(talk: Connection, reader: BaseProcess, tally: Counter[str]) -
 
 
 def main() -> None:
-    """Kill so often, in series of twelve; then the controls."""
+    """Kill so often, in series; then the controls."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=secrets.randbelow(1_000_000))
     options = parser.parse_args()
+    CONTEXT.set_forkserver_preload(["tests.kills", "assets.definitions"])
     print(f"{options.kills} kills, seed {options.seed}", flush=True)  # noqa: T201  # a command
     tally, bad, number, began = Counter[str](), 0, 0, time.monotonic()
     while tally["kills"] < options.kills:
         number += 1
         random = Random(f"{options.seed}/{number}")
         with tempfile.TemporaryDirectory() as folder:
-            wrong = series(Path(folder), random, min(12, options.kills - tally["kills"]), tally)
+            left = options.kills - tally["kills"]
+            if number % COMMANDS == 0:
+                wrong = series(Path(folder), random, min(6, left), tally, work=command_line)
+            else:
+                wrong = series(Path(folder), random, min(12, left), tally)
         bad += bool(wrong)
         for sentence in wrong[:5]:
             print(f"series {number}: {sentence}", flush=True)  # noqa: T201  # as above
