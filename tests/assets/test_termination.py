@@ -34,7 +34,7 @@ from warehouse.schema import ADD_ON_PAYLOADS, RECORDINGS
 
 XH = re.compile(r"XH[0-9a-f]{32}")
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 """Seconds; only a defect takes as long."""
 
 LAUNCH = """mutation ($params: ExecutionParams!) { launchRun(executionParams: $params) {
@@ -193,7 +193,8 @@ def test_a_run_that_is_stopped_leaves_a_whole_warehouse_and_the_next_goes_on(
     assert verify(archive).mismatches == ()
     landed = whole_payloads(archive)
     assert landed
-    assert len(sandbox.journal.entries) - asked <= 20  # what was in flight is written down when it is answered
+    # what was in flight, 20 requests at the API and as many at storage, is written down when it is answered
+    assert len(sandbox.journal.entries) - asked <= 40
     sandbox.journal.clear()
     sandbox.settings.latency = 0.0
     again = Exporter(sandbox, archive)
