@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 import dagster as dg
 
-from assets.alive import alive, forget, gone, held
+from assets.alive import alive, forget, gone, held, hold, known
 
 POOL = "twilio"
 
@@ -39,28 +39,45 @@ def limit_pool(instance: dg.DagsterInstance) -> None:
         storage.initialize_concurrency_limit_to_default(POOL)
 
 
+UNENDED = [
+    dg.DagsterRunStatus.NOT_STARTED,  # a run of the command line has its slot before its start is recorded
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+"""States of runs that may have a process."""
+
+
 def free_abandoned(instance: dg.DagsterInstance) -> list[str]:
     """Mark runs whose process is gone as failed, and free what they and other ended runs hold of the pool.
+
+    Nothing is left of them in the folder of `assets.alive` either. What cannot be recorded now is tried again by
+    whoever comes next.
 
     Returns:
         Ids of the runs that were marked.
     """
     storage = instance.event_log_storage
-    unended = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]))
     marked = []
-    for run in unended:
+    for run in instance.get_runs(dg.RunsFilter(statuses=UNENDED)):
         if gone(instance, run.run_id):
             instance.report_run_failed(run, f"{GONE}stays, and the next run goes on from there.")
-            forget(instance, run.run_id)
             marked.append(run.run_id)
-    if storage.supports_global_concurrency_limits:
-        for run_id in storage.get_concurrency_run_ids():
-            known = instance.get_run_by_id(run_id)
-            ended = known.is_finished if known is not None else gone(instance, run_id)
-            if ended and not held(instance, run_id):
+    limited = storage.supports_global_concurrency_limits
+    for run_id in known(instance) | (storage.get_concurrency_run_ids() if limited else set()):
+        found = instance.get_run_by_id(run_id)
+        ended = found.is_finished if found is not None else gone(instance, run_id)
+        if ended and not held(instance, run_id):
+            if limited:
                 storage.free_concurrency_slots_for_run(run_id)
-                forget(instance, run_id)
+            forget(instance, run_id)
     return marked
+
+
+def begin(instance: dg.DagsterInstance, run_id: str) -> None:
+    """Show until the process ends that this run's is there, and see to the end of those whose is not."""
+    hold(instance, run_id)
+    free_abandoned(instance)
 
 
 @contextlib.contextmanager
@@ -86,16 +103,20 @@ def slot(
     with alive(instance, run_id):
         try:
             told = False
+            free_abandoned(instance)
             while not _claimed(instance, run_id, step):
                 if not told:
                     waits(next((s.run_id for s in storage.get_concurrency_info(POOL).claimed_slots), None))
                     told = True
-                free_abandoned(instance)
                 sleep(POLL_SECONDS)
+                free_abandoned(instance)
             yield
         finally:
             if storage.supports_global_concurrency_limits:
                 storage.free_concurrency_slots_for_run(run_id)
+            run = instance.get_run_by_id(run_id)
+            if run is None or run.is_finished:  # where this or the end could not be recorded, the next process does it
+                forget(instance, run_id)
 
 
 def _claimed(instance: dg.DagsterInstance, run_id: str, step: str) -> bool:
