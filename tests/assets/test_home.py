@@ -1,7 +1,6 @@
 """DAGSTER_HOME: its configuration is whole or not there, and what makes it unusable is one sentence, not a defect."""
 
 import errno
-import os
 import shlex
 import sqlite3
 import subprocess
