@@ -2,7 +2,7 @@
 
     0 all asked for is landed and verified      4 what is stored differs, or input is in quarantine
     1 unexpected                                5 Twilio did not give everything; run again
-    2 configuration or credentials              6 the warehouse cannot be written or read
+    2 configuration, credentials or a question  6 the warehouse cannot be written or read
     3 a guard refused to delete                 130 interrupted
 
 Commands import what they need when they run, so that `--help` and `status` do not wait for Dagster.
@@ -178,10 +178,11 @@ def _checked_range(options: argparse.Namespace) -> tuple[date | None, date | Non
 
 
 def _archive() -> "Archive":
-    from warehouse.archive import open_archive
+    """What has been exported, for reading: also where nothing may be written, or nothing more would fit."""
+    from warehouse.archive import existing_archive
 
     settings = warehouse_settings(environment())
-    return open_archive(settings.root, shared_read=settings.shared_read, add_on_names=settings.add_on_names)
+    return existing_archive(settings.root, shared_read=settings.shared_read, add_on_names=settings.add_on_names)
 
 
 def _export(options: argparse.Namespace) -> int:

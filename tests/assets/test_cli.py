@@ -14,6 +14,7 @@ from tests.assets.conftest import CommandLine
 from tests.warehouse.made_up import NOON, land_rows, whole
 from warehouse.archive import open_archive
 from warehouse.land import land
+from warehouse.publish import publish
 from warehouse.quarantine import QuarantineRow, quarantine_rows
 
 
@@ -227,6 +228,53 @@ def test_an_erasure_that_names_nothing_is_refused(
     done = command(*arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert sentence in done.stderr
+
+
+ASKING = (
+    ("verify",),
+    ("status",),
+    ("quarantine", "list"),
+    ("quarantine", "list", "--json"),
+    ("erase", "--recording", "RE" + 32 * "0", "--dry-run"),
+)
+CHANGING = (
+    ("erase", "--recording", "RE" + 32 * "0"),
+    ("quarantine", "retry"),
+    ("quarantine", "dismiss", "00", "--because", "made up"),
+)
+
+
+@pytest.mark.parametrize("arguments", [*ASKING, *CHANGING], ids=" ".join)
+def test_where_nothing_was_exported_nothing_is_made(arguments: tuple[str, ...], command: CommandLine) -> None:
+    """A mistyped EXPORT_ROOT is exit code 6 and a sentence that names it, not a new and empty warehouse."""
+    done = command(*arguments, EXPORT_ROOT="mistyped")
+    assert (done.returncode, done.stdout) == (6, "")
+    assert f"Nothing has been exported to {command.folder / 'mistyped'}; check EXPORT_ROOT." in done.stderr
+    assert list(command.folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", ASKING, ids=" ".join)
+def test_what_only_reads_needs_no_space(arguments: tuple[str, ...], command: CommandLine) -> None:
+    """It answers where not a byte more can be written, and leaves everything as it is."""
+    archive = open_archive(command.root)
+    land_rows(archive, whole(1, b"made up"))
+    publish(archive, "duckdb", now=NOON)
+
+    def files() -> dict[str, int]:
+        return {f"{path}": path.lstat().st_mtime_ns for path in (command.root, *command.root.rglob("*"))}
+
+    before = files()
+    done = command.without_space(0, *arguments)
+    assert done.returncode == 0, done.stderr
+    assert files() == before
+
+
+@pytest.mark.parametrize("arguments", [("erase", "--recording", "RE" + 32 * "0"), ("quarantine", "list")], ids=" ".join)
+def test_what_is_kept_can_be_seen_to_without_an_account(arguments: tuple[str, ...], command: CommandLine) -> None:
+    """The duty to erase may outlive it."""
+    land_rows(open_archive(command.root), whole(1, b"made up"))
+    done = command(*arguments, TWILIO_ACCOUNT_SID="", TWILIO_AUTH_TOKEN="")
+    assert done.returncode == 0, done.stderr
 
 
 def test_every_export_erases_what_is_older_than_asked_for(command: CommandLine) -> None:

@@ -41,16 +41,11 @@ def test_an_empty_configuration_is_written_again_and_another_one_stays(home: Pat
     assert [path.name for path in home.iterdir()] == ["dagster.yaml"]
 
 
-def limited(kilobytes: int, *arguments: str) -> list[str]:
-    """A Python process that cannot write further into any file than this, as on a disk that is full."""
-    command = shlex.join([sys.executable, *arguments])
-    return ["bash", "-c", f"ulimit -f {kilobytes} && exec {command}"]
-
-
 def test_no_part_of_a_configuration_is_left_where_there_is_no_room_for_it(home: Path) -> None:
     """The next one finds none, and writes all of it."""
-    command = limited(0, "-c", "from assets.home import dagster_home; dagster_home()")
-    failed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    command = shlex.join([sys.executable, "-c", "from assets.home import dagster_home; dagster_home()"])
+    full_disk = ["bash", "-c", f"ulimit -f 0 && exec {command}"]
+    failed = subprocess.run(full_disk, cwd=ROOT, capture_output=True, text=True, check=False)
     assert f"FixConfiguration: DAGSTER_HOME {home} cannot be used" in failed.stderr
     assert list(home.iterdir()) == []
 
@@ -135,14 +130,7 @@ def test_an_export_whose_history_cannot_be_written_says_so_in_one_sentence(comma
     """Exit code 2; with room again the next export neither waits nor fails, and nothing of the one before is left."""
     home = command.folder / ".dagster_home"
     assert command("export").returncode == 0
-    failed = subprocess.run(
-        limited(96, "-m", "assets.cli", "export", "--full"),
-        cwd=command.folder,
-        env=command.clean_environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    failed = command.without_space(96, "export", "--full")
     assert failed.returncode == 2, failed.stderr
     assert f"DAGSTER_HOME {home} cannot be used: its disk is full" in failed.stderr.strip().splitlines()[-1]
     assert "What was landed stays." in failed.stderr
