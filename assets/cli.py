@@ -24,6 +24,7 @@ from assets.compact_command import add_compact_command
 from assets.delete_command import add_delete_commands
 from assets.discreet import discreet
 from assets.erase_command import add_erase_command
+from assets.interrupt import send_again_what_is_swallowed
 from assets.quarantine_command import add_quarantine_commands
 from assets.repair_command import add_rebuild_options, run_rebuild
 from assets.sql_command import add_sql_command, add_tables_command
@@ -87,6 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     os.umask(0o077)  # Dagster makes the files of its history as open as this lets it
     signal.signal(signal.SIGTERM, _interrupt)  # a plain SIGTERM unwinds like Ctrl-C
+    send_again_what_is_swallowed()
     run: Callable[[argparse.Namespace], int] = options.run
     try:
         if options.needs_account:

@@ -2,6 +2,8 @@
 
 import json
 import signal
+import subprocess
+import sys
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -159,6 +161,36 @@ def test_an_interrupted_export_leaves_a_whole_warehouse(
     assert command("export").returncode == 0
     truth = sandbox.world.truth(sandbox.now, account_sid=sandbox.account_sid)
     assert command.rows("SELECT count(*) FROM contents") == [(sum(len(t.payloads) for t in truth),)]
+
+
+INTERRUPTED_IN_A_CALLBACK = """
+import gc, os, signal
+from assets import cli
+
+def collected(phase, info):
+    if signal.getsignal(signal.SIGTERM) is cli._interrupt:
+        gc.callbacks.remove(collected)
+        os.kill(os.getpid(), signal.SIGTERM)
+        all(range(1, 100_000))  # the handler has been called by the end of it
+
+gc.callbacks.append(collected)
+cli.main(["export"])
+"""
+
+
+def test_one_signal_is_enough_wherever_it_meets_the_interpreter(command: CommandLine) -> None:
+    """What is raised in a callback of the garbage collector is ignored by Python, and must not be forgotten."""
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_IN_A_CALLBACK],
+        cwd=command.folder,
+        env=command.clean_environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (130, ""), done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_two_exports_at_once_both_succeed(command: CommandLine, sandbox: Sandbox) -> None:
