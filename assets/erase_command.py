@@ -53,9 +53,7 @@ def _erase(options: argparse.Namespace) -> int:
         archive = open_archive(settings.root, shared_read=settings.shared_read, add_on_names=settings.add_on_names)
         with alone(archive.root, wait=False) as free:
             if not free:
-                say(
-                    "An export or another command is using the archive; waiting until it is done. Ctrl-C stops waiting."
-                )
+                say(IN_USE)
         finished = finish(archive, settings.destination, now=now, wait=True)
     if finished:
         say("An erasure that had been cut off is finished.")

@@ -19,7 +19,7 @@ STEPS_AT_ONCE = 1
 
 POLL_SECONDS = 1.0
 
-GONE = "The process of this run ended without saying so: it was killed, perhaps for want of memory. What it landed "
+GONE = "The process of this run ended without saying so: killed, perhaps for want of memory, or DAGSTER_HOME was full. What it landed "
 """Said of a run that is marked as failed; what follows says what happens next."""
 
 
@@ -39,17 +39,8 @@ def limit_pool(instance: dg.DagsterInstance) -> None:
         storage.initialize_concurrency_limit_to_default(POOL)
 
 
-UNENDED = [
-    dg.DagsterRunStatus.NOT_STARTED,  # a run of the command line has its slot before its start is recorded
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
-"""States of runs that may have a process."""
-
-
 def free_abandoned(instance: dg.DagsterInstance) -> list[str]:
-    """Mark runs whose process is gone as failed, and free what they and other ended runs hold of the pool.
+    """Mark runs whose process is gone as failed, however far they were, and free what ended runs hold of the pool.
 
     Nothing is left of them in the folder of `assets.alive` either. What cannot be recorded now is tried again by
     whoever comes next.
@@ -58,16 +49,17 @@ def free_abandoned(instance: dg.DagsterInstance) -> list[str]:
         Ids of the runs that were marked.
     """
     storage = instance.event_log_storage
-    marked = []
-    for run in instance.get_runs(dg.RunsFilter(statuses=UNENDED)):
-        if gone(instance, run.run_id):
-            instance.report_run_failed(run, f"{GONE}stays, and the next run goes on from there.")
-            marked.append(run.run_id)
     limited = storage.supports_global_concurrency_limits
-    for run_id in known(instance) | (storage.get_concurrency_run_ids() if limited else set()):
-        found = instance.get_run_by_id(run_id)
-        ended = found.is_finished if found is not None else gone(instance, run_id)
-        if ended and not held(instance, run_id):
+    marked = []
+    for run_id in sorted(known(instance) | (storage.get_concurrency_run_ids() if limited else set())):
+        left = gone(instance, run_id)  # looked at first: a process that has ended has recorded what it ever will
+        run = instance.get_run_by_id(run_id)
+        if left and run is not None and not run.is_finished:
+            instance.report_run_failed(run, f"{GONE}stays, and the next run goes on from there.")
+            marked.append(run_id)
+        elif not (left if run is None else run.is_finished):
+            continue
+        if not held(instance, run_id):
             if limited:
                 storage.free_concurrency_slots_for_run(run_id)
             forget(instance, run_id)
