@@ -19,8 +19,11 @@ STEPS_AT_ONCE = 1
 
 POLL_SECONDS = 1.0
 
-GONE = "The process of this run ended without saying so: killed, perhaps for want of memory, or DAGSTER_HOME was full. What it landed "
-"""Said of a run that is marked as failed; what follows says what happens next."""
+GONE = (
+    "The process of this run ended without saying so: it was killed, perhaps for want of memory, or DAGSTER_HOME could "
+    "not be written. What it landed stays, and the next run goes on from there."
+)
+"""Said of a run that is marked as failed."""
 
 
 def limit_pool(instance: dg.DagsterInstance) -> None:
@@ -55,7 +58,7 @@ def free_abandoned(instance: dg.DagsterInstance) -> list[str]:
         left = gone(instance, run_id)  # looked at first: a process that has ended has recorded what it ever will
         run = instance.get_run_by_id(run_id)
         if left and run is not None and not run.is_finished:
-            instance.report_run_failed(run, f"{GONE}stays, and the next run goes on from there.")
+            instance.report_run_failed(run, GONE)
             marked.append(run_id)
         elif not (left if run is None else run.is_finished):
             continue
