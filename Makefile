@@ -37,7 +37,7 @@ test: $(VENV)/.dev ## the test suite
 	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal
 
 dev: $(VENV)/.runtime ## Dagster's UI on http://localhost:3000
-	@$(BIN)/python -c 'from assets.run import dagster_home; dagster_home()'
+	@$(BIN)/python -c 'from assets.home import dagster_home; dagster_home()'
 	@umask 077; $(BIN)/dagster dev -w workspace.yaml
 
 $(PEERS)/.locked: benchmarks/requirements.txt

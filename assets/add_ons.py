@@ -10,7 +10,6 @@ from datetime import UTC, date, datetime
 
 import dagster as dg
 
-from assets.alive import alive
 from assets.garbage import seldom_collected
 from assets.graph import PAYLOADS_SPEC, RESULTS_SPEC
 from assets.history import (
@@ -25,7 +24,7 @@ from assets.history import (
     tell,
 )
 from assets.interrupt import run_until_interrupted
-from assets.pool import POOL
+from assets.pool import POOL, begin
 from assets.pulse import with_signs
 from assets.resources import Twilio, Warehouse
 from assets.undisclosed import bare, undisclosed
@@ -66,6 +65,7 @@ def export_add_ons(
 ) -> Iterator[dg.MaterializeResult[None]]:
     """Export what Twilio has for the run's partitions, in one pass whatever their number."""
     with undisclosed():
+        begin(context.instance, context.run.run_id)
         return_freed_memory()
         days = [date.fromisoformat(key) for key in context.partition_keys]
         settle = settle_time(environment())
@@ -117,7 +117,7 @@ def _export_and_tell(
     days = [date.fromisoformat(key) for key in context.partition_keys]
     before = archive.head()
     work = _export(context.run.run_id, archive, twilio, warehouse, scope=scope, progress=progress)
-    with seldom_collected(), alive(context.instance, context.run.run_id):
+    with seldom_collected():
         report = run_until_interrupted(with_signs(work, lambda: sign_of_life(context, progress)))
     outcome = Outcome.read(archive, before, days, scope, run_id=context.run.run_id)
     numbers = outcome.run(progress, seconds=report.seconds)

@@ -1,9 +1,10 @@
 """Whether the process of a run is still there, whatever Dagster's history says.
 
-A process that is killed cannot say so: Dagster goes on calling its run started, for up to a day, and keeps its slot of
-the pool and its place among the runs at once. Each run that asks Twilio therefore holds a lock on a file of its own in
-DAGSTER_HOME. The system frees the lock with the process, whatever ended it. A run without such a file, because it runs
-on another machine or has not begun, is never called gone.
+A process that is killed cannot say so, nor can one that finds no space to write it down: Dagster goes on calling its
+run started, for up to a day, and keeps its slot of the pool and its place among the runs at once. Each run that asks
+Twilio therefore holds a lock on a file of its own in DAGSTER_HOME until its process ends, whatever ends it. The file
+stays until the run's end is recorded and its slot is free: one that is there and not locked means that somebody has to
+see to that. A run without such a file, because it runs on another machine or has not begun, is never called gone.
 """
 
 import contextlib
@@ -14,29 +15,39 @@ from pathlib import Path
 
 import dagster as dg
 
+_HELD: dict[Path, int] = {}
+"""Locks of this process. The step of a run that the command line started finds its run's among them."""
+
+
+def hold(instance: dg.DagsterInstance, run_id: str) -> None:
+    """Hold the lock of a run until this process ends; does nothing if it holds it already."""
+    path = _path(instance, run_id)
+    if path in _HELD:
+        return
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    beginning = path.with_name(f".{run_id}")  # it is locked before anybody can find it
+    handle = os.open(beginning, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        beginning.rename(path)
+    except BaseException:
+        os.close(handle)
+        raise
+    _HELD[path] = handle
+
 
 @contextlib.contextmanager
 def alive(instance: dg.DagsterInstance, run_id: str) -> Iterator[None]:
-    """Hold the lock of a run. Inside itself it does nothing."""
-    path = _path(instance, run_id)
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    handle = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    """Hold the lock of a run while the block lasts. Who has seen to its end calls `forget`."""
+    hold(instance, run_id)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:  # the command line holds it already, while it waits for its turn
-            yield
-            return
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)  # before the lock is freed: what is there and free was left by a killed one
+        yield
     finally:
-        os.close(handle)
+        os.close(_HELD.pop(_path(instance, run_id)))
 
 
 def gone(instance: dg.DagsterInstance, run_id: str) -> bool:
-    """Whether a run's process ended without saying so."""
+    """Whether a run's process ended and nobody has seen to its end."""
     path = _path(instance, run_id)
     try:
         handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
@@ -52,7 +63,7 @@ def gone(instance: dg.DagsterInstance, run_id: str) -> bool:
 
 
 def forget(instance: dg.DagsterInstance, run_id: str) -> None:
-    """Remove what a killed run has left."""
+    """Remove the file of a run: its end is recorded, or was never to be, and its slot is free."""
     _path(instance, run_id).unlink(missing_ok=True)
 
 
@@ -61,5 +72,15 @@ def held(instance: dg.DagsterInstance, run_id: str) -> bool:
     return _path(instance, run_id).exists() and not gone(instance, run_id)
 
 
+def known(instance: dg.DagsterInstance) -> set[str]:
+    """Ids of the runs that have a file, whether their process is there or not."""
+    folder = _folder(instance)
+    return {path.name for path in folder.iterdir() if not path.name.startswith(".")} if folder.is_dir() else set()
+
+
+def _folder(instance: dg.DagsterInstance) -> Path:
+    return Path(instance.root_directory) / "alive"
+
+
 def _path(instance: dg.DagsterInstance, run_id: str) -> Path:
-    return Path(instance.root_directory) / "alive" / run_id
+    return _folder(instance) / run_id

@@ -2,7 +2,7 @@
 
     0 all asked for is landed and verified      4 what is stored differs, or input is in quarantine
     1 unexpected                                5 Twilio did not give everything; run again
-    2 configuration or credentials              6 the warehouse cannot be written or read
+    2 configuration, credentials or a question  6 the warehouse cannot be written or read
     3 a guard refused to delete                 130 interrupted
 
 Commands import what they need when they run, so that `--help` and `status` do not wait for Dagster.
@@ -24,6 +24,7 @@ from assets.compact_command import add_compact_command
 from assets.delete_command import add_delete_commands
 from assets.discreet import discreet
 from assets.erase_command import add_erase_command
+from assets.interrupt import send_again_what_is_swallowed
 from assets.quarantine_command import add_quarantine_commands
 from assets.repair_command import add_rebuild_options, run_rebuild
 from assets.sql_command import add_sql_command, add_tables_command
@@ -87,6 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     os.umask(0o077)  # Dagster makes the files of its history as open as this lets it
     signal.signal(signal.SIGTERM, _interrupt)  # a plain SIGTERM unwinds like Ctrl-C
+    send_again_what_is_swallowed()
     run: Callable[[argparse.Namespace], int] = options.run
     try:
         if options.needs_account:
@@ -178,10 +180,11 @@ def _checked_range(options: argparse.Namespace) -> tuple[date | None, date | Non
 
 
 def _archive() -> "Archive":
-    from warehouse.archive import open_archive
+    """What has been exported, for reading: also where nothing may be written, or nothing more would fit."""
+    from warehouse.archive import existing_archive
 
     settings = warehouse_settings(environment())
-    return open_archive(settings.root, shared_read=settings.shared_read, add_on_names=settings.add_on_names)
+    return existing_archive(settings.root, shared_read=settings.shared_read, add_on_names=settings.add_on_names)
 
 
 def _export(options: argparse.Namespace) -> int:

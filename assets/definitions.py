@@ -1,15 +1,23 @@
 """The Dagster code location: everything the UI, the daemon and `dagster` commands see."""
 
+import os
+from pathlib import Path
+
 import dagster as dg
 
 from assets.add_ons import export_add_ons, export_job
 from assets.checks import check_add_ons
 from assets.deleted import delete_job, delete_schedules, deleted_add_on_results
 from assets.graph import EXTERNAL
+from assets.home import make_private
 from assets.resources import Twilio, Warehouse, fresh_progress
 from assets.schedules import daily_sweep, hourly_export
 from assets.sensors import abandoned_runs, alert_sensors, standing_checks, urgent_export
 from pipelines.export import Progress
+
+os.umask(0o077)  # runs are processes that Dagster starts, and it makes the files of its history as open as this lets it
+if os.environ.get("DAGSTER_HOME"):
+    make_private(Path(os.environ["DAGSTER_HOME"]))  # those that it made before it came here
 
 
 def build_definitions(progress: Progress | None = None) -> dg.Definitions:

@@ -12,11 +12,10 @@ from pathlib import Path
 import dagster as dg
 
 from assets.add_ons import partition_tags
-from assets.alive import alive
 from assets.deletion import carry_out, make_plan, plan_in
 from assets.graph import DELETION_GROUP, OWNERS, PARTITIONS
 from assets.partitions import DAILY
-from assets.pool import POOL
+from assets.pool import POOL, begin
 from assets.undisclosed import bare, undisclosed
 from pipelines.delete import DeleteReport
 from pipelines.deletion_plan import DeletePlan, Terms
@@ -73,13 +72,13 @@ def deleted_add_on_results(
         context.log.info("No plan and no confirmed hash in the run config: nothing is deleted.")
         return
     with undisclosed():
+        begin(context.instance, context.run.run_id)
         report = DeleteReport()
         try:
             delete_settings(environment())
             plan = _scheduled_plan(days) if config.by_schedule else _confirmed_plan(config)
             _check_partitions(plan, days)
-            with alive(context.instance, context.run.run_id):
-                carry_out(plan, report=report, run_id=context.run.run_id)
+            carry_out(plan, report=report, run_id=context.run.run_id)
         except ExportError as error:
             raise dg.Failure(str(error), metadata=dict(report.as_json()), allow_retries=False) from bare(error)
         for day in days:

@@ -6,14 +6,18 @@ from datetime import UTC, datetime
 
 from assets.terminal import say, show
 from pipelines import sids
-from pipelines.errors import FixConfiguration
+from pipelines.errors import FixConfiguration, FixWarehouse
 from pipelines.settings import environment, retention_days, warehouse_settings
 from pipelines.sids import AddOnResultSid, RecordingSid
 
+IN_USE = "An export or another command is using the archive; waiting until it is done. Ctrl-C stops waiting."
+
+SAY_WHAT = "Say what to erase: --recording SID, --result SID or --older."
+
 
 def add_erase_command(erase: argparse.ArgumentParser) -> None:
-    """Give the parser of `erase` its options."""
-    erase.set_defaults(run=_erase)
+    """Give the parser of `erase` its options; the duty to erase may outlive the account, so it needs none."""
+    erase.set_defaults(run=_erase, needs_account=False)
     for flag, of, text in (
         ("--recording", _recording, "a recording (RE...) with its results, payloads and contents; may be repeated"),
         ("--result", _result, "an add-on result (XR...) with its payloads and contents; may be repeated"),
@@ -26,7 +30,7 @@ def add_erase_command(erase: argparse.ArgumentParser) -> None:
 
 def _erase(options: argparse.Namespace) -> int:
     from pipelines.erase import erase_older, erase_sids, unattributed
-    from warehouse.archive import open_archive
+    from warehouse.archive import existing_archive, open_archive
     from warehouse.erase import Erasure, finish
     from warehouse.lock import alone
     from warehouse.memory import return_freed_memory
@@ -36,17 +40,26 @@ def _erase(options: argparse.Namespace) -> int:
     days = retention_days(environment())
     if options.older and days is None:
         raise FixConfiguration("Nothing says what is too old: set EXPORT_RETENTION_DAYS to a number of days from 30.")
-    archive = open_archive(settings.root, shared_read=settings.shared_read, add_on_names=settings.add_on_names)
+    asked = bool(options.recording or options.result or options.older)
     now, dry = datetime.now(UTC), options.dry_run
-    with alone(archive.root, wait=False) as free:
-        if not (free or dry):
-            say("An export or another command is using the archive; waiting until it is done. Ctrl-C stops waiting.")
-    erased: list[Erasure | None] = []
-    finished = not dry and finish(archive, settings.destination, now=now, wait=True)
+    try:
+        archive = existing_archive(settings.root)
+    except FixWarehouse:
+        if asked:
+            raise
+        raise FixConfiguration(SAY_WHAT) from None
+    finished = False
+    if not dry:
+        archive = open_archive(settings.root, shared_read=settings.shared_read, add_on_names=settings.add_on_names)
+        with alone(archive.root, wait=False) as free:
+            if not free:
+                say(IN_USE)
+        finished = finish(archive, settings.destination, now=now, wait=True)
     if finished:
         say("An erasure that had been cut off is finished.")
-    if not (finished or options.recording or options.result or options.older):
-        raise FixConfiguration("Say what to erase: --recording SID, --result SID or --older.")
+    if not (finished or asked):
+        raise FixConfiguration(SAY_WHAT)
+    erased: list[Erasure | None] = []
     if options.recording or options.result:
         found = erase_sids(
             archive,
@@ -66,7 +79,7 @@ def _erase(options: argparse.Namespace) -> int:
             rows[name] = rows.get(name, 0) + count
     facts = {"rows": rows, "files_removed": sum(each.files_removed for each in done)}
     show(json.dumps({**facts, "commit": archive.head().number, "dry_run": dry}))
-    if options.recording or options.result or options.older:
+    if asked:
         _explain(rows, dry_run=dry, recorded=bool(done))
     if (options.recording or options.result) and (unknown := unattributed(archive)):
         say(

@@ -7,13 +7,21 @@ handler that was there before is called, so that Dagster marks the run as it alw
 
 import asyncio
 import signal
+import sys
 import threading
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from types import FrameType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from sys import UnraisableHookArgs
 
 T = TypeVar("T")
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+AGAIN_SECONDS = 0.01
+"""From a signal that was lost to its being sent again: the callback that it was lost in has ended by then."""
 
 
 def run_until_interrupted(work: Coroutine[Any, Any, T]) -> T:
@@ -58,3 +66,24 @@ def run_until_interrupted(work: Coroutine[Any, Any, T]) -> T:
     if callable(handler):
         handler(received[0], None)
     raise KeyboardInterrupt
+
+
+def send_again_what_is_swallowed() -> None:
+    """Send SIGTERM to this process again when what its handler raised was lost, until it is not.
+
+    A handler runs wherever the interpreter happens to be. In the callback of a weak reference, of the garbage
+    collector or in a `__del__` what it raises goes no further, and the process would run on as if nobody had asked.
+    """
+    before = sys.unraisablehook
+
+    def hook(lost: "UnraisableHookArgs") -> None:
+        if issubclass(lost.exc_type, Exception | GeneratorExit):
+            before(lost)
+        else:  # KeyboardInterrupt, and what Dagster's own handler raises; not from here: this would swallow it too
+            signal.setitimer(signal.ITIMER_REAL, AGAIN_SECONDS)
+
+    def again(number: int, frame: FrameType | None) -> None:
+        signal.raise_signal(signal.SIGTERM)  # to whoever handles it by now
+
+    signal.signal(signal.SIGALRM, again)
+    sys.unraisablehook = hook

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 import dagster as dg
 
-from assets.alive import alive, forget, gone, held
+from assets.alive import alive, forget, gone, held, hold, known
 
 POOL = "twilio"
 
@@ -19,8 +19,11 @@ STEPS_AT_ONCE = 1
 
 POLL_SECONDS = 1.0
 
-GONE = "The process of this run ended without saying so: it was killed, perhaps for want of memory. What it landed "
-"""Said of a run that is marked as failed; what follows says what happens next."""
+GONE = (
+    "The process of this run ended without saying so: it was killed, perhaps for want of memory, or DAGSTER_HOME could "
+    "not be written. What it landed stays, and the next run goes on from there."
+)
+"""Said of a run that is marked as failed."""
 
 
 def limit_pool(instance: dg.DagsterInstance) -> None:
@@ -40,27 +43,36 @@ def limit_pool(instance: dg.DagsterInstance) -> None:
 
 
 def free_abandoned(instance: dg.DagsterInstance) -> list[str]:
-    """Mark runs whose process is gone as failed, and free what they and other ended runs hold of the pool.
+    """Mark runs whose process is gone as failed, however far they were, and free what ended runs hold of the pool.
+
+    Nothing is left of them in the folder of `assets.alive` either. What cannot be recorded now is tried again by
+    whoever comes next.
 
     Returns:
         Ids of the runs that were marked.
     """
     storage = instance.event_log_storage
-    unended = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]))
+    limited = storage.supports_global_concurrency_limits
     marked = []
-    for run in unended:
-        if gone(instance, run.run_id):
-            instance.report_run_failed(run, f"{GONE}stays, and the next run goes on from there.")
-            forget(instance, run.run_id)
-            marked.append(run.run_id)
-    if storage.supports_global_concurrency_limits:
-        for run_id in storage.get_concurrency_run_ids():
-            known = instance.get_run_by_id(run_id)
-            ended = known.is_finished if known is not None else gone(instance, run_id)
-            if ended and not held(instance, run_id):
+    for run_id in sorted(known(instance) | (storage.get_concurrency_run_ids() if limited else set())):
+        left = gone(instance, run_id)  # looked at first: a process that has ended has recorded what it ever will
+        run = instance.get_run_by_id(run_id)
+        if left and run is not None and not run.is_finished:
+            instance.report_run_failed(run, GONE)
+            marked.append(run_id)
+        elif not (left if run is None else run.is_finished):
+            continue
+        if not held(instance, run_id):
+            if limited:
                 storage.free_concurrency_slots_for_run(run_id)
-                forget(instance, run_id)
+            forget(instance, run_id)
     return marked
+
+
+def begin(instance: dg.DagsterInstance, run_id: str) -> None:
+    """Show until the process ends that this run's is there, and see to the end of those whose is not."""
+    hold(instance, run_id)
+    free_abandoned(instance)
 
 
 @contextlib.contextmanager
@@ -86,16 +98,20 @@ def slot(
     with alive(instance, run_id):
         try:
             told = False
+            free_abandoned(instance)
             while not _claimed(instance, run_id, step):
                 if not told:
                     waits(next((s.run_id for s in storage.get_concurrency_info(POOL).claimed_slots), None))
                     told = True
-                free_abandoned(instance)
                 sleep(POLL_SECONDS)
+                free_abandoned(instance)
             yield
         finally:
             if storage.supports_global_concurrency_limits:
                 storage.free_concurrency_slots_for_run(run_id)
+            run = instance.get_run_by_id(run_id)
+            if run is None or run.is_finished:  # where this or the end could not be recorded, the next process does it
+                forget(instance, run_id)
 
 
 def _claimed(instance: dg.DagsterInstance, run_id: str, step: str) -> bool:

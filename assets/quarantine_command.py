@@ -18,33 +18,36 @@ SHORT = 12
 
 
 def add_quarantine_commands(quarantine: argparse.ArgumentParser) -> None:
-    """Give the parser of `quarantine` its commands."""
+    """Give the parser of `quarantine` its commands; none of them needs an account."""
     steps = quarantine.add_subparsers(metavar="list|show|retry|dismiss", required=True)
     text = "what could not be landed as it should, and why; nothing else on stdout"
     listed = steps.add_parser("list", help=text, description=text)
-    listed.set_defaults(run=_list)
+    listed.set_defaults(run=_list, needs_account=False)
     listed.add_argument("--all", action="store_true", help="what is resolved too")
     listed.add_argument("--json", action="store_true", help="print one JSON object for each entry")
     text = "one entry with its bytes, unprintable ones escaped"
     one = steps.add_parser("show", help=text, description=text)
-    one.set_defaults(run=_show)
+    one.set_defaults(run=_show, needs_account=False)
     one.add_argument("id", help="the id, or its beginning")
     one.add_argument("--raw", action="store_true", help="write nothing but the bytes, exactly as they were received")
     text = "read it again, land what can be read by now, and resolve what is landed; asks Twilio nothing"
     again = steps.add_parser("retry", help=text, description=text)
-    again.set_defaults(run=_retry)
+    again.set_defaults(run=_retry, needs_account=False)
     again.add_argument("id", nargs="*", help="ids, or their beginnings; without any: all that is open")
     text = "say that it need not be landed; it stays in the table, and no longer counts"
     no = steps.add_parser("dismiss", help=text, description=text)
-    no.set_defaults(run=_dismiss)
+    no.set_defaults(run=_dismiss, needs_account=False)
     no.add_argument("id", nargs="+", help="ids, or their beginnings")
     no.add_argument("--because", required=True, metavar="TEXT", help="why, for whoever asks later")
 
 
-def _archive() -> "Archive":
-    from warehouse.archive import open_archive
+def _archive(*, writing: bool = False) -> "Archive":
+    from warehouse.archive import existing_archive, open_archive
 
     settings = warehouse_settings(environment())
+    there = existing_archive(settings.root, shared_read=settings.shared_read, add_on_names=settings.add_on_names)
+    if not writing:
+        return there
     return open_archive(settings.root, shared_read=settings.shared_read, add_on_names=settings.add_on_names)
 
 
@@ -87,7 +90,7 @@ def _retry(options: argparse.Namespace) -> int:
     from pipelines.quarantine import entries, named, retry
     from warehouse.publish import publish
 
-    archive, now = _archive(), datetime.now(UTC)
+    archive, now = _archive(writing=True), datetime.now(UTC)
     found = entries(archive)
     done = retry(archive, named(found, options.id) if options.id else found, now=now)
     publish(archive, warehouse_settings(environment()).destination, now=now)
@@ -104,7 +107,7 @@ def _dismiss(options: argparse.Namespace) -> int:
     from pipelines.quarantine import dismiss, entries, named
     from warehouse.publish import publish
 
-    archive, now = _archive(), datetime.now(UTC)
+    archive, now = _archive(writing=True), datetime.now(UTC)
     chosen = named(entries(archive), options.id)
     dismiss(archive, chosen, options.because, now=now)
     publish(archive, warehouse_settings(environment()).destination, now=now)

@@ -4,49 +4,19 @@ The run is recorded in DAGSTER_HOME, so the UI that `make dev` starts shows it. 
 that made the run fail is raised again, so that the command line can say it in one sentence.
 """
 
-import fcntl
 import logging
 import os
-import shutil
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
-from typing import TYPE_CHECKING
 
+from assets.home import dagster_home, home_errors, opened
 from assets.terminal import progress_line, say
 from pipelines.discover import Scope, no_longer_kept
-from pipelines.errors import ExportError, FixConfiguration, VerificationMismatch
+from pipelines.errors import ExportError, VerificationMismatch
 from pipelines.export import Progress
 from pipelines.settings import environment, start_date, twilio_settings, warehouse_settings
 from warehouse.archive import open_archive
-
-if TYPE_CHECKING:
-    import dagster as dg
-
-DEFAULT_HOME = ".dagster_home"
-"""DAGSTER_HOME when none is set: in the current folder, as the default EXPORT_ROOT is."""
-
-
-def dagster_home() -> Path:
-    """The folder Dagster keeps its history in; made with telemetry off if it is new."""
-    home = Path(os.environ.get("DAGSTER_HOME") or DEFAULT_HOME).absolute()
-    try:
-        home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if home.stat().st_mode & 0o002:
-            raise FixConfiguration(
-                f"Everybody on this machine may write to DAGSTER_HOME {home}; run `chmod o-w` on it."
-            )
-        if not (home / "dagster.yaml").exists():
-            package = Path(__file__).parent
-            beside, inside = package.parent / "dagster.yaml", package / "dagster.yaml"  # of the repository, of a wheel
-            shutil.copyfile(beside if beside.exists() else inside, home / "dagster.yaml")
-    except OSError as error:
-        raise FixConfiguration(f"DAGSTER_HOME {home} cannot be used: {error.strerror}; set it to a folder.") from error
-    os.environ["DAGSTER_HOME"] = str(home)
-    return home
 
 
 def run_export(first: date | None, last: date | None, *, full: bool) -> Progress:
@@ -88,7 +58,8 @@ def run_export(first: date | None, last: date | None, *, full: bool) -> Progress
     say(f"Exporting account {settings.account_sid} to {target.root} ({target.destination}).")
     run_id, step = str(uuid.uuid4()), export_add_ons.op.name
     with (
-        _instance(home) as instance,
+        home_errors(),
+        opened(home) as instance,
         slot(instance, run_id, step, waits=_say_that_it_waits, sleep=time.sleep),
         progress_line("recordings", lambda: _numbers(progress)),
     ):
@@ -110,25 +81,6 @@ def run_export(first: date | None, last: date | None, *, full: bool) -> Progress
                 f"What is landed does not hold together ({' '.join(str(failed).split())}); run `addon-export verify`."
             ) from failed
     return progress
-
-
-@contextmanager
-def _instance(home: Path) -> "Iterator[dg.DagsterInstance]":
-    """Dagster's history in `home`, opened by one process at a time.
-
-    Two that open a new one together both try to create its tables, and one of them fails.
-    """
-    import dagster as dg
-
-    lock = os.open(home / ".open.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        instance = dg.DagsterInstance.get()
-        instance.all_asset_keys()  # creates the event log's tables too
-    finally:
-        os.close(lock)
-    with instance:
-        yield instance
 
 
 def _say_that_it_waits(run_id: str | None) -> None:

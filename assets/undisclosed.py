@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import dagster as dg
 
 from assets.discreet import discreet
+from assets.home import home_refusal
 from pipelines.errors import ExportError
 
 
@@ -23,7 +24,7 @@ def undisclosed() -> Iterator[None]:
     What an error of ours hangs on is treated the same way.
 
     Raises:
-        ExportError: as it was raised, its cause undisclosed.
+        ExportError: as it was raised, its cause undisclosed; or that DAGSTER_HOME cannot be used.
         Undisclosed: instead of any other error.
     """
     try:
@@ -34,6 +35,8 @@ def undisclosed() -> Iterator[None]:
         bare(error)
         raise
     except Exception as error:  # whatever it is, its text must not get into the history
+        if (refused := home_refusal(error)) is not None:
+            raise refused from None
         raise Undisclosed(f"{type(error).__name__}\n{discreet(error)}") from None
 
 

@@ -33,6 +33,12 @@ _TABLE_FUNCTIONS = {
     *("pragma_table_info", "pragma_version"),
 }
 
+_OF_THE_QUERY = {"Parser", "Syntax", "Binder", "Catalog", "Permission", "Not implemented"}
+"""Kinds of errors that quote what the query says."""
+
+_QUOTED = re.compile(r"""(?<![a-z])['"](.*['"](?![a-z])|.*)""", re.DOTALL)
+"""From the first quote to the last; an apostrophe within a word is none."""
+
 _EXPLAIN = re.compile(r"\s*EXPLAIN(\s+ANALYZE)?\b", re.IGNORECASE)
 
 
@@ -49,7 +55,7 @@ def answer(root: Path, sql: str) -> Iterator[Answer]:
     """Ask; the rows are there while the block lasts.
 
     Raises:
-        FixQuery: it is not one question, or DuckDB cannot answer it; the sentence is DuckDB's.
+        FixQuery: it is not one question, or DuckDB cannot answer it; the sentence is DuckDB's, without values.
         FixWarehouse: nothing has been published under `root`.
     """
     with read_only(root) as db:
@@ -86,6 +92,7 @@ def read_only(root: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         db.execute(f"SET temp_directory = {quote(spill)}")
         for setting in (
             "TimeZone = 'UTC'",
+            "errors_as_json = true",  # the message apart from the query, which it quotes
             "python_enable_replacements = false",
             "enable_external_access = false",
             "lock_configuration = true",
@@ -147,5 +154,18 @@ def _rows(cursor: duckdb.DuckDBPyConnection) -> Iterator[tuple[object, ...]]:
 
 
 def _sentence(message: str) -> str:
-    """DuckDB's message in one line, without the query it quotes."""
-    return " ".join(message.split("\n\nLINE ")[0].split("\nLINE ")[0].split())
+    """DuckDB's message in one line, without the query it quotes, and without values of rows.
+
+    What is wrong with the query itself quotes names in it. Anything else may quote a value: all from the first quote
+    to the last is cut out, and what follows in another line. What a query says by `error()`, or has taken for a
+    pattern, stays.
+    """
+    try:
+        said = json.loads(message.partition(": ")[2])
+        kind, text = str(said["exception_type"]), str(said["exception_message"])
+    except (ValueError, TypeError, KeyError):
+        kind, text = "", message.split("\n\nLINE ")[0].split("\nLINE ")[0]
+    if kind not in _OF_THE_QUERY and (quoted := _QUOTED.search(text)):
+        after = text[quoted.end() :]
+        text = f"{text[: quoted.start()]}...{'' if chr(10) in after else after}"
+    return " ".join((f"{kind} Error: {text}" if kind else text).split())

@@ -8,6 +8,7 @@ import contextlib
 import errno
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
@@ -224,8 +225,13 @@ class Archive:
 
     @contextlib.contextmanager
     def database(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A private DuckDB in memory: UTC, one thread, bounded memory, spilling under the root if it must."""
+        """A private DuckDB in memory: UTC, one thread, bounded memory, spilling under the root if it must.
+
+        Where the root can only be read it spills to a private temporary folder.
+        """
         spill = self.root / f".{uuid.uuid4().hex}.spill"
+        if not os.access(self.root, os.W_OK):
+            spill = Path(tempfile.mkdtemp())
         config: dict[str, str | bool | int | float | list[str]] = {
             "memory_limit": DUCKDB_MEMORY,
             "threads": "1",
@@ -320,7 +326,9 @@ def open_archive(
     return archive
 
 
-def existing_archive(root: Path, *, shared_read: str = "none") -> Archive:
+def existing_archive(
+    root: Path, *, shared_read: str = "none", add_on_names: Mapping[str, str] = MappingProxyType({})
+) -> Archive:
     """The archive at `root` for reading only: nothing is made or tried out there.
 
     Raises:
@@ -329,7 +337,7 @@ def existing_archive(root: Path, *, shared_read: str = "none") -> Archive:
     root = Path(os.path.abspath(root))  # noqa: PTH100  # as open_archive does
     if not (root / FOLDER).is_dir():
         raise FixWarehouse(f"Nothing has been exported to {root}; check EXPORT_ROOT.")
-    return Archive(root, ACCESS[shared_read])
+    return Archive(root, ACCESS[shared_read], add_on_names=dict(add_on_names))
 
 
 def partition_day(file: LiveFile) -> date | None:

@@ -1,6 +1,7 @@
 """A running sandbox, and the environment that points the product at it and at folders of the test's own."""
 
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -52,6 +53,19 @@ class CommandLine:
         process = self.start(*arguments, **environment)
         out, err = process.communicate(timeout=120)
         return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+
+    def without_space(self, kilobytes: int, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a command that cannot write further into any file than this, as on a disk that is full."""
+        command = shlex.join([sys.executable, "-m", "assets.cli", *arguments])
+        return subprocess.run(
+            ["bash", "-c", f"ulimit -f {kilobytes} && exec {command}"],
+            cwd=self.folder,
+            env=self.clean_environment(),
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """What an analyst's query answers."""

@@ -2,6 +2,8 @@
 
 import json
 import signal
+import subprocess
+import sys
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,6 +16,7 @@ from tests.assets.conftest import CommandLine
 from tests.warehouse.made_up import NOON, land_rows, whole
 from warehouse.archive import open_archive
 from warehouse.land import land
+from warehouse.publish import publish
 from warehouse.quarantine import QuarantineRow, quarantine_rows
 
 
@@ -160,6 +163,36 @@ def test_an_interrupted_export_leaves_a_whole_warehouse(
     assert command.rows("SELECT count(*) FROM contents") == [(sum(len(t.payloads) for t in truth),)]
 
 
+INTERRUPTED_IN_A_CALLBACK = """
+import gc, os, signal
+from assets import cli
+
+def collected(phase, info):
+    if signal.getsignal(signal.SIGTERM) is cli._interrupt:
+        gc.callbacks.remove(collected)
+        os.kill(os.getpid(), signal.SIGTERM)
+        all(range(1, 100_000))  # the handler has been called by the end of it
+
+gc.callbacks.append(collected)
+cli.main(["export"])
+"""
+
+
+def test_one_signal_is_enough_wherever_it_meets_the_interpreter(command: CommandLine) -> None:
+    """What is raised in a callback of the garbage collector is ignored by Python, and must not be forgotten."""
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_IN_A_CALLBACK],
+        cwd=command.folder,
+        env=command.clean_environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (130, ""), done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_two_exports_at_once_both_succeed(command: CommandLine, sandbox: Sandbox) -> None:
     """Each takes the commits it gets; no row is lost or doubled."""
     both = [command.start("export"), command.start("export")]
@@ -227,6 +260,53 @@ def test_an_erasure_that_names_nothing_is_refused(
     done = command(*arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert sentence in done.stderr
+
+
+ASKING = (
+    ("verify",),
+    ("status",),
+    ("quarantine", "list"),
+    ("quarantine", "list", "--json"),
+    ("erase", "--recording", "RE" + 32 * "0", "--dry-run"),
+)
+CHANGING = (
+    ("erase", "--recording", "RE" + 32 * "0"),
+    ("quarantine", "retry"),
+    ("quarantine", "dismiss", "00", "--because", "made up"),
+)
+
+
+@pytest.mark.parametrize("arguments", [*ASKING, *CHANGING], ids=" ".join)
+def test_where_nothing_was_exported_nothing_is_made(arguments: tuple[str, ...], command: CommandLine) -> None:
+    """A mistyped EXPORT_ROOT is exit code 6 and a sentence that names it, not a new and empty warehouse."""
+    done = command(*arguments, EXPORT_ROOT="mistyped")
+    assert (done.returncode, done.stdout) == (6, "")
+    assert f"Nothing has been exported to {command.folder / 'mistyped'}; check EXPORT_ROOT." in done.stderr
+    assert list(command.folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", ASKING, ids=" ".join)
+def test_what_only_reads_needs_no_space(arguments: tuple[str, ...], command: CommandLine) -> None:
+    """It answers where not a byte more can be written, and leaves everything as it is."""
+    archive = open_archive(command.root)
+    land_rows(archive, whole(1, b"made up"))
+    publish(archive, "duckdb", now=NOON)
+
+    def files() -> dict[str, int]:
+        return {f"{path}": path.lstat().st_mtime_ns for path in (command.root, *command.root.rglob("*"))}
+
+    before = files()
+    done = command.without_space(0, *arguments)
+    assert done.returncode == 0, done.stderr
+    assert files() == before
+
+
+@pytest.mark.parametrize("arguments", [("erase", "--recording", "RE" + 32 * "0"), ("quarantine", "list")], ids=" ".join)
+def test_what_is_kept_can_be_seen_to_without_an_account(arguments: tuple[str, ...], command: CommandLine) -> None:
+    """The duty to erase may outlive it."""
+    land_rows(open_archive(command.root), whole(1, b"made up"))
+    done = command(*arguments, TWILIO_ACCOUNT_SID="", TWILIO_AUTH_TOKEN="")
+    assert done.returncode == 0, done.stderr
 
 
 def test_every_export_erases_what_is_older_than_asked_for(command: CommandLine) -> None:

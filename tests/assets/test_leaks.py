@@ -6,8 +6,12 @@ A sample of `make leaks`, and the controls that show that its search finds what 
 import base64
 import os
 import re
+import shutil
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -68,6 +72,33 @@ def test_everything_written_is_private_whatever_the_umask(permissive: None, comm
     assert open_ones == []
     (command.folder / "control").touch()
     assert stat.S_IMODE((command.folder / "control").stat().st_mode) == 0o666
+
+
+def test_a_run_of_dagsters_own_commands_is_private_whatever_the_umask(permissive: None, command: CommandLine) -> None:
+    """The archive as ever; into DAGSTER_HOME, whatever Dagster made there before it loaded us, nobody else gets."""
+    home = command.folder / "home"
+    home.mkdir()
+    shutil.copyfile(ROOT / "dagster.yaml", home / "dagster.yaml")
+    (home / "history").mkdir()
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (home, home / "history")} == {0o777}
+    today = datetime.now(UTC).date()
+    select = ("--select", "add_on_results,add_on_payloads", "--partition-range", f"{today}...{today}")
+    done = subprocess.run(
+        [sys.executable, "-m", "dagster", "asset", "materialize", "-m", "assets.definitions", *select],
+        cwd=command.folder,
+        env=command.clean_environment(DAGSTER_HOME=str(home)),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert stat.S_IMODE(home.stat().st_mode) == 0o700
+    written = list(command.root.rglob("*"))
+    assert len(written) > 5
+    assert [path for path in written if not path.is_symlink() and stat.S_IMODE(path.stat().st_mode) & 0o077] == []
+    of_the_run = [path for path in home.rglob("*") if path.suffix in (".out", ".err") or len(path.stem) == 36]
+    assert len(of_the_run) > 3
+    assert [path for path in of_the_run if stat.S_IMODE(path.stat().st_mode) & 0o077] == []
 
 
 @pytest.mark.parametrize(("variable", "code"), [("EXPORT_ROOT", 6), ("DAGSTER_HOME", 2)])

@@ -2,8 +2,10 @@
 
 import json
 import signal
+import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import dagster as dg
 import pytest
 
 from assets.add_ons import export_add_ons
-from assets.alive import alive
+from assets.alive import alive, gone, known
 from assets.deleted import deleted_add_on_results
 from assets.pool import POOL, limit_pool, slot
 from pipelines.sandbox.run import Sandbox
@@ -25,6 +27,11 @@ def until(holds: Callable[[], object]) -> None:
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def never_waits(run_id: str | None) -> None:
+    """Who has to wait, fails."""
+    raise AssertionError("the slot is not free")
 
 
 def test_every_step_that_asks_twilio_is_in_the_pool() -> None:
@@ -100,6 +107,49 @@ def test_an_export_does_not_wait_for_one_that_was_killed(command: CommandLine, s
         states = sorted(run.status.value for run in instance.get_runs())
     assert states == ["FAILURE", "SUCCESS"]
     assert json.loads(done.stdout)["results_landed"] > 0
+
+
+def test_an_export_does_not_wait_for_one_that_was_killed_before_its_start_was_recorded(command: CommandLine) -> None:
+    """It has its slot already, and Dagster knows its run, which no event says has begun."""
+    home = command.folder / ".dagster_home"
+    assert command("export").returncode == 0  # makes the history
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        before = instance.get_runs_count()
+        process = command.start("export")
+        until(lambda: instance.get_runs_count() > before)
+        process.kill()
+        process.communicate(timeout=60)
+        (killed,) = instance.get_runs(limit=1)
+        assert killed.status in (dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTED)
+        assert gone(instance, killed.run_id)
+        done = command("export")
+        assert (done.returncode, "waiting" in done.stderr) == (0, False), done.stderr
+        ended = instance.get_run_by_id(killed.run_id)
+        assert ended is not None
+        assert ended.status == dg.DagsterRunStatus.FAILURE
+        assert known(instance) == set()
+
+
+def test_what_could_not_be_freed_is_freed_by_the_next(tmp_path: Path) -> None:
+    """While the history cannot be written, neither the slot nor the end of the run is lost sight of."""
+    with instance_in(tmp_path / "home") as instance:
+        run = made_run(instance, dg.DagsterRunStatus.STARTED)
+        index = tmp_path / "home" / "history" / "runs" / "index.db"
+        assert index.exists()
+        with closing(sqlite3.connect(index)) as writer:
+            with (
+                pytest.raises(Exception, match="locked"),
+                slot(instance, run.run_id, "asked", waits=print, sleep=time.sleep),
+            ):
+                writer.execute("BEGIN EXCLUSIVE")
+            writer.rollback()
+        assert gone(instance, run.run_id)
+        with slot(instance, run.run_id[:-4] + "0000", "asked", waits=never_waits, sleep=time.sleep):
+            pass
+        ended = instance.get_run_by_id(run.run_id)
+        assert ended is not None
+        assert ended.status == dg.DagsterRunStatus.FAILURE
+        assert known(instance) == set()
 
 
 def test_a_home_of_before_the_pool_gets_its_limit_and_a_chosen_one_stays(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from dagster._core.definitions.sensor_definition import SensorExecutionData
 
 from assets import sensors
-from assets.alive import alive, gone
+from assets.alive import alive, forget, gone, known
 from assets.checks import CHECKS, last_evaluated, open_reading
 from assets.definitions import defs
 from assets.pool import POOL, free_abandoned, limit_pool
@@ -221,25 +221,43 @@ def test_an_error_that_is_not_ours_is_told_by_its_type(instance: dg.DagsterInsta
     assert list(json.loads(second.cursor or "")["said"]) == ["export: It raised ValueError."]
 
 
+@pytest.mark.parametrize("state", ["NOT_STARTED", "STARTING", "STARTED", "CANCELING"])
 def test_a_run_whose_process_is_gone_is_marked_as_failed_and_frees_its_slot(
-    root: Path, instance: dg.DagsterInstance
+    state: str, instance: dg.DagsterInstance
 ) -> None:
-    """Dagster alone would keep both for a day. A run that lives, or runs elsewhere, keeps what it has."""
-    living, elsewhere, killed = (made_run(instance, dg.DagsterRunStatus.STARTED) for _ in range(3))
+    """However far it was: Dagster alone would keep both for a day. One that lives, or runs elsewhere, keeps all."""
+    before = dg.DagsterRunStatus[state]
+    living, elsewhere, killed = (made_run(instance, before) for _ in range(3))
     storage = instance.event_log_storage
     limit_pool(instance)
-    assert storage.claim_concurrency_slot(POOL, killed.run_id, "export_add_ons").is_claimed
-    (Path(instance.root_directory) / "alive").mkdir()
-    (Path(instance.root_directory) / "alive" / killed.run_id).touch()  # what a kill -9 leaves: a file, and no lock
+    with alive(instance, killed.run_id):
+        assert storage.claim_concurrency_slot(POOL, killed.run_id, "export_add_ons").is_claimed
     with alive(instance, living.run_id):
         assert not gone(instance, living.run_id)
         assert free_abandoned(instance) == [killed.run_id]
-    states = {run.run_id: run.status for run in instance.get_runs()}
-    assert states[killed.run_id] == dg.DagsterRunStatus.FAILURE
-    assert states[living.run_id] == states[elsewhere.run_id] == dg.DagsterRunStatus.STARTED
-    assert storage.claim_concurrency_slot(POOL, living.run_id, "export_add_ons").is_claimed
-    assert not gone(instance, living.run_id)  # it ended by itself, and left nothing
+        assert known(instance) == {living.run_id}
+        states = {run.run_id: run.status for run in instance.get_runs()}
+        assert states[killed.run_id] == dg.DagsterRunStatus.FAILURE
+        assert states[living.run_id] == states[elsewhere.run_id] == before
+        assert storage.claim_concurrency_slot(POOL, living.run_id, "export_add_ons").is_claimed
+        forget(instance, living.run_id)
     assert "No run" in (tick("abandoned_runs", instance).skip_message or "")
+
+
+def test_nothing_is_kept_of_runs_that_ended_or_were_never_recorded(instance: dg.DagsterInstance) -> None:
+    """Their files go once their process has; a file without a lock of a run nobody knows frees its slot too."""
+    ended, living = (made_run(instance, dg.DagsterRunStatus.SUCCESS).run_id for _ in range(2))
+    unrecorded = ended[:-4] + "0000"
+    limit_pool(instance)
+    for run_id in (ended, unrecorded):
+        with alive(instance, run_id):
+            pass
+    storage = instance.event_log_storage
+    assert storage.claim_concurrency_slot(POOL, unrecorded, "export_add_ons").is_claimed
+    with alive(instance, living):
+        assert free_abandoned(instance) == []
+        assert known(instance) == {living}
+    assert storage.get_concurrency_info(POOL).claimed_slots == []
 
 
 def test_the_checks_are_evaluated_when_runs_do_not(archive: Archive, instance: dg.DagsterInstance) -> None:

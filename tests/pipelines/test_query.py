@@ -174,7 +174,7 @@ def test_a_question_may_need_more_than_memory(unchanged: Path) -> None:
         ("SELEC 1", "syntax error"),
         ("SELECT 1; SELECT 2", "One question"),
         ("", "One question"),
-        ("SELECT 1/0::INTEGER + 'x'::INTEGER", "x"),
+        ("SELECT 1/0::INTEGER + 'x'::INTEGER", "INT32"),
         ("SELECT error('made up')", "made up"),
     ],
 )
@@ -182,6 +182,30 @@ def test_what_cannot_be_answered_is_said(unchanged: Path, sql: str, sentence: st
     """In DuckDB's words, in one line."""
     with pytest.raises(FixQuery, match=sentence) as said:
         asked(unchanged, sql)
+    assert "\n" not in str(said.value)
+
+
+TWO_LINES = "('it''s \"' || content_text || chr(10) || 'LINE 3: made up')"
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        ("content_text::INTEGER", "Could not convert string ... to INT32 when casting from source column content_text"),
+        (f"{TWO_LINES}::INTEGER", "Could not convert string ... to INT32"),
+        ("content_text::DATE", "invalid date field format: ..., expected format"),
+        ("content_text::INTEGER[]", "Type VARCHAR with value ... can't be cast to the destination type"),
+        (f"strptime({TWO_LINES}, '%Y')", "Could not parse string ..."),
+        ("json_extract(content_text[2:], '$.a')", "Malformed JSON at byte"),
+        ("date_trunc(content_text, now())", "not recognized"),
+    ],
+)
+def test_what_is_said_of_values_does_not_quote_them(unchanged: Path, value: str, sentence: str) -> None:
+    """A content may be asked for; it does not get into what is said of a mistake, and so into a log."""
+    with pytest.raises(FixQuery) as said:
+        asked(unchanged, f"SELECT {value} FROM contents")
+    assert sentence in str(said.value)
+    assert "made" not in str(said.value)
     assert "\n" not in str(said.value)
 
 

@@ -1,0 +1,164 @@
+"""DAGSTER_HOME, the folder Dagster keeps its history in: made, kept private, opened, and said when it cannot be used.
+
+The history is no part of what is exported. When it cannot be written, what was landed stays all the same, and it is
+for the operator to see to the folder: that is one sentence and exit code 2, never a defect.
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipelines.errors import ExportError, FixConfiguration
+from warehouse.files import ACCESS, sync_and_hash, sync_folder, unnamed
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+DEFAULT_HOME = ".dagster_home"
+"""DAGSTER_HOME when none is set: in the current folder, as the default EXPORT_ROOT is."""
+
+_SPACE = "free some space and run again"
+
+_WRITABLE = "make it a folder that you may write to, or set another one"
+
+_REFUSALS = {
+    sqlite3.SQLITE_FULL: ("its disk is full", _SPACE),
+    sqlite3.SQLITE_IOERR: ("its disk is full or fails", _SPACE),
+    sqlite3.SQLITE_CANTOPEN: ("its history cannot be opened", _WRITABLE),
+    sqlite3.SQLITE_READONLY: ("its history is read-only", _WRITABLE),
+    sqlite3.SQLITE_BUSY: ("another process keeps its history locked", "run again when that has ended"),
+    sqlite3.SQLITE_LOCKED: ("another process keeps its history locked", "run again when that has ended"),
+    sqlite3.SQLITE_CORRUPT: ("its history is damaged", "move the folder away, so that a new one is begun"),
+    sqlite3.SQLITE_NOTADB: ("its history is damaged", "move the folder away, so that a new one is begun"),
+}
+"""By SQLite's primary result code: what is the matter, and what to do. Other codes are defects."""
+
+
+def dagster_home() -> Path:
+    """The folder Dagster keeps its history in; made, with telemetry off, if it is new.
+
+    Raises:
+        FixConfiguration: it cannot be used, or everybody on the machine may write to it.
+    """
+    home = _home()
+    try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if home.stat().st_mode & 0o002:
+            raise FixConfiguration(
+                f"Everybody on this machine may write to DAGSTER_HOME {home}; run `chmod o-w` on it."
+            )
+        make_private(home)
+        _configure(home)
+    except OSError as error:
+        raise _refusal(home, *_said_by_the_system(error)) from error
+    os.environ["DAGSTER_HOME"] = str(home)
+    return home
+
+
+def make_private(home: Path) -> None:
+    """Let only its owner into the folder, if that is who runs this: Dagster's files in it may be open to everybody."""
+    with contextlib.suppress(OSError):  # it is not there, or on a disk that knows no permissions
+        state = home.stat()
+        if state.st_uid == os.geteuid() and state.st_mode & 0o077:
+            home.chmod(state.st_mode & 0o700)
+
+
+def _configure(home: Path) -> None:
+    """Give the folder its `dagster.yaml`, whole: an empty one, left by a crash, would turn telemetry on."""
+    path = home / "dagster.yaml"
+    if path.exists() and path.stat().st_size:
+        return
+    package = Path(__file__).parent
+    beside, inside = package.parent / "dagster.yaml", package / "dagster.yaml"  # of the repository, of a wheel
+    with unnamed(home, ACCESS["none"]) as (stream, temporary):
+        stream.write((beside if beside.exists() else inside).read_bytes())
+        sync_and_hash(stream)
+        temporary.rename(path)
+    sync_folder(home)
+
+
+@contextlib.contextmanager
+def opened(home: Path) -> "Iterator[dg.DagsterInstance]":
+    """Dagster's history in `home`, opened by one process at a time.
+
+    Two that open a new one together both try to create its tables, and one of them fails.
+    """
+    import dagster as dg
+
+    lock = os.open(home / ".open.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        instance = dg.DagsterInstance.get()
+        instance.all_asset_keys()  # creates the event log's tables too
+    finally:
+        os.close(lock)
+    with instance:
+        yield instance
+
+
+@contextlib.contextmanager
+def home_errors() -> Iterator[None]:
+    """Turn what says that DAGSTER_HOME cannot be used into one sentence.
+
+    Raises:
+        FixConfiguration: it cannot; the sentence names it, the reason, and what to do.
+    """
+    try:
+        yield
+    except ExportError:
+        raise
+    except Exception as error:  # Dagster and SQLAlchemy wrap what SQLite and the system say
+        if (refused := home_refusal(error)) is not None:
+            raise refused from error
+        raise
+
+
+def home_refusal(error: BaseException) -> FixConfiguration | None:
+    """What an error says of DAGSTER_HOME: the first refusal of the system or of SQLite in its chain; else None.
+
+    Only Dagster uses SQLite here, and only for its history.
+    """
+    home = _home()
+    for each in _chain(error):
+        match each:
+            case sqlite3.DatabaseError() if known := _REFUSALS.get(getattr(each, "sqlite_errorcode", 0) & 0xFF):
+                return _refusal(home, *known)
+            case OSError() if _is_within(each.filename, home):
+                return _refusal(home, *_said_by_the_system(each))
+    return None
+
+
+def _refusal(home: Path, reason: str, remedy: str) -> FixConfiguration:
+    return FixConfiguration(f"DAGSTER_HOME {home} cannot be used: {reason}; {remedy}. What was landed stays.")
+
+
+def _said_by_the_system(error: OSError) -> tuple[str, str]:
+    reason = type(error).__name__ if error.errno is None else os.strerror(error.errno)
+    return reason, _SPACE if error.errno in (errno.ENOSPC, errno.EDQUOT) else _WRITABLE
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """An error and all it hangs on, or is a group of."""
+    waiting, seen = [error], set()
+    while waiting:
+        each = waiting.pop()
+        if id(each) in seen:
+            continue
+        seen.add(id(each))
+        yield each
+        parts = each.exceptions if isinstance(each, BaseExceptionGroup) else ()
+        beneath = (each.__cause__, each.__context__, getattr(each, "orig", None), *parts)  # SQLAlchemy's `orig`
+        waiting += [below for below in beneath if isinstance(below, BaseException)]
+
+
+def _home() -> Path:
+    return Path(os.environ.get("DAGSTER_HOME") or DEFAULT_HOME).absolute()
+
+
+def _is_within(name: object, home: Path) -> bool:
+    return isinstance(name, str | os.PathLike) and Path(os.path.abspath(name)).is_relative_to(home)  # noqa: PTH100  # it may be a link that leads nowhere
