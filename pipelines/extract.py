@@ -30,6 +30,7 @@ from pipelines.normalize import (
 from pipelines.records import AddOnResult, Malformed, Payload, parse_add_on_result, parse_payload
 from pipelines.twilio.client import TwilioClient
 from warehouse.landed import LandedResult
+from warehouse.open_entries import OpenEntries
 from warehouse.quarantine import DISMISSED, LANDED, QuarantineRow, quarantine_id
 from warehouse.schema import KNOWN_STATUSES, UNFINISHED_STATUSES
 
@@ -69,13 +70,26 @@ class Extraction:
     failures_in_a_row: int = 0
     resolved: Mapping[str, str] = field(default_factory=dict)
     """How what is in quarantine was resolved, by its id."""
+    open_entries: OpenEntries = field(default_factory=OpenEntries)
+    """What was open in quarantine when the export began."""
+    read_whole: set[str] = field(default_factory=set)
+    """Ids of these entries whose subject has been read whole since and handed on, or is landed as it was read."""
+    met_again: set[str] = field(default_factory=set)
+    """Ids of what came as badly as before."""
+
+    def reads_whole(self, kind: str, sid: str) -> None:
+        """What is in quarantine about this one, which has been handed on or is landed, is resolved at the end."""
+        self.read_whole.update(self.open_entries.ids.get((kind, sid), ()))
 
     def quarantines(self, row: QuarantineRow, about: str) -> None:
         """Count what goes into quarantine, unless it is there already and resolved.
 
         A content is asked for only while it is not landed: one that was, and is lost since, waits again.
         """
-        how = self.resolved.get(quarantine_id(row))
+        identity = quarantine_id(row)
+        if self.open_entries.ids:
+            self.met_again.add(identity)
+        how = self.resolved.get(identity)
         if how == DISMISSED:
             return
         if row.kind == "content" and how == LANDED:
@@ -164,6 +178,8 @@ class _Extract:
         self.tally.recordings += 1
         open_results = self.open if listed else None
         await self.emit(ExtractedRecording(self.recording, self.client.account_sid, at, open_results, observed_at))
+        if not self.recording.problems:
+            self.tally.reads_whole("recording", self.recording.sid)
 
     async def _is_new(self, result: AddOnResult, seen: dict[str, AddOnResult]) -> bool:
         """Whether a result is listed for the first time, or again because it has changed meanwhile."""
@@ -226,7 +242,8 @@ class _Extract:
             self.tally.deferred += not whole
             await self._hand_on(result, None, whole=whole, observed_at=observed_at)
             return
-        if landed is not None and landed.whole and _unchanged(result, landed) and not self.scope.full:
+        if landed is not None and landed.whole and not self._wants_again(result, landed):
+            self._reads_whole(result)
             return
         payloads, all_read = await self._payloads(result, landed)
         if payloads is None:
@@ -241,11 +258,20 @@ class _Extract:
                 self._pending(f"payload {sid} is landed without its content and is not listed now")
         await self._hand_on(result, len(payloads), whole=whole, observed_at=observed_at)
 
+    def _wants_again(self, result: AddOnResult, landed: LandedResult) -> bool:
+        """Whether payloads are listed again of a result that is whole here."""
+        return self.scope.full or result.sid in self.tally.open_entries.results or not _unchanged(result, landed)
+
+    def _reads_whole(self, result: AddOnResult) -> None:
+        if not result.problems:
+            self.tally.reads_whole("add_on_result", result.sid)
+
     async def _hand_on(self, result: AddOnResult, payloads: int | None, *, whole: bool, observed_at: datetime) -> None:
         self.open += not whole
         await self.emit(
             ExtractedResult(result, self.recording.sid, self.client.account_sid, payloads, whole, observed_at)
         )
+        self._reads_whole(result)
 
     async def _payloads(self, result: AddOnResult, landed: LandedResult | None) -> tuple[list[Payload] | None, bool]:
         """The payloads of a result, each once (None: they could not be listed), and whether all could be read."""
@@ -291,7 +317,12 @@ class _Extract:
         await self.emit(
             ExtractedPayload(payload, result, self.recording.sid, self.client.account_sid, content, observed_at)
         )
-        return known or content is not None
+        had = known or content is not None
+        if had:
+            self.tally.reads_whole("content", payload.sid)
+        if not payload.problems:
+            self.tally.reads_whole("payload", payload.sid)
+        return had
 
     async def _content(self, result: AddOnResult, payload: Payload) -> ExtractedContent | None:
         try:
@@ -396,7 +427,18 @@ def _unfinished(result: AddOnResult) -> bool:
 
 
 def _unchanged(result: AddOnResult, landed: LandedResult) -> bool:
-    return (result.status, result.date_updated) == (landed.status, landed.date_updated)
+    """Whether Twilio says nothing new of a result; what could not be read before and can be now is new."""
+    if (result.status, result.date_updated) != (landed.status, landed.date_updated):
+        return False
+    return all(
+        said in (None, known)
+        for said, known in (
+            (result.date_created, landed.date_created),
+            (result.date_completed, landed.date_completed),
+            (result.add_on_sid, landed.add_on_sid),
+            (result.add_on_configuration_sid, landed.add_on_configuration_sid),
+        )
+    )
 
 
 def _sentence(problems: tuple[str, ...]) -> str:
