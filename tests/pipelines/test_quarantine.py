@@ -235,7 +235,7 @@ def test_a_content_that_was_landed_and_is_lost_since_waits_again(tmp_path: Path)
 def test_what_heals_at_the_source_is_corrected_and_resolved_by_the_next_export(
     kind: str, field: str, value: object, column: str, world: World, sandbox: Sandbox, exporter: Exporter
 ) -> None:
-    """Of a settled recording too; until then every export says that something is open, and afterwards none asks again."""
+    """Of a settled recording too; until then every export says that something is open, then none asks again."""
     recording = world.add_recording(sandbox.account_sid, NOW - timedelta(days=5))
     result = world.add_result(recording)
     payload = world.add_payload(result, b"{}")
