@@ -7,6 +7,7 @@ cannot be had is reported with its reason and does not stop the others.
 """
 
 import asyncio
+import codecs
 import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
@@ -32,7 +33,7 @@ from pipelines.twilio.client import TwilioClient
 from warehouse.landed import LandedResult
 from warehouse.open_entries import OpenEntries
 from warehouse.quarantine import DISMISSED, LANDED, QuarantineRow, quarantine_id
-from warehouse.schema import KNOWN_STATUSES, UNFINISHED_STATUSES
+from warehouse.schema import KNOWN_STATUSES, UNFINISHED_STATUSES, shown_status
 
 _T = TypeVar("_T")
 
@@ -67,6 +68,7 @@ class Extraction:
     quarantined: int = 0
     reasons: list[str] = field(default_factory=list)
     unknown_statuses: Counter[str] = field(default_factory=Counter)
+    """As they may be shown; what is landed is the status as sent."""
     failures_in_a_row: int = 0
     resolved: Mapping[str, str] = field(default_factory=dict)
     """How what is in quarantine was resolved, by its id."""
@@ -229,7 +231,7 @@ class _Extract:
         landed = None if self.before is None else self.before.results.get(result.sid)
         observed_at = self.clock()
         if result.status not in KNOWN_STATUSES and result.status is not None:
-            self.tally.unknown_statuses[result.status] += 1
+            self.tally.unknown_statuses[shown_status(result.status)] += 1
             self.open += result.date_completed is None  # it may be a state that still changes: come back
         elif any(problem.startswith(("date_completed ", "status ")) for problem in result.problems):
             self.open += 1  # what decides where it belongs was not to be read: come back
@@ -246,17 +248,15 @@ class _Extract:
             self._reads_whole(result)
             return
         payloads, all_read = await self._payloads(result, landed)
-        if payloads is None:
-            await self._hand_on(result, None, whole=False, observed_at=observed_at)
-            return
         had = await _side_by_side([self._payload(result, p, landed, observed_at) for p in payloads])
         whole = all_read and all(had)
         listed = {payload.sid for payload in payloads}
         for sid, has_content in ({} if landed is None else landed.contents).items():
-            if not has_content and sid not in listed:
+            if all_read and not has_content and sid not in listed:
                 whole = False
                 self._pending(f"payload {sid} is landed without its content and is not listed now")
-        await self._hand_on(result, len(payloads), whole=whole, observed_at=observed_at)
+        count = len(payloads) if all_read else None  # of the others nobody knows
+        await self._hand_on(result, count, whole=whole, observed_at=observed_at)
 
     def _wants_again(self, result: AddOnResult, landed: LandedResult) -> bool:
         """Whether payloads are listed again of a result that is whole here."""
@@ -273,10 +273,10 @@ class _Extract:
         )
         self._reads_whole(result)
 
-    async def _payloads(self, result: AddOnResult, landed: LandedResult | None) -> tuple[list[Payload] | None, bool]:
-        """The payloads of a result, each once (None: they could not be listed), and whether all could be read."""
+    async def _payloads(self, result: AddOnResult, landed: LandedResult | None) -> tuple[list[Payload], bool]:
+        """The payloads of a result, each once, and whether the list was read to its end and all of it could be."""
         found: dict[str, Payload] = {}
-        unreadable = False
+        all_read = True
         try:
             async for page in self.client.payloads(self.recording.sid, result.sid):
                 for raw in page:
@@ -286,7 +286,7 @@ class _Extract:
                         belongs(payload.reference_sid, self.recording.sid)
                         belongs(payload.add_on_result_sid, result.sid)
                     except Malformed as reason:
-                        unreadable = True
+                        all_read = False
                         await self._quarantine("payload", None, result.sid, f"The payload {reason}.", raw)
                         continue
                     first = found.get(payload.sid)
@@ -302,9 +302,9 @@ class _Extract:
                 return [], True
             self._unanswered(error)
             self._pending(f"add-on result {result.sid}: {error}")
-            return None, False
+            all_read = False
         self.tally.payloads += len(found)
-        return (None if unreadable and not found else list(found.values())), not unreadable
+        return list(found.values()), all_read
 
     async def _payload(
         self, result: AddOnResult, payload: Payload, landed: LandedResult | None, observed_at: datetime
@@ -392,9 +392,13 @@ def belongs(said: str | None, asked: str) -> None:
 
 
 _LARGEST_ERROR = 256 << 10
-_S3_ERROR = re.compile(rb"\s*(<\?xml[^>]*>)?\s*<Error>\s*<Code>", re.ASCII)
-_HTML = re.compile(rb"\s*(<!doctype html|<html)", re.ASCII | re.IGNORECASE)
+_ROOT_WITHIN = 1 << 10
+_BEFORE_THE_ROOT = re.compile(rb"(?:\s|<\?xml[^>]*>|<!--.*?-->)*", re.ASCII | re.DOTALL)
+_HTML = re.compile(rb"<!doctype\s+html|<(?:html|head)[\s>]", re.ASCII | re.IGNORECASE)
+_STORE_ERROR = re.compile(rb"<Error(?:\s[^>]*)?>.*<Code>", re.ASCII | re.DOTALL)
+_TWILIO_XML_ERROR = re.compile(rb"<TwilioResponse(?:\s[^>]*)?>.*<RestException>", re.ASCII | re.DOTALL)
 _TWILIO_ERROR = frozenset({"code", "message", "more_info", "status", "details"})
+_PROBLEM = frozenset({"type", "title", "status", "detail", "instance"})
 
 
 def error_document(data: bytes, content_type: str | None) -> str | None:
@@ -404,18 +408,32 @@ def error_document(data: bytes, content_type: str | None) -> str | None:
     """
     if not data or len(data) > _LARGEST_ERROR:
         return None
+    text = data.removeprefix(codecs.BOM_UTF8).lstrip()
     kind = (content_type or "").lower()
-    if _S3_ERROR.match(data) and "xml" not in kind:
-        return "an error document of an object store"
-    if _HTML.match(data) and not ("html" in kind or "xml" in kind):
-        return "a page in HTML"
-    if data.startswith(b"{") and b'"message"' in data and b'"status"' in data:
-        try:
-            members = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return None
-        if {"code", "message", "status"} <= members.keys() <= _TWILIO_ERROR:
+    if text.startswith(b"<") and "xml" not in kind:
+        start = text[:_ROOT_WITHIN]
+        root = start[_BEFORE_THE_ROOT.match(start).end() :]  # type: ignore[union-attr]  # it matches nothing, too
+        if _STORE_ERROR.match(root):
+            return "an error document of an object store"
+        if _TWILIO_XML_ERROR.match(root):
             return "an error document of Twilio"
+        if _HTML.match(root) and "html" not in kind:
+            return "a page in HTML"
+    if text.startswith(b"{") and b'"status"' in text and (b'"message"' in text or b'"title"' in text):
+        return _json_error(text, kind)
+    return None
+
+
+def _json_error(text: bytes, kind: str) -> str | None:
+    try:
+        members = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    if {"code", "message", "status"} <= members.keys() <= _TWILIO_ERROR:
+        return "an error document of Twilio"
+    failed = re.fullmatch(rb"\s*[45]\d\d\s*", bytes(members.get("status", b""))) is not None
+    if failed and {"title", "status"} <= members.keys() <= _PROBLEM and "problem" not in kind:
+        return "an error document of the kind of RFC 9457"
     return None
 
 
