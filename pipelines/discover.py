@@ -17,6 +17,7 @@ from pipelines.dates import RECORDING_LOOK_BACK, RETENTION, utc_day
 from pipelines.errors import SourceError
 from pipelines.normalize import Extracted, ExtractedRecording
 from pipelines.records import Malformed, Recording, parse_recording
+from pipelines.sids import in_lower_case
 from pipelines.twilio.client import TwilioClient
 from warehouse.landed import LandedRecording
 from warehouse.quarantine import QuarantineRow
@@ -34,6 +35,9 @@ PROOF = 10
 """Rows of other days, the same ones in the lists of two days, that prove that a server ignores the date filter.
 
 Fewer may have strayed; and where they have not, few rows are cheap to list once for each day."""
+
+OTHER_CASE = "It is listed a second time with its SID in another case."
+"""Why a row is not landed: its SID is the same number as another one's, so there is nothing of its own behind it."""
 
 _FOREVER_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -326,6 +330,9 @@ def _assign(
                 raise Malformed("names another account than the one whose list it is in")  # as if unread
         except Malformed as reason:
             out.append(QuarantineRow("recording", None, None, client.account_sid, f"The recording {reason}.", raw))
+            continue
+        if (sid := in_lower_case(recording.sid)) != recording.sid and sid in found.seen:
+            out.append(QuarantineRow("recording", sid, None, client.account_sid, OTHER_CASE, raw))
             continue
         created = utc_day(recording.date_created)
         astray = created is not None and abs((created - day).days) > 1

@@ -18,7 +18,7 @@ from typing import TypeVar
 import msgspec
 
 from pipelines.dates import utc_day
-from pipelines.discover import Assignment, Scope, next_listed_at
+from pipelines.discover import OTHER_CASE, Assignment, Scope, next_listed_at
 from pipelines.errors import SourceError, SourceRefused, SourceUnavailable, SourceUntrusted, first_cause
 from pipelines.holding import Holding
 from pipelines.normalize import (
@@ -29,6 +29,7 @@ from pipelines.normalize import (
     ExtractedResult,
 )
 from pipelines.records import AddOnResult, Malformed, Payload, parse_add_on_result, parse_payload
+from pipelines.sids import in_lower_case
 from pipelines.twilio.client import TwilioClient
 from warehouse.landed import LandedResult
 from warehouse.open_entries import OpenEntries
@@ -160,6 +161,7 @@ class _Extract:
         try:
             async for page in self.client.add_on_results(self.recording.sid):
                 results = [r for raw in page if (r := await self._read_result(raw)) and await self._is_new(r, seen)]
+                results = [r for r in results if not await self._is_copy(r, seen)]
                 results.sort(key=_deadline)  # tasks send their requests in the order in which they are made
                 # side by side, a page at a time: at most 1,000 results of one recording are under way
                 await _side_by_side([self._result(result) for result in results])
@@ -198,6 +200,14 @@ class _Extract:
             reason = "The add-on result is listed twice, and otherwise the first time."
             await self._quarantine("add_on_result", result.sid, self.recording.sid, reason, result.raw.encode())
         return False
+
+    async def _is_copy(self, result: AddOnResult, seen: Collection[str]) -> bool:
+        """Whether a row has the SID of another one but for the case of its letters: there is nothing behind it."""
+        sid = in_lower_case(result.sid)
+        if sid == result.sid or not (sid in seen or (self.before is not None and sid in self.before.results)):
+            return False
+        await self._quarantine("add_on_result", sid, self.recording.sid, OTHER_CASE, result.raw.encode())
+        return True
 
     def _still_owed(self, seen: Collection[str]) -> None:
         """Count landed results that are not whole and not listed any more: they are looked for until they are lost.
@@ -276,6 +286,7 @@ class _Extract:
     async def _payloads(self, result: AddOnResult, landed: LandedResult | None) -> tuple[list[Payload], bool]:
         """The payloads of a result, each once, and whether the list was read to its end and all of it could be."""
         found: dict[str, Payload] = {}
+        known = {} if landed is None else landed.contents
         all_read = True
         try:
             async for page in self.client.payloads(self.recording.sid, result.sid):
@@ -303,6 +314,11 @@ class _Extract:
             self._unanswered(error)
             self._pending(f"add-on result {result.sid}: {error}")
             all_read = False
+        for sid in [
+            sid for sid in found if (lower := in_lower_case(sid)) != sid and (lower in found or lower in known)
+        ]:
+            copy = found.pop(sid)
+            await self._quarantine("payload", in_lower_case(sid), result.sid, OTHER_CASE, copy.raw.encode())
         self.tally.payloads += len(found)
         return list(found.values()), all_read
 

@@ -264,6 +264,40 @@ def test_what_heals_at_the_source_is_corrected_and_resolved_by_the_next_export(
     assert {entry.operation for entry in sandbox.journal.entries} == {"ListRecording"}
 
 
+@pytest.mark.parametrize("operation", ["ListRecording", "ListRecordingAddOnResult", "ListRecordingAddOnResultPayload"])
+def test_a_row_listed_again_with_its_sid_in_another_case_is_no_row_of_its_own(
+    operation: str, world: World, sandbox: Sandbox, exporter: Exporter
+) -> None:
+    """Nothing is behind it that could ever be had; a list without it resolves the entry."""
+    recording = world.add_recording(sandbox.account_sid, NOW - timedelta(days=5))
+    result = world.add_result(recording)
+    payload = world.add_payload(result, b"{}")
+    key, row = {
+        "ListRecording": ("recordings", {"sid": recording.sid, "date_created": recording.date_created.isoformat()}),
+        "ListRecordingAddOnResult": ("add_on_results", {"sid": result.sid, "status": "completed"}),
+        "ListRecordingAddOnResultPayload": ("payloads", {"sid": payload.sid}),
+    }[operation]
+    shouted = {**row, "sid": row["sid"][:2] + row["sid"][2:].upper()}
+    day = recording.date_created.date().isoformat()
+
+    def lie(request: Request) -> Reply | None:
+        if request.operation != operation or request.query.get("DateCreated>", day) != day:
+            return None
+        return Reply(200, json.dumps({key: [row, shouted], "next_page_uri": None}).encode())
+
+    sandbox.settings.intercept = lie
+    with pytest.raises(IncompleteExport, match="1 unreadable") as caught:
+        exporter().verdict()
+    assert not caught.value.again
+    for table in ("recordings", "add_on_results", "add_on_payloads", "contents"):
+        assert exporter.rows(f"SELECT count(*) FROM {table}") == [(1,)]
+    sandbox.settings.intercept = None
+    sandbox.advance(timedelta(hours=1))
+    exporter().verdict()
+    assert exporter.rows("SELECT state FROM retention") == [("exported",)]
+    assert entries(exporter.archive) == []
+
+
 def test_a_row_that_was_good_before_and_after_resolves_what_was_bad_in_between(
     world: World, sandbox: Sandbox, exporter: Exporter
 ) -> None:
