@@ -1,6 +1,5 @@
 """What is open in quarantine, by what it is about: which recordings are worth listing again, and what that resolves."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,10 +13,7 @@ from warehouse.landed import rows_with
 from warehouse.quarantine import open_rows
 from warehouse.schema import ADD_ON_RESULTS, QUARANTINE, RESOLUTIONS
 
-_SIDS = {
-    kind: re.compile(prefix + rb"[0-9a-fA-F]{32}")
-    for kind, prefix in (("recording", b"RE"), ("add_on_result", b"XR"), ("payload", b"XH"))
-}
+_PREFIXES = {"recording": "RE", "add_on_result": "XR", "payload": "XH"}
 
 _LONGEST = 64 << 10
 """Bytes of an entry without a SID that are searched for one."""
@@ -45,21 +41,28 @@ def open_entries(archive: Archive, commit: Commit, *, since: datetime) -> OpenEn
     """
     if not commit.rows(QUARANTINE.name):
         return OpenEntries()
-    quarantine, resolutions = (
-        archive.relation(table, commit.tables[table.name]) for table in (QUARANTINE, RESOLUTIONS)
-    )
-    with reading_errors(archive.root), archive.database() as db:
-        rows = db.execute(
-            "SELECT quarantine_id, kind, sid, parent_sid, quarantined_at >= $since, "
-            f"CASE WHEN sid IS NULL AND octet_length(raw) <= {_LONGEST} THEN raw END "
-            f"FROM {open_rows(quarantine, resolutions)} WHERE NOT starts_with(reason, $differs)",
-            {"since": since, "differs": DIFFERS},
-        ).fetchall()
+    relations = (archive.relation(table, commit.tables[table.name]) for table in (QUARANTINE, RESOLUTIONS))
     ids: dict[tuple[str, str], list[str]] = {}
     recordings: set[str | None] = set()
     results: set[str | None] = set()
-    for identity, kind, sid, parent, recent, raw in rows:
-        subject = sid or _only_sid(kind, raw)
+    with reading_errors(archive.root), archive.database() as db:
+        rows = f"{open_rows(*relations)} WHERE NOT starts_with(reason, $differs)"
+        entries = db.execute(
+            f"SELECT quarantine_id, kind, sid, parent_sid, quarantined_at >= $since FROM {rows}",
+            {"since": since, "differs": DIFFERS},
+        ).fetchall()
+        named = {}
+        if any(sid is None for _, _, sid, *_ in entries):
+            # what cannot be read may still say what it is about, if it holds one SID only of its kind
+            found = db.execute(
+                "SELECT quarantine_id, list_distinct(regexp_extract_all(raw::VARCHAR, '(RE|XR|XH)[0-9a-fA-F]{32}')) "
+                f"FROM {rows} AND sid IS NULL AND octet_length(raw) <= {_LONGEST}",
+                {"differs": DIFFERS},
+            ).fetchall()
+            named = dict(found)
+    for identity, kind, sid, parent, recent in entries:
+        own = [said for said in named.get(identity, ()) if said.startswith(_PREFIXES.get(kind, "-"))]
+        subject = own[0] if sid is None and len(own) == 1 else sid
         if subject is not None:
             ids.setdefault((kind, subject), []).append(identity)
         if recent and kind in ("payload", "content"):
@@ -80,17 +83,9 @@ def open_count(archive: Archive) -> int:
     with archive.reading() as head:
         if not head.rows(QUARANTINE.name):
             return 0
-        quarantine, resolutions = (
-            archive.relation(table, head.tables[table.name]) for table in (QUARANTINE, RESOLUTIONS)
-        )
+        relations = (archive.relation(table, head.tables[table.name]) for table in (QUARANTINE, RESOLUTIONS))
         with archive.database() as db:
-            return int(db.execute(f"SELECT count(*) FROM {open_rows(quarantine, resolutions)}").fetchall()[0][0])
-
-
-def _only_sid(kind: str, raw: bytes | None) -> str | None:
-    """The one SID of its kind that the bytes of an entry hold: what cannot be read may still say what it is about."""
-    found = set(_SIDS[kind].findall(raw)) if raw is not None and kind in _SIDS else set()
-    return found.pop().decode() if len(found) == 1 else None
+            return int(db.execute(f"SELECT count(*) FROM {open_rows(*relations)}").fetchall()[0][0])
 
 
 def _recordings_of(archive: Archive, commit: Commit, results: frozenset[str]) -> set[str]:
