@@ -154,7 +154,7 @@ def _add_metadata(
 async def _export(
     run_id: str, archive: Archive, twilio: Twilio, warehouse: Warehouse, *, scope: Scope, progress: Progress
 ) -> ExportReport:
-    async with twilio.clients() as clients:
+    async with twilio.clients(progress.extraction.waits) as clients:
         return await export(
             clients,
             archive,

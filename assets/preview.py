@@ -6,6 +6,7 @@ Pure. Dagster keeps it in its history, where nothing that anybody said may be: a
 from collections.abc import Sequence
 
 from pipelines.by_day import PreviewRow
+from warehouse.schema import shown_status
 
 ROWS = 5
 """Enough to see what came, and short enough for Dagster to show it without a click (under 1,000 characters)."""
@@ -28,7 +29,7 @@ def _line(row: PreviewRow) -> str:
     left = "" if row.hours_left is None else f"{row.hours_left:.0f}"
     cells = (
         row.sid,
-        row.status,
+        row.status and shown_status(row.status),
         completed,
         row.state,
         left,

@@ -4,11 +4,12 @@ The resources hold no secrets: credentials are read from the environment when a 
 run config, repr, snapshot or event.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import dagster as dg
 
+from pipelines.errors import SourceError
 from pipelines.export import Progress
 from pipelines.settings import Login, TwilioSettings, environment, twilio_settings, warehouse_settings
 from pipelines.sids import AccountSid
@@ -22,14 +23,14 @@ class Twilio(dg.ConfigurableResource[None]):
     """Clients for the account in TWILIO_ACCOUNT_SID and the subaccounts that TWILIO_SUBACCOUNTS names."""
 
     @asynccontextmanager
-    async def clients(self) -> AsyncIterator[list[TwilioClient]]:
-        """Open one client for each account.
+    async def clients(self, lacking: Callable[[str], None]) -> AsyncIterator[list[TwilioClient]]:
+        """Open one client for each account; of those that Twilio does not name, `lacking` is told why.
 
         Raises:
             FixConfiguration: credentials are missing or refused.
         """
         async with AsyncExitStack() as stack:
-            yield await _open_clients(twilio_settings(environment()), stack)
+            yield await _open_clients(twilio_settings(environment()), stack, lacking)
 
     @property
     def workers(self) -> int:
@@ -37,7 +38,9 @@ class Twilio(dg.ConfigurableResource[None]):
         return 2 * twilio_settings(environment()).max_concurrency
 
 
-async def _open_clients(settings: TwilioSettings, stack: AsyncExitStack) -> list[TwilioClient]:
+async def _open_clients(
+    settings: TwilioSettings, stack: AsyncExitStack, lacking: Callable[[str], None]
+) -> list[TwilioClient]:
     def client(sid: AccountSid, login: Login) -> TwilioClient:
         credential = Credential(login.username, login.password)
         return connect(sid, credential, base_url=settings.base_url, max_concurrency=settings.max_concurrency)
@@ -45,13 +48,27 @@ async def _open_clients(settings: TwilioSettings, stack: AsyncExitStack) -> list
     main = await stack.enter_async_context(client(settings.account_sid, settings.login))
     wanted = settings.subaccounts
     if wanted == "all":
-        wanted = tuple([account.sid async for account in main.accounts() if account.status in (None, "active")])
+        wanted = await _active(main, lacking)
     clients = [main]
     for sid in () if wanted == "none" else wanted:
         if sid != settings.account_sid:
             login = settings.subaccount_logins.get(sid, settings.login)
             clients.append(await stack.enter_async_context(client(sid, login)))
     return clients
+
+
+async def _active(main: TwilioClient, lacking: Callable[[str], None]) -> tuple[AccountSid, ...]:
+    """The accounts to export, each once. A bad row, or the end of the list, costs those that it names and no others."""
+    found: dict[AccountSid, None] = {}
+    try:
+        async for account in main.accounts(skipped=lambda unreadable: lacking(str(unreadable))):
+            if account.status in (None, "active"):
+                found[account.sid] = None
+    except SourceError as error:
+        if error.status in (401, 403):
+            raise
+        lacking(str(error))
+    return tuple(found)
 
 
 class Warehouse(dg.ConfigurableResource[None]):

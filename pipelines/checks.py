@@ -19,7 +19,16 @@ from pipelines.verify import verify_files
 from warehouse.archive import Archive, reading_errors
 from warehouse.commits import Commit, LiveFile
 from warehouse.quarantine import open_rows
-from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, KNOWN_STATUSES, QUARANTINE, RECORDINGS, RESOLUTIONS, Table
+from warehouse.schema import (
+    ADD_ON_PAYLOADS,
+    ADD_ON_RESULTS,
+    KNOWN_STATUSES,
+    QUARANTINE,
+    RECORDINGS,
+    RESOLUTIONS,
+    Table,
+    shown_status_sql,
+)
 
 SIDS = 10
 """SIDs named in one row."""
@@ -162,7 +171,7 @@ def statuses_known(reading: Reading) -> Verdict:
     """Statuses that are not in Twilio's documentation."""
     known = ", ".join(f"'{status}'" for status in KNOWN_STATUSES)
     rows = reading.ask(
-        "SELECT coalesce(status, 'null') AS status, count(*) AS results, min(sid) AS example "
+        f"SELECT coalesce({shown_status_sql('status')}, 'null') AS status, count(*) AS results, min(sid) AS example "
         f"FROM {reading.relation(ADD_ON_RESULTS)} WHERE status IS NULL OR status NOT IN ({known}) "
         "GROUP BY ALL ORDER BY 1"
     )
@@ -228,7 +237,8 @@ def nothing_lost(reading: Reading) -> Verdict:
     if not lost:
         return Verdict([], "", {"lost": 0, "lost_in_30_days": 0})
     found = reading.ask(
-        "SELECT sid, reference_sid AS recording, status, epoch_us(expires_at) AS expired_at "
+        f"SELECT sid, reference_sid AS recording, {shown_status_sql('status')} AS status, "
+        "epoch_us(expires_at) AS expired_at "
         f"FROM {reading.relation(ADD_ON_RESULTS)} WHERE list_contains($lost, sid) ORDER BY expires_at DESC, sid",
         lost=list(lost),
     )

@@ -241,7 +241,8 @@ def open_recordings(
 ) -> list[OpenRecording]:
     """The landed recordings that are listed again by the next export, in order of creation.
 
-    As `pipelines.discover.must_list` decides it, in SQL. One that owes a result counts as having an open one.
+    As `pipelines.discover.must_list` decides it, in SQL, but for what is listed again only because of what is open in
+    quarantine: that keeps no day waiting. One that owes a result counts as having an open one.
     """
     results, payloads = (_relation(archive, head, table) for table in (ADD_ON_RESULTS, ADD_ON_PAYLOADS))
     rows = db.execute(

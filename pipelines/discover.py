@@ -6,9 +6,10 @@ before they were settled. The decisions are pure; `discover` adds the network an
 """
 
 import asyncio
+import contextlib
 import itertools
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 
@@ -16,6 +17,7 @@ from pipelines.dates import RECORDING_LOOK_BACK, RETENTION, utc_day
 from pipelines.errors import SourceError
 from pipelines.normalize import Extracted, ExtractedRecording
 from pipelines.records import Malformed, Recording, parse_recording
+from pipelines.sids import in_lower_case
 from pipelines.twilio.client import TwilioClient
 from warehouse.landed import LandedRecording
 from warehouse.quarantine import QuarantineRow
@@ -28,6 +30,14 @@ PAGES_AHEAD = 1
 
 PAGES_ORDERED = 20
 """Pages of one day held at once to be ordered; of a larger day each 20 pages are ordered among themselves."""
+
+PROOF = 10
+"""Rows of other days, the same ones in the lists of two days, that prove that a server ignores the date filter.
+
+Fewer may have strayed; and where they have not, few rows are cheap to list once for each day."""
+
+OTHER_CASE = "It is listed a second time with its SID in another case."
+"""Why a row is not landed: its SID is the same number as another one's, so there is nothing of its own behind it."""
 
 _FOREVER_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -129,6 +139,8 @@ class Discovery:
     settled: int = 0
     outside: int = 0
     seen: set[str] = field(default_factory=set)
+    astray: dict[str, date] = field(default_factory=dict)
+    """The day that recordings seen in the list of another day claim to be of."""
 
 
 WithResults = Callable[[str, LandedRecording], bool]
@@ -153,12 +165,12 @@ async def discover(
     stop the others.
     """
     days = listing_days(scope, now=clock())
-    async for client, items in _listings(clients, days):
+    async for client, day, items in _listings(clients, days):
         if isinstance(items, Unlisted):
             yield items
             continue
         chunk = await asyncio.to_thread(
-            _assign, client, items, lookup, scope=scope, clock=clock, days=days, found=found
+            _assign, client, day, items, lookup, scope=scope, clock=clock, days=days, found=found
         )
         for value in chunk:
             yield value
@@ -166,22 +178,26 @@ async def discover(
 
 async def _listings(
     clients: Sequence[TwilioClient], days: Sequence[date]
-) -> AsyncIterator[tuple[TwilioClient, list[bytes] | Unlisted]]:
-    """The items of every listing, in pieces small enough to hold.
+) -> AsyncIterator[tuple[TwilioClient, date, list[bytes] | Unlisted]]:
+    """The items of every listing, in pieces small enough to hold, with the day asked for.
 
     The oldest day is listed first and alone: a server that ignores the date filter shows it there, and is then
     listed once instead of once for each day.
     """
     filtering = []
     for client in clients:
-        honours_filter = True
+        first_page: frozenset[str] | None = None
+        whole = True
         async for pages in _pieces(client.recordings(days[0], days[0]), first=1):
             if isinstance(pages, SourceError):
-                yield client, Unlisted(client, days[0], pages)
+                whole = False
+                yield client, days[0], Unlisted(client, days[0], pages)
                 continue
-            honours_filter = honours_filter and not _reaches_outside(pages[0], days[0])
-            yield client, [item for page in pages for item in page]
-        if honours_filter:
+            if first_page is None:
+                first_page = _created_after(pages[0], days[0])
+            yield client, days[0], [item for page in pages for item in page]
+        # asked only now: a server that ignored the filter for a part of that list has not listed everything
+        if not (whole and first_page and await _shown_again(client, days[-1], first_page)):
             filtering.append(client)
     ahead: _Ahead = deque()
     try:
@@ -202,14 +218,14 @@ async def _listings(
 
 async def _finish(
     ahead: "_Ahead",
-) -> AsyncIterator[tuple[TwilioClient, list[bytes] | Unlisted]]:
+) -> AsyncIterator[tuple[TwilioClient, date, list[bytes] | Unlisted]]:
     """The items of the oldest listing under way, which is then done."""
     client, day, queue, _ = ahead[0]
     async for piece in _pieces(_drain(queue)):
         if isinstance(piece, SourceError):
-            yield client, Unlisted(client, day, piece)
+            yield client, day, Unlisted(client, day, piece)
         else:
-            yield client, [item for page in piece for item in page]
+            yield client, day, [item for page in piece for item in page]
     ahead.popleft()
 
 
@@ -260,20 +276,39 @@ async def _pieces(
         yield failed
 
 
-def _reaches_outside(page: tuple[bytes, ...], day: date) -> bool:
-    """Whether a page holds a recording created more than a day away from the one day asked for."""
+async def _shown_again(client: TwilioClient, day: date, sids: frozenset[str]) -> bool:
+    """Whether the list of `day` begins with what the list of another day has shown: neither was filtered, then.
+
+    Most of it must be the same, against a filter that is only coarser than a day.
+    """
+    if len(sids) < PROOF:
+        return False
+    try:
+        page = await anext(client.recordings(day, day), ())
+    except SourceError:
+        return False  # the day is listed in its turn, and what is wrong with it is said then
+    again = sum(recording.sid in sids for recording in _readable(page))
+    return again >= PROOF and 2 * again > len(page)
+
+
+def _created_after(page: tuple[bytes, ...], day: date) -> frozenset[str]:
+    """The recordings on a page that were created more than a day after the one day asked for."""
+    return frozenset(
+        recording.sid
+        for recording in _readable(page)
+        if (created := utc_day(recording.date_created)) is not None and (created - day).days > 1
+    )
+
+
+def _readable(page: tuple[bytes, ...]) -> Iterator[Recording]:
     for raw in page:
-        try:
-            created = utc_day(parse_recording(raw).date_created)
-        except Malformed:
-            continue
-        if created is not None and abs((created - day).days) > 1:
-            return True
-    return False
+        with contextlib.suppress(Malformed):
+            yield parse_recording(raw)
 
 
 def _assign(
     client: TwilioClient,
+    day: date,
     items: Sequence[bytes],
     lookup: Lookup,
     *,
@@ -282,7 +317,10 @@ def _assign(
     days: Sequence[date],
     found: Discovery,
 ) -> list[Assignment | Extracted]:
-    """Read, filter, deduplicate and order one piece of a listing."""
+    """Read, filter, deduplicate and order one piece of the listing of `day`.
+
+    A recording that was in the list of another day does not stand in for the one in its own day's, should they differ.
+    """
     out: list[Assignment | Extracted] = []
     recordings = []
     for raw in items:
@@ -293,12 +331,20 @@ def _assign(
         except Malformed as reason:
             out.append(QuarantineRow("recording", None, None, client.account_sid, f"The recording {reason}.", raw))
             continue
-        if recording.sid in found.seen:
-            continue
-        found.seen.add(recording.sid)
-        if recording.sid in scope.erased:
+        if (sid := in_lower_case(recording.sid)) != recording.sid and sid in found.seen:
+            out.append(QuarantineRow("recording", sid, None, client.account_sid, OTHER_CASE, raw))
             continue
         created = utc_day(recording.date_created)
+        astray = created is not None and abs((created - day).days) > 1
+        if recording.sid in found.seen and (astray or found.astray.get(recording.sid, created) == created):
+            continue
+        found.seen.add(recording.sid)
+        if created is not None and astray:
+            found.astray[recording.sid] = created
+        else:
+            found.astray.pop(recording.sid, None)
+        if recording.sid in scope.erased:
+            continue
         if scope.first is not None and created is not None and not days[0] <= created <= days[-1]:
             found.outside += 1
             continue
@@ -308,7 +354,7 @@ def _assign(
             out.append(QuarantineRow("recording", recording.sid, None, client.account_sid, f"{sentence}.", raw))
         recordings.append(recording)
     recordings = earliest_first(recordings)
-    known = [day for r in recordings if (day := utc_day(r.date_created))]
+    known = [created for r in recordings if (created := utc_day(r.date_created))]
     since = min(known) if len(known) == len(recordings) and known else None
     by_sid: dict[str, Recording] = {r.sid: r for r in recordings}
     landed = lookup(list(by_sid), since, lambda sid, before: must_list(by_sid[sid], before, scope=scope))

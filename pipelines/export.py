@@ -35,6 +35,7 @@ from pipelines.normalize import (
     is_text_in_pieces,
     normalize,
 )
+from pipelines.quarantine import resolve
 from pipelines.sids import AccountSid
 from pipelines.twilio.client import Traffic, TwilioClient
 from pipelines.verify import Mismatch
@@ -45,6 +46,7 @@ from warehouse.erasures import read_erased
 from warehouse.land import Load, land
 from warehouse.landed import LandedRecording, landed_recordings, owing_recordings
 from warehouse.lock import shared
+from warehouse.open_entries import open_count, open_entries
 from warehouse.publish import Destination, publish
 from warehouse.quarantine import QuarantineRow, resolved
 
@@ -110,28 +112,41 @@ class ExportReport:
     seconds: float
     no_longer_kept: str | None = None
     """A sentence on days asked for that Twilio no longer keeps."""
+    open_entries: int = 0
+    """What is open in quarantine at the end, whichever export put it there."""
 
     @property
     def incomplete(self) -> bool:
-        """Whether something that was asked for is not landed."""
+        """Whether something that was asked for is not landed, or something is open in quarantine."""
         found = self.progress.extraction
-        return bool(found.pending or found.lost or found.quarantined)
+        return bool(found.pending or found.lost or found.quarantined or self.open_entries)
 
     def verdict(self) -> None:
-        """Raise IncompleteExport, with the first reason, unless everything asked for is landed."""
+        """Raise IncompleteExport, with the first reason, unless all is landed and nothing is open in quarantine."""
         found = self.progress.extraction
         if not self.incomplete:
             return
+        earlier = max(0, self.open_entries - found.quarantined - found.lost)
+        if not (found.pending or found.lost or found.quarantined):
+            raise IncompleteExport(
+                f"What was asked for is landed, but {earlier} of what was put into quarantine before is still open; "
+                "see `addon-export quarantine list`.",
+                again=False,
+            )
         parts = [
             f"{count} {what}"
             for count, what in (
                 (found.pending, "could not be had from Twilio now"),
                 (found.lost, "listed by Twilio but gone"),
                 (found.quarantined, "unreadable and put into quarantine"),
+                (earlier, "open in quarantine since before"),
             )
             if count
         ]
-        advice = "run again" if found.pending else "see `addon-export quarantine list`"
+        look = "see `addon-export quarantine list`"
+        advice = " and ".join(
+            ["run again"] * bool(found.pending) + [look] * bool(not found.pending or self.open_entries)
+        )
         raise IncompleteExport(
             f"Not everything could be exported: {', '.join(parts)}; {advice}. First: {found.reasons[0]}",
             again=bool(found.pending),
@@ -196,7 +211,10 @@ async def _export(
         scope = replace(scope, erased=read_erased(archive, head))
         progress.extraction.resolved = resolved(archive, head)
     gone = no_longer_kept(scope, now=clock())
+    waiting = await asyncio.to_thread(open_entries, archive, head, since=clock() - RETENTION)
+    progress.extraction.open_entries = waiting
     owing = await asyncio.to_thread(owing_recordings, archive, head, now=clock(), kept=RETENTION)
+    owing |= waiting.recordings
     progress.commit = head.number
     progress.clients = [client.traffic for client in clients]
 
@@ -230,6 +248,8 @@ async def _export(
                 await lander.end()
                 await asyncio.wait({landing})
             if not isinstance(_error_of(landing), WarehouseError):
+                if _error_of(landing) is None:
+                    await asyncio.to_thread(_resolve, archive, progress, run_id, clock())
                 concluded = await asyncio.to_thread(
                     conclude, archive, destination, since=head.number, now=clock(), run_id=run_id
                 )
@@ -239,7 +259,15 @@ async def _export(
             raise error
     if mismatches:
         raise VerificationMismatch(f"What was landed does not read back as received: {mismatches[0].sentence}")
-    return ExportReport(scope, progress, asyncio.get_running_loop().time() - started, gone)
+    still_open = await asyncio.to_thread(open_count, archive)
+    return ExportReport(scope, progress, asyncio.get_running_loop().time() - started, gone, still_open)
+
+
+def _resolve(archive: Archive, progress: Progress, run_id: str, now: datetime) -> None:
+    """Resolve what was open in quarantine and has been read whole; all that was handed on is landed."""
+    found = progress.extraction
+    if done := found.read_whole - found.met_again:
+        progress.add(resolve(archive, sorted(done), run_id=run_id, now=now))
 
 
 async def _extract_all(

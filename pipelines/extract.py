@@ -7,6 +7,7 @@ cannot be had is reported with its reason and does not stop the others.
 """
 
 import asyncio
+import codecs
 import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
@@ -17,7 +18,7 @@ from typing import TypeVar
 import msgspec
 
 from pipelines.dates import utc_day
-from pipelines.discover import Assignment, Scope, next_listed_at
+from pipelines.discover import OTHER_CASE, Assignment, Scope, next_listed_at
 from pipelines.errors import SourceError, SourceRefused, SourceUnavailable, SourceUntrusted, first_cause
 from pipelines.holding import Holding
 from pipelines.normalize import (
@@ -28,10 +29,12 @@ from pipelines.normalize import (
     ExtractedResult,
 )
 from pipelines.records import AddOnResult, Malformed, Payload, parse_add_on_result, parse_payload
+from pipelines.sids import in_lower_case
 from pipelines.twilio.client import TwilioClient
 from warehouse.landed import LandedResult
+from warehouse.open_entries import OpenEntries
 from warehouse.quarantine import DISMISSED, LANDED, QuarantineRow, quarantine_id
-from warehouse.schema import KNOWN_STATUSES, UNFINISHED_STATUSES
+from warehouse.schema import KNOWN_STATUSES, UNFINISHED_STATUSES, shown_status
 
 _T = TypeVar("_T")
 
@@ -66,16 +69,30 @@ class Extraction:
     quarantined: int = 0
     reasons: list[str] = field(default_factory=list)
     unknown_statuses: Counter[str] = field(default_factory=Counter)
+    """As they may be shown; what is landed is the status as sent."""
     failures_in_a_row: int = 0
     resolved: Mapping[str, str] = field(default_factory=dict)
     """How what is in quarantine was resolved, by its id."""
+    open_entries: OpenEntries = field(default_factory=OpenEntries)
+    """What was open in quarantine when the export began."""
+    read_whole: set[str] = field(default_factory=set)
+    """Ids of these entries whose subject has been read whole since and handed on, or is landed as it was read."""
+    met_again: set[str] = field(default_factory=set)
+    """Ids of what came as badly as before."""
+
+    def reads_whole(self, kind: str, sid: str) -> None:
+        """What is in quarantine about this one, which has been handed on or is landed, is resolved at the end."""
+        self.read_whole.update(self.open_entries.ids.get((kind, sid), ()))
 
     def quarantines(self, row: QuarantineRow, about: str) -> None:
         """Count what goes into quarantine, unless it is there already and resolved.
 
         A content is asked for only while it is not landed: one that was, and is lost since, waits again.
         """
-        how = self.resolved.get(quarantine_id(row))
+        identity = quarantine_id(row)
+        if self.open_entries.ids:
+            self.met_again.add(identity)
+        how = self.resolved.get(identity)
         if how == DISMISSED:
             return
         if row.kind == "content" and how == LANDED:
@@ -144,6 +161,7 @@ class _Extract:
         try:
             async for page in self.client.add_on_results(self.recording.sid):
                 results = [r for raw in page if (r := await self._read_result(raw)) and await self._is_new(r, seen)]
+                results = [r for r in results if not await self._is_copy(r, seen)]
                 results.sort(key=_deadline)  # tasks send their requests in the order in which they are made
                 # side by side, a page at a time: at most 1,000 results of one recording are under way
                 await _side_by_side([self._result(result) for result in results])
@@ -164,6 +182,8 @@ class _Extract:
         self.tally.recordings += 1
         open_results = self.open if listed else None
         await self.emit(ExtractedRecording(self.recording, self.client.account_sid, at, open_results, observed_at))
+        if not self.recording.problems:
+            self.tally.reads_whole("recording", self.recording.sid)
 
     async def _is_new(self, result: AddOnResult, seen: dict[str, AddOnResult]) -> bool:
         """Whether a result is listed for the first time, or again because it has changed meanwhile."""
@@ -180,6 +200,14 @@ class _Extract:
             reason = "The add-on result is listed twice, and otherwise the first time."
             await self._quarantine("add_on_result", result.sid, self.recording.sid, reason, result.raw.encode())
         return False
+
+    async def _is_copy(self, result: AddOnResult, seen: Collection[str]) -> bool:
+        """Whether a row has the SID of another one but for the case of its letters: there is nothing behind it."""
+        sid = in_lower_case(result.sid)
+        if sid == result.sid or not (sid in seen or (self.before is not None and sid in self.before.results)):
+            return False
+        await self._quarantine("add_on_result", sid, self.recording.sid, OTHER_CASE, result.raw.encode())
+        return True
 
     def _still_owed(self, seen: Collection[str]) -> None:
         """Count landed results that are not whole and not listed any more: they are looked for until they are lost.
@@ -213,7 +241,7 @@ class _Extract:
         landed = None if self.before is None else self.before.results.get(result.sid)
         observed_at = self.clock()
         if result.status not in KNOWN_STATUSES and result.status is not None:
-            self.tally.unknown_statuses[result.status] += 1
+            self.tally.unknown_statuses[shown_status(result.status)] += 1
             self.open += result.date_completed is None  # it may be a state that still changes: come back
         elif any(problem.startswith(("date_completed ", "status ")) for problem in result.problems):
             self.open += 1  # what decides where it belongs was not to be read: come back
@@ -226,31 +254,40 @@ class _Extract:
             self.tally.deferred += not whole
             await self._hand_on(result, None, whole=whole, observed_at=observed_at)
             return
-        if landed is not None and landed.whole and _unchanged(result, landed) and not self.scope.full:
+        if landed is not None and landed.whole and not self._wants_again(result, landed):
+            self._reads_whole(result)
             return
         payloads, all_read = await self._payloads(result, landed)
-        if payloads is None:
-            await self._hand_on(result, None, whole=False, observed_at=observed_at)
-            return
         had = await _side_by_side([self._payload(result, p, landed, observed_at) for p in payloads])
         whole = all_read and all(had)
         listed = {payload.sid for payload in payloads}
         for sid, has_content in ({} if landed is None else landed.contents).items():
-            if not has_content and sid not in listed:
+            if all_read and not has_content and sid not in listed:
                 whole = False
                 self._pending(f"payload {sid} is landed without its content and is not listed now")
-        await self._hand_on(result, len(payloads), whole=whole, observed_at=observed_at)
+        count = len(payloads) if all_read else None  # of the others nobody knows
+        await self._hand_on(result, count, whole=whole, observed_at=observed_at)
+
+    def _wants_again(self, result: AddOnResult, landed: LandedResult) -> bool:
+        """Whether payloads are listed again of a result that is whole here."""
+        return self.scope.full or result.sid in self.tally.open_entries.results or not _unchanged(result, landed)
+
+    def _reads_whole(self, result: AddOnResult) -> None:
+        if not result.problems:
+            self.tally.reads_whole("add_on_result", result.sid)
 
     async def _hand_on(self, result: AddOnResult, payloads: int | None, *, whole: bool, observed_at: datetime) -> None:
         self.open += not whole
         await self.emit(
             ExtractedResult(result, self.recording.sid, self.client.account_sid, payloads, whole, observed_at)
         )
+        self._reads_whole(result)
 
-    async def _payloads(self, result: AddOnResult, landed: LandedResult | None) -> tuple[list[Payload] | None, bool]:
-        """The payloads of a result, each once (None: they could not be listed), and whether all could be read."""
+    async def _payloads(self, result: AddOnResult, landed: LandedResult | None) -> tuple[list[Payload], bool]:
+        """The payloads of a result, each once, and whether the list was read to its end and all of it could be."""
         found: dict[str, Payload] = {}
-        unreadable = False
+        known = {} if landed is None else landed.contents
+        all_read = True
         try:
             async for page in self.client.payloads(self.recording.sid, result.sid):
                 for raw in page:
@@ -260,7 +297,7 @@ class _Extract:
                         belongs(payload.reference_sid, self.recording.sid)
                         belongs(payload.add_on_result_sid, result.sid)
                     except Malformed as reason:
-                        unreadable = True
+                        all_read = False
                         await self._quarantine("payload", None, result.sid, f"The payload {reason}.", raw)
                         continue
                     first = found.get(payload.sid)
@@ -276,9 +313,14 @@ class _Extract:
                 return [], True
             self._unanswered(error)
             self._pending(f"add-on result {result.sid}: {error}")
-            return None, False
+            all_read = False
+        for sid in [
+            sid for sid in found if (lower := in_lower_case(sid)) != sid and (lower in found or lower in known)
+        ]:
+            copy = found.pop(sid)
+            await self._quarantine("payload", in_lower_case(sid), result.sid, OTHER_CASE, copy.raw.encode())
         self.tally.payloads += len(found)
-        return (None if unreadable and not found else list(found.values())), not unreadable
+        return list(found.values()), all_read
 
     async def _payload(
         self, result: AddOnResult, payload: Payload, landed: LandedResult | None, observed_at: datetime
@@ -291,7 +333,12 @@ class _Extract:
         await self.emit(
             ExtractedPayload(payload, result, self.recording.sid, self.client.account_sid, content, observed_at)
         )
-        return known or content is not None
+        had = known or content is not None
+        if had:
+            self.tally.reads_whole("content", payload.sid)
+        if not payload.problems:
+            self.tally.reads_whole("payload", payload.sid)
+        return had
 
     async def _content(self, result: AddOnResult, payload: Payload) -> ExtractedContent | None:
         try:
@@ -361,9 +408,13 @@ def belongs(said: str | None, asked: str) -> None:
 
 
 _LARGEST_ERROR = 256 << 10
-_S3_ERROR = re.compile(rb"\s*(<\?xml[^>]*>)?\s*<Error>\s*<Code>", re.ASCII)
-_HTML = re.compile(rb"\s*(<!doctype html|<html)", re.ASCII | re.IGNORECASE)
+_ROOT_WITHIN = 1 << 10
+_BEFORE_THE_ROOT = re.compile(rb"(?:\s|<\?xml[^>]*>|<!--.*?-->)*", re.ASCII | re.DOTALL)
+_HTML = re.compile(rb"<!doctype\s+html|<(?:html|head)[\s>]", re.ASCII | re.IGNORECASE)
+_STORE_ERROR = re.compile(rb"<Error(?:\s[^>]*)?>.*<Code>", re.ASCII | re.DOTALL)
+_TWILIO_XML_ERROR = re.compile(rb"<TwilioResponse(?:\s[^>]*)?>.*<RestException>", re.ASCII | re.DOTALL)
 _TWILIO_ERROR = frozenset({"code", "message", "more_info", "status", "details"})
+_PROBLEM = frozenset({"type", "title", "status", "detail", "instance"})
 
 
 def error_document(data: bytes, content_type: str | None) -> str | None:
@@ -373,18 +424,32 @@ def error_document(data: bytes, content_type: str | None) -> str | None:
     """
     if not data or len(data) > _LARGEST_ERROR:
         return None
+    text = data.removeprefix(codecs.BOM_UTF8).lstrip()
     kind = (content_type or "").lower()
-    if _S3_ERROR.match(data) and "xml" not in kind:
-        return "an error document of an object store"
-    if _HTML.match(data) and not ("html" in kind or "xml" in kind):
-        return "a page in HTML"
-    if data.startswith(b"{") and b'"message"' in data and b'"status"' in data:
-        try:
-            members = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return None
-        if {"code", "message", "status"} <= members.keys() <= _TWILIO_ERROR:
+    if text.startswith(b"<") and "xml" not in kind:
+        start = text[:_ROOT_WITHIN]
+        root = start[_BEFORE_THE_ROOT.match(start).end() :]  # type: ignore[union-attr]  # it matches nothing, too
+        if _STORE_ERROR.match(root):
+            return "an error document of an object store"
+        if _TWILIO_XML_ERROR.match(root):
             return "an error document of Twilio"
+        if _HTML.match(root) and "html" not in kind:
+            return "a page in HTML"
+    if text.startswith(b"{") and b'"status"' in text and (b'"message"' in text or b'"title"' in text):
+        return _json_error(text, kind)
+    return None
+
+
+def _json_error(text: bytes, kind: str) -> str | None:
+    try:
+        members = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    if {"code", "message", "status"} <= members.keys() <= _TWILIO_ERROR:
+        return "an error document of Twilio"
+    failed = re.fullmatch(rb"\s*[45]\d\d\s*", bytes(members.get("status", b""))) is not None
+    if failed and {"title", "status"} <= members.keys() <= _PROBLEM and "problem" not in kind:
+        return "an error document of the kind of RFC 9457"
     return None
 
 
@@ -396,7 +461,18 @@ def _unfinished(result: AddOnResult) -> bool:
 
 
 def _unchanged(result: AddOnResult, landed: LandedResult) -> bool:
-    return (result.status, result.date_updated) == (landed.status, landed.date_updated)
+    """Whether Twilio says nothing new of a result; what could not be read before and can be now is new."""
+    if (result.status, result.date_updated) != (landed.status, landed.date_updated):
+        return False
+    return all(
+        said in (None, known)
+        for said, known in (
+            (result.date_created, landed.date_created),
+            (result.date_completed, landed.date_completed),
+            (result.add_on_sid, landed.add_on_sid),
+            (result.add_on_configuration_sid, landed.add_on_configuration_sid),
+        )
+    )
 
 
 def _sentence(problems: tuple[str, ...]) -> str:

@@ -1,6 +1,7 @@
 """Quarantine: what is still open, and landing it with today's reading of its bytes.
 
-Asks Twilio nothing. An entry is resolved when what it was about is landed, now or since, or when somebody dismisses it;
+Asks Twilio nothing. An entry is resolved when what it was about is landed, now or since, which an export does too for
+what it reads whole, or when somebody dismisses it;
 its row stays either way. What is landed from quarantine counts as observed when it got there, so that nothing newer is
 overwritten, and a result or payload counts as not whole, so that the next export fetches what it lacks.
 """
@@ -29,7 +30,7 @@ from pipelines.records import Malformed, parse_add_on_result, parse_payload, par
 from warehouse.archive import Archive
 from warehouse.commits import Commit
 from warehouse.contents import DIFFERS
-from warehouse.land import land
+from warehouse.land import Load, land
 from warehouse.landed import rows_with
 from warehouse.quarantine import DISMISSED, LANDED
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, QUARANTINE, RESOLUTIONS, Table
@@ -135,15 +136,21 @@ def retry(archive: Archive, chosen: Sequence[Entry], *, now: datetime) -> Retrie
             resolved.append(entry)
             if value is not None:
                 values.append(value)
-    batch = {**normalize(values, now=now), RESOLUTIONS.name: _resolutions(resolved, LANDED, None, now)}
+    ids = [entry.quarantine_id for entry in resolved]
+    batch = {**normalize(values, now=now), RESOLUTIONS.name: _resolutions(ids, LANDED, None, now)}
     load = land(archive, batch, run_id=RUN_ID, now=now)
     return Retried(load.commit, tuple(resolved), still)
 
 
 def dismiss(archive: Archive, chosen: Sequence[Entry], note: str, *, now: datetime) -> int:
     """Say of open entries that they need not be landed, and why; returns the commit."""
-    batch = {RESOLUTIONS.name: _resolutions(chosen, DISMISSED, note, now)}
+    batch = {RESOLUTIONS.name: _resolutions((entry.quarantine_id for entry in chosen), DISMISSED, note, now)}
     return land(archive, batch, run_id=RUN_ID, now=now).commit
+
+
+def resolve(archive: Archive, ids: Iterable[str], *, run_id: str, now: datetime) -> Load:
+    """Say of open entries that what they are about is landed; the caller has read it whole and landed it since."""
+    return land(archive, {RESOLUTIONS.name: _resolutions(ids, LANDED, None, now)}, run_id=run_id, now=now)
 
 
 class _StillOpen(Exception):
@@ -277,8 +284,8 @@ def _sentence(entry: Entry, reason: Exception) -> str:
     return f"The {entry.kind} {text}." if isinstance(reason, Malformed) else f"{text[0].upper()}{text[1:]}."
 
 
-def _resolutions(chosen: Iterable[Entry], how: str, note: str | None, now: datetime) -> pa.Table:
-    rows = [{"quarantine_id": e.quarantine_id, "how": how, "note": note, "resolved_at": now} for e in chosen]
+def _resolutions(ids: Iterable[str], how: str, note: str | None, now: datetime) -> pa.Table:
+    rows = [{"quarantine_id": identity, "how": how, "note": note, "resolved_at": now} for identity in ids]
     return pa.Table.from_pylist(rows, schema=RESOLUTIONS.schema)
 
 

@@ -39,6 +39,11 @@ def payload_sid(text: str) -> PayloadSid:
     return PayloadSid(_checked(text, _PAYLOAD, "a payload"))
 
 
+def in_lower_case(sid: str) -> str:
+    """The SID with its hexadecimal digits as Twilio writes them: the same number, so no other resource's."""
+    return sid[:2] + sid[2:].lower()
+
+
 def _checked(text: str, form: re.Pattern[str], what: str) -> str:
     if form.fullmatch(text) is None:
         # The first characters are enough to find the value; the whole may be a secret put in the wrong place.

@@ -125,7 +125,8 @@ class Replay:
                 exported_at = value.observed_at if value.whole else None
                 known = self.contents.get(result.sid, {})
                 facts = (result.status, result.date_updated, exported_at, value.payload_count, None, None)
-                self.results.setdefault(value.recording_sid, {})[result.sid] = LandedResult(*facts, known)
+                said = (result.date_created, result.date_completed, result.add_on_sid, result.add_on_configuration_sid)
+                self.results.setdefault(value.recording_sid, {})[result.sid] = LandedResult(*facts, known, *said)
                 if value.whole:
                     second = int((value.observed_at - moment(0)).total_seconds())
                     self.saved.setdefault(self.key[result.sid], second)

@@ -33,6 +33,10 @@ class LandedResult:
     expires_at: datetime | None
     deleted_at: datetime | None
     contents: Mapping[str, bool]
+    date_created: datetime | None = None
+    date_completed: datetime | None = None
+    add_on_sid: str | None = None
+    add_on_configuration_sid: str | None = None
 
     @property
     def deleted(self) -> bool:
@@ -101,9 +105,12 @@ def landed_recordings(
         ):
             contents.setdefault(result, {})[str(sid)] = digest is not None
         results: dict[object, dict[str, LandedResult]] = {}
-        columns = "reference_sid sid status date_updated exported_at payload_count expires_at deleted_at"
+        columns = (
+            "reference_sid sid status date_updated exported_at payload_count expires_at deleted_at "
+            "date_created date_completed add_on_sid add_on_configuration_sid"
+        )
         for recording, sid, *facts in rows(ADD_ON_RESULTS, columns, "reference_sid", wanted):
-            landed = LandedResult(*facts, contents.get(sid, {}))  # type: ignore[arg-type, call-arg]  # as above
+            landed = LandedResult(*facts[:6], contents.get(sid, {}), *facts[6:])  # type: ignore[arg-type, call-arg]  # as above
             results.setdefault(recording, {})[str(sid)] = landed
     for sid in map(str, results):
         bare = known[sid]

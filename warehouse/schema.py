@@ -5,6 +5,7 @@ tables are all derived from here. All timestamps are UTC with microseconds. A pa
 the folder name, not in the file, so readers can skip folders.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -381,3 +382,18 @@ UNFINISHED_STATUSES = ("init", "queued", "in-progress", "processing")
 """Add-on result states that will change by themselves. [OpenAPI enum; API.md section 7]"""
 
 KNOWN_STATUSES = (*UNFINISHED_STATUSES, "completed", "failed", "canceled", "deleted")
+
+_SHOWN = "[a-z-]{1,40}"
+_SOMETHING_ELSE = "something else"
+"""For a status that does not look like Twilio's: it could say anything."""
+
+
+def shown_status(status: str) -> str:
+    """A status as it may be shown outside of the tables, which hold it as sent."""
+    return status if re.fullmatch(_SHOWN, status) else _SOMETHING_ELSE
+
+
+def shown_status_sql(column: str) -> str:
+    """SQL for the same of a column; null stays null."""
+    shown = f"regexp_full_match({column}, '{_SHOWN}')"
+    return f"CASE WHEN {shown} THEN {column} WHEN {column} IS NOT NULL THEN '{_SOMETHING_ELSE}' END"

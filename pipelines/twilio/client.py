@@ -227,12 +227,22 @@ class TwilioClient:
             return None
         return said.replace(tzinfo=said.tzinfo or UTC)
 
-    async def accounts(self) -> AsyncIterator[Subaccount]:
-        """List the accounts the credential can see, its own included; their auth tokens are never decoded."""
+    async def accounts(self, *, skipped: Callable[[SourceUntrusted], None] | None = None) -> AsyncIterator[Subaccount]:
+        """List the accounts the credential can see, its own included; their auth tokens are never decoded.
+
+        With `skipped`, that is told of each row that cannot be read, and the list goes on.
+        """
         listing = self._resources.accounts()
         async for items in self._pages(listing):
             for item in items:
-                yield read_subaccount(item, listing.subject)
+                try:
+                    account = read_subaccount(item, listing.subject)
+                except SourceUntrusted as unreadable:
+                    if skipped is None:
+                        raise
+                    skipped(unreadable)
+                    continue
+                yield account
 
     async def _pages(self, listing: Listing) -> AsyncIterator[tuple[bytes, ...]]:
         uri = listing.first_uri

@@ -70,6 +70,27 @@ def test_subaccounts_are_exported_with_the_main_accounts_token(command: CommandL
         assert not path.is_file() or not any(token in path.read_bytes() for token in tokens), path
 
 
+@pytest.mark.parametrize("rows", [1, 0])
+def test_a_bad_row_or_list_of_accounts_does_not_stop_the_accounts_that_are_known(
+    rows: int, command: CommandLine, sandbox: Sandbox
+) -> None:
+    """The others, the main account among them, are exported; exit code 5 and a sentence say what is lacking."""
+    other = next(sid for sid in sandbox.world.accounts if sid != sandbox.account_sid)
+    listed = [{"sid": "ACxx", "status": "active"}, {"sid": other, "status": "active"}, {"sid": other, "status": 5}]
+
+    def broken(request: Request) -> Reply | None:
+        if request.operation != "ListAccount":
+            return None
+        return Reply(200, json.dumps({"accounts": listed, "next_page_uri": None} if rows else {}).encode())
+
+    sandbox.settings.intercept = broken
+    done = command("export", TWILIO_SUBACCOUNTS="all")
+    assert done.returncode == 5, done.stderr
+    assert f"accounts seen by account {sandbox.account_sid}" in done.stderr.strip().splitlines()[-1]
+    exported = {sid for (sid,) in command.rows("SELECT DISTINCT account_sid FROM add_on_results")}
+    assert exported == ({sandbox.account_sid, other} if rows else {sandbox.account_sid})
+
+
 @pytest.mark.parametrize(
     ("arguments", "environment", "code", "sentence"),
     [

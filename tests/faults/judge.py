@@ -112,7 +112,6 @@ def losses(entries: Iterable[Entry], outcome: Outcome, found: Landed) -> list[st
         if entry.mutator is not None:
             continue
         if entry.level in tables:
-            # the rows of a payloads list wait for the rest of their list
             missing = [s for s in entry.sids if s not in tables[entry.level] and entry.key not in said]
             lost += [f"{sid} was listed honestly and is not landed" for sid in missing]
         elif entry.level is Level.CONTENT and entry.key not in found.contents and entry.key not in said:

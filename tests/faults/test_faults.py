@@ -125,6 +125,56 @@ def test_what_a_vendor_says_is_markup_is_a_content() -> None:
     assert error_document(b'{"message":"hi","status":1}', "application/json") is None
     assert error_document(HTML, None) is not None
     assert error_document(S3_ERROR, "application/json") is not None
+    assert error_document(_PROBLEM, "application/problem+json") is None
+
+
+_BOM = b"\xef\xbb\xbf"
+_TWILIO_SAYS = b'{"code": 20404, "message": "gone", "more_info": "https://x", "status": 404}'
+_PROBLEM = b'{"type": "about:blank", "title": "Not Found", "status": 404, "detail": "x"}'
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        _BOM + HTML,
+        b"\n<!-- made by a proxy -->\n<html><body>",
+        b"<head><title>502 Bad Gateway</title></head>",
+        b'<?xml version="1.0"?><!DOCTYPE html PUBLIC "-//W3C//DTD XHTML 1.0 Strict//EN"><html>',
+        _BOM + b'<?xml version="1.0" encoding="utf-8"?><Error><Code>BlobNotFound</Code></Error>',
+        b'<Error xmlns="http://doc.example.com/"><Code>AccessDenied</Code></Error>',
+        b"<Error><RequestId>1</RequestId>\n<Code>AccessDenied</Code></Error>",
+        b"<?xml version='1.0'?>\n<TwilioResponse><RestException><Code>20404</Code></RestException></TwilioResponse>",
+        b" \r\n" + _TWILIO_SAYS,
+        _BOM + _TWILIO_SAYS,
+        _PROBLEM,
+        _BOM + _PROBLEM,
+    ],
+)
+def test_a_common_error_page_is_recognised_whatever_it_begins_with(page: bytes) -> None:
+    """Byte order marks, white space, comments, attributes, and children in any order."""
+    assert error_document(page, "application/json") is not None
+    assert error_document(page, "text/plain") is not None
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"Error: the customer said <html> was broken, code 404",
+        b"<Error>s happen, she said, and <b>Code</b> too",
+        b"<headline>Sofa arrives</headline>",
+        b"<Errors><Code>1</Code></Errors>",
+        b'{"status": "completed", "title": "Call 17", "results": []}',
+        b'{"title": "Call 17", "status": 2, "detail": "all well"}',
+        b'{"title": "Call 17", "status": 404, "words": []}',
+        b'{"code": 1, "message": "hi", "status": "done", "transcript": "x"}',
+        b'[{"code": 20404, "message": "gone", "status": 404}]',
+        b"\xef\xbb\xbfThank you for calling.",
+    ],
+)
+def test_what_somebody_said_is_not_taken_for_an_error_page(said: bytes) -> None:
+    """Text and JSON that look a little like one."""
+    for kind in ("application/json", "text/plain", None):
+        assert error_document(said, kind) is None
 
 
 @pytest.mark.parametrize("kind", KINDS)

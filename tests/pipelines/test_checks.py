@@ -12,11 +12,24 @@ from hypothesis import strategies as st
 from pipelines import checks
 from pipelines.checks import Reading, Verdict, next_files
 from pipelines.settings import Windows
-from tests.warehouse.made_up import NOON, Row, bad, content, land_rows, later, payload, recording, result, sid, whole
+from tests.warehouse.made_up import (
+    NOON,
+    Row,
+    bad,
+    content,
+    land_rows,
+    later,
+    payload,
+    recording,
+    result,
+    rows_by_key,
+    sid,
+    whole,
+)
 from warehouse.archive import Archive, open_archive
 from warehouse.commits import LiveFile
 from warehouse.land import land
-from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, CONTENTS, RECORDINGS, Table
+from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, CONTENTS, RECORDINGS, Table, shown_status
 
 WINDOWS = Windows(timedelta(days=7), timedelta(days=3))
 ALL: Sequence[Callable[[Reading], Verdict]] = (
@@ -134,6 +147,18 @@ def test_a_status_that_is_not_documented_is_a_warning(archive: Archive) -> None:
     found = checks.statuses_known(reading(archive))
     assert {row["status"] for row in found.rows} == {"pondering", "null"}
     assert found.severity == "WARN"
+
+
+@pytest.mark.parametrize("status", ["Call me at 555-0100", "pondering\n", "pönde", "p" * 41, ""])
+def test_a_status_that_could_say_anything_is_not_shown(archive: Archive, status: str) -> None:
+    """Rows of checks are in Dagster's history, which may hold nothing that anybody said; the table holds it as sent."""
+    made = later(-24 * 31)
+    row = result(1, at=made, done=made, date_created=made, expires_at=later(-1), payload_count=1, status=status)
+    land_rows(archive, [recording(1, at=made, date_created=made, created_date=made.date()), row])
+    for found in (checks.statuses_known(reading(archive)), checks.nothing_lost(reading(archive))):
+        assert [row["status"] for row in found.rows] == ["something else"]
+    assert rows_by_key(archive, ADD_ON_RESULTS)[sid("XR", 1)]["status"] == status
+    assert shown_status(status) == "something else"
 
 
 def owed(number: int, *, left: timedelta) -> list[Row]:

@@ -1,12 +1,13 @@
 """Which recordings are listed again, and in which order."""
 
+import json
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from pipelines.discover import Scope, listing_days, must_list, next_listed_at, no_longer_kept
+from pipelines.discover import PROOF, Scope, listing_days, must_list, next_listed_at, no_longer_kept
 from pipelines.errors import FixConfiguration, IncompleteExport, SourceError
 from pipelines.records import Recording, parse_recording
 from pipelines.sandbox.exchange import Reply, Request
@@ -305,7 +306,7 @@ def test_a_backfill_keeps_what_is_landed_of_days_that_are_gone(
 def test_a_server_that_ignores_the_date_filter_is_listed_once(
     world: World, sandbox: Sandbox, exporter: Exporter
 ) -> None:
-    """Its first answer gives it away; asking day by day would list everything forty times."""
+    """Its answers for two days give it away; asking day by day would list everything forty times."""
     for day in range(30):
         recording = world.add_recording(sandbox.account_sid, NOW - timedelta(days=day, hours=1))
         world.add_payload(world.add_result(recording), b"{}")
@@ -321,7 +322,79 @@ def test_a_server_that_ignores_the_date_filter_is_listed_once(
     sandbox.settings.intercept = ignore_filter
     report = exporter()
     assert report.progress.landed["add_on_results"] == 30
-    assert len(intercepted) == 1
+    assert len(intercepted) == 2
+    assert exporter.rows("SELECT count(*) FROM listings") == [(1,)]
+
+
+@pytest.mark.parametrize("strays", [1, 15])
+def test_rows_of_another_date_in_the_list_of_one_day_do_not_stand_for_the_other_days(
+    strays: int, world: World, sandbox: Sandbox, exporter: Exporter
+) -> None:
+    """A server that filters is asked for every day, whatever one list of it holds, and what it holds is landed too."""
+    for day in range(1, 13):
+        world.add_payload(world.add_result(world.add_recording(sandbox.account_sid, NOW - timedelta(days=day))), b"{}")
+    oldest = (NOW - timedelta(days=40)).date().isoformat()
+    later = [{"sid": f"RE{n:032x}", "date_created": "Mon, 02 Nov 2026 10:00:00 +0000"} for n in range(strays)]
+
+    def stray(request: Request) -> Reply | None:
+        if request.operation != "ListRecording" or request.query.get("DateCreated>") != oldest:
+            return None
+        return Reply(200, json.dumps({"recordings": later, "next_page_uri": None}).encode())
+
+    sandbox.settings.intercept = stray
+    with pytest.raises(IncompleteExport):  # there is nothing behind the strays
+        exporter().verdict()
+    assert exporter.rows("SELECT count(*) FROM contents") == [(12,)]
+    assert exporter.rows("SELECT count(*) FROM recordings") == [(12 + strays,)]
+    asked = [e.query for e in sandbox.journal.entries if e.operation == "ListRecording"]
+    assert len(set(asked)) == len(listing_days(Scope(), now=NOW))
+    assert len(asked) - len(set(asked)) == (strays >= PROOF), "a day is asked for again only to prove something"
+
+
+def test_a_list_that_ignores_the_filter_and_breaks_off_covers_its_own_day_at_most(
+    world: World, sandbox: Sandbox, exporter: Exporter
+) -> None:
+    """No day is called listed that was neither listed nor proven to be in a list that was read to its end."""
+    for hour in range(30):
+        world.add_recording(sandbox.account_sid, NOW - timedelta(days=3, hours=hour))
+    oldest = (NOW - timedelta(days=40)).date()
+
+    def ignore_filter(request: Request) -> Reply | None:
+        if request.operation != "ListRecording":
+            return None
+        if "Page" in request.query or request.query.get("DateCreated>", "") != oldest.isoformat():
+            return Reply(400, b"{}")
+        rows = [{"sid": r.sid, "date_created": r.date_created.isoformat()} for r in world.recordings.values()]
+        following = f"{request.path}?Page=1&PageToken=x"
+        return Reply(200, json.dumps({"recordings": rows, "next_page_uri": following}).encode())
+
+    sandbox.settings.intercept = ignore_filter
+    with pytest.raises(IncompleteExport):
+        exporter().verdict()
+    assert exporter.rows("SELECT count(*) FROM recordings") == [(30,)]
+    assert exporter.rows("SELECT * FROM listings") == []
+
+
+def test_a_false_date_in_the_list_of_another_day_does_not_hide_the_recording(
+    world: World, sandbox: Sandbox, exporter: Exporter
+) -> None:
+    """The same recording with its true date, in the list of its own day, is exported and overwrites the false date."""
+    recording = world.add_recording(sandbox.account_sid, NOW - timedelta(days=2))
+    world.add_payload(world.add_result(recording), b"{}")
+    scope = Scope((NOW - timedelta(days=3)).date(), NOW.date())
+    oldest = listing_days(scope, now=NOW)[0].isoformat()
+
+    def stray(request: Request) -> Reply | None:
+        if request.operation != "ListRecording" or request.query.get("DateCreated>") != oldest:
+            return None
+        row = {"sid": recording.sid, "date_created": "Mon, 02 Jan 2023 10:00:00 +0000"}
+        return Reply(200, json.dumps({"recordings": [row], "next_page_uri": None}).encode())
+
+    sandbox.settings.intercept = stray
+    for asked in (scope, Scope()):
+        exporter(asked).verdict()
+        assert exporter.rows("SELECT count(*) FROM contents") == [(1,)]
+        assert exporter.rows("SELECT created_date FROM recordings") == [((NOW - timedelta(days=2)).date(),)]
 
 
 def test_recordings_outside_the_range_asked_for_are_left_alone(

@@ -1,6 +1,7 @@
 """The main job end to end: what the sandbox shows is what an analyst finds, whatever happens on the way."""
 
 import hashlib
+import json
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -288,6 +289,47 @@ def test_a_status_nobody_knows_is_landed_as_text_and_reported(
     world.put(replace(result, overrides={}))
     exporter().verdict()
     assert exporter.rows("SELECT status FROM add_on_results") == [(result.at(NOW).status,)]
+
+
+def test_a_status_that_could_say_anything_is_landed_and_not_reported(
+    sandbox: Sandbox, world: World, exporter: Exporter
+) -> None:
+    """The report goes to stdout and into Dagster's history."""
+    recording = world.add_recording(sandbox.account_sid, NOW - timedelta(days=5))
+    world.add_result(recording, outcome=None, overrides={"status": "Call me at 555-0100"})
+    assert exporter().progress.extraction.unknown_statuses == {"something else": 1}
+    assert exporter.rows("SELECT status FROM add_on_results") == [("Call me at 555-0100",)]
+
+
+@pytest.mark.parametrize("bad", [Reply(200, b"<html>"), Reply(400, b"{}")])
+def test_payloads_listed_before_a_bad_page_are_landed_and_their_result_is_not_whole(
+    sandbox: Sandbox, world: World, exporter: Exporter, bad: Reply
+) -> None:
+    """How many there are is not known then; a good list later makes it whole without fetching again what is here."""
+    result, first = _completed(world, sandbox, b"first")
+    second = world.add_payload(result, b"second")
+
+    def two_pages(request: Request) -> Reply | None:
+        if request.operation != "ListRecordingAddOnResultPayload":
+            return None
+        if "Page" in request.query:
+            return bad
+        row = {"sid": first.sid, "content_type": first.content_type}
+        following = f"{request.path}?Page=1&PageToken=x"
+        return Reply(200, json.dumps({"payloads": [row], "next_page_uri": following}).encode())
+
+    sandbox.settings.intercept = two_pages
+    with pytest.raises(IncompleteExport, match="run again"):
+        exporter().verdict()
+    assert exporter.rows("SELECT payload_sid, content FROM contents") == [(first.sid, b"first")]
+    assert exporter.rows("SELECT payload_count, exported_at FROM add_on_results") == [(None, None)]
+    assert exporter.rows("SELECT state FROM retention") == [("pending",)]
+    sandbox.settings.intercept = None
+    sandbox.journal.clear()
+    exporter().verdict()
+    assert sandbox.journal.count("Content") == 1
+    assert exporter.rows("SELECT payload_count, exported_at IS NOT NULL FROM add_on_results") == [(2, True)]
+    assert {sid for (sid,) in exporter.rows("SELECT payload_sid FROM contents")} == {first.sid, second.sid}
 
 
 def test_a_deleted_recordings_results_are_exported(sandbox: Sandbox, world: World, exporter: Exporter) -> None:

@@ -8,12 +8,15 @@ from pathlib import Path
 import pytest
 
 from pipelines.checks import Reading, quarantine_empty
+from pipelines.discover import Scope
 from pipelines.errors import FixQuery, IncompleteExport
 from pipelines.quarantine import Entry, dismiss, entries, named, raw, retry
 from pipelines.repair import repair
 from pipelines.sandbox.exchange import Reply, Request
 from pipelines.sandbox.made_up import made_up_world
 from pipelines.sandbox.run import Sandbox
+from pipelines.sandbox.values import Payload, Recording, Result
+from pipelines.sandbox.world import World
 from pipelines.settings import windows
 from pipelines.status import status
 from pipelines.verify import verify
@@ -205,7 +208,7 @@ def test_a_content_that_was_landed_and_is_lost_since_waits_again(tmp_path: Path)
         sandbox.settings.intercept = None
         exporter().verdict()
         archive = exporter.archive
-        assert len(retry(archive, entries(archive), now=NOW).resolved) > 0
+        assert {entry.how for entry in entries(archive, resolved=True)} == {"landed"}
         for path in archive.head().tables[CONTENTS.name]:
             (archive.root / path).write_bytes(b"damaged")
         repair(archive, now=NOW)
@@ -215,6 +218,133 @@ def test_a_content_that_was_landed_and_is_lost_since_waits_again(tmp_path: Path)
                 exporter().verdict()
         sandbox.settings.intercept = None
         exporter().verdict()
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "value", "column"),
+    [
+        ("recording", "duration", "long", "duration_seconds"),
+        ("recording", "sid", 5, "duration_seconds"),
+        ("add_on_result", "date_completed", "never", "date_completed"),
+        ("add_on_result", "add_on_sid", 5, "add_on_sid"),
+        ("add_on_result", "sid", None, "add_on_sid"),
+        ("payload", "label", 5, "label"),
+        ("payload", "sid", None, "label"),
+    ],
+)
+def test_what_heals_at_the_source_is_corrected_and_resolved_by_the_next_export(
+    kind: str, field: str, value: object, column: str, world: World, sandbox: Sandbox, exporter: Exporter
+) -> None:
+    """Of a settled recording too; until then every export says that something is open, then none asks again."""
+    recording = world.add_recording(sandbox.account_sid, NOW - timedelta(days=5))
+    result = world.add_result(recording)
+    payload = world.add_payload(result, b"{}")
+    rows: dict[str, Recording | Result | Payload] = {
+        "recording": recording,
+        "add_on_result": result,
+        "payload": payload,
+    }
+    good = rows[kind]
+    world.put(replace(good, overrides={field: value}))
+    for _ in range(2):
+        with pytest.raises(IncompleteExport, match="quarantine list") as caught:
+            exporter().verdict()
+        assert not caught.value.again
+        sandbox.advance(timedelta(hours=1))
+    world.put(good)
+    exporter().verdict()
+    assert exporter.rows(f"SELECT count({column}) FROM {kind}s".replace("FROM payloads", "FROM add_on_payloads")) == [
+        (1,)
+    ]
+    assert exporter.rows("SELECT state FROM retention") == [("exported",)]
+    assert {entry.how for entry in entries(exporter.archive, resolved=True)} == {"landed"}
+    assert exporter.rows("SELECT count(*) FROM resolutions") == [(1,)]
+    sandbox.journal.clear()
+    exporter().verdict()
+    assert {entry.operation for entry in sandbox.journal.entries} == {"ListRecording"}
+
+
+@pytest.mark.parametrize("operation", ["ListRecording", "ListRecordingAddOnResult", "ListRecordingAddOnResultPayload"])
+def test_a_row_listed_again_with_its_sid_in_another_case_is_no_row_of_its_own(
+    operation: str, world: World, sandbox: Sandbox, exporter: Exporter
+) -> None:
+    """Nothing is behind it that could ever be had; a list without it resolves the entry."""
+    recording = world.add_recording(sandbox.account_sid, NOW - timedelta(days=5))
+    result = world.add_result(recording)
+    payload = world.add_payload(result, b"{}")
+    key, row = {
+        "ListRecording": ("recordings", {"sid": recording.sid, "date_created": recording.date_created.isoformat()}),
+        "ListRecordingAddOnResult": ("add_on_results", {"sid": result.sid, "status": "completed"}),
+        "ListRecordingAddOnResultPayload": ("payloads", {"sid": payload.sid}),
+    }[operation]
+    shouted = {**row, "sid": row["sid"][:2] + row["sid"][2:].upper()}
+    day = recording.date_created.date().isoformat()
+
+    def lie(request: Request) -> Reply | None:
+        if request.operation != operation or request.query.get("DateCreated>", day) != day:
+            return None
+        return Reply(200, json.dumps({key: [row, shouted], "next_page_uri": None}).encode())
+
+    sandbox.settings.intercept = lie
+    with pytest.raises(IncompleteExport, match="1 unreadable") as caught:
+        exporter().verdict()
+    assert not caught.value.again
+    for table in ("recordings", "add_on_results", "add_on_payloads", "contents"):
+        assert exporter.rows(f"SELECT count(*) FROM {table}") == [(1,)]
+    sandbox.settings.intercept = None
+    sandbox.advance(timedelta(hours=1))
+    exporter().verdict()
+    assert exporter.rows("SELECT state FROM retention") == [("exported",)]
+    assert entries(exporter.archive) == []
+
+
+def test_a_row_that_was_good_before_and_after_resolves_what_was_bad_in_between(
+    world: World, sandbox: Sandbox, exporter: Exporter
+) -> None:
+    """What is landed is right already; it must only be read whole once more."""
+    result = world.add_result(world.add_recording(sandbox.account_sid, NOW - timedelta(days=1)))
+    world.add_payload(result, b"{}")
+    exporter().verdict()
+    world.put(replace(result, overrides={"add_on_sid": 5}))
+    with pytest.raises(IncompleteExport):
+        exporter().verdict()
+    world.put(result)
+    sandbox.advance(timedelta(days=3))
+    exporter().verdict()
+    assert entries(exporter.archive) == []
+
+
+def test_what_an_earlier_export_put_into_quarantine_counts_until_it_is_resolved(
+    world: World, sandbox: Sandbox, exporter: Exporter
+) -> None:
+    """An entry that does not say what it is about is resolved by nobody but the operator."""
+    world.add_payload(world.add_result(world.add_recording(sandbox.account_sid, NOW - timedelta(days=5))), b"{}")
+    sandbox.settings.intercept = lambda request: (
+        Reply(200, b'{"recordings": [{"sid": null}], "next_page_uri": null}')
+        if request.operation == "ListRecording" and "2026-11-02" in request.query.values()
+        else None
+    )
+    with pytest.raises(IncompleteExport, match="2 unreadable"):
+        exporter().verdict()
+    sandbox.settings.intercept = None
+    for _ in range(2):
+        with pytest.raises(IncompleteExport, match=r"1 of what .* still open; see `addon-export quarantine list`"):
+            exporter().verdict()
+    dismiss(exporter.archive, entries(exporter.archive), "seen", now=NOW)
+    exporter().verdict()
+
+
+def test_a_content_that_differs_stays_open_whatever_is_listed(
+    world: World, sandbox: Sandbox, exporter: Exporter
+) -> None:
+    """No listing can tell which of the two is right."""
+    payload = world.add_payload(
+        world.add_result(world.add_recording(sandbox.account_sid, NOW - timedelta(days=5))), b"1"
+    )
+    exporter().verdict()
+    quarantine(exporter.archive, QuarantineRow("content", payload.sid, payload.add_on_result_sid, None, DIFFERS, b"2"))
+    with pytest.raises(IncompleteExport, match="still open"):
+        exporter(Scope(full=True)).verdict()
 
 
 def counted(archive: Archive) -> tuple[int, int]:
