@@ -575,6 +575,29 @@ def test_a_large_content_has_time_in_proportion_to_its_size(announced: bool) -> 
         content(storage(3.2))
 
 
+@pytest.mark.parametrize("sent", [0, 20_000_000])
+def test_a_storage_that_falls_silent_is_given_up_after_the_deadline_whatever_it_announced(sent: int) -> None:
+    """Neither the announced gigabyte nor what it sent at first buys it hours."""
+
+    class Silent(httpx.AsyncByteStream):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            yield b"x" * sent
+            await asyncio.sleep(1e9)
+
+    twilio = client(
+        lambda _: redirect(),
+        lambda _: httpx.Response(200, headers={"Content-Length": str(10**9)}, stream=Silent()),
+        tuning=Tuning(budget=0.0, content_deadline=60.0),
+    )
+
+    async def fetching() -> float:
+        with pytest.raises(SourceUnavailable, match="deadline"):
+            await twilio.content(RE, XR, XH)
+        return asyncio.get_running_loop().time()
+
+    assert run_virtually(fetching()) == pytest.approx(60.0)
+
+
 class Counted:
     """A byte budget that notes what it is asked, and can make one wait."""
 
