@@ -1,6 +1,7 @@
 """Pages: items as received, and next pages of the same list only."""
 
 import json
+import tracemalloc
 from datetime import date
 
 import msgspec
@@ -58,6 +59,17 @@ def test_one_row_that_no_parser_reads_does_not_take_the_page_with_it(item: bytes
     """It is handed on as received, to be quarantined, and its neighbours are whole."""
     body = b'{"uri":"/x", "recordings" : [{"sid":"1"}, ' + item + b' ,{"sid":"2"}] ,"next_page_uri":null}'
     assert read_page(body, LISTING).items == (b'{"sid":"1"}', item, b'{"sid":"2"}')
+
+
+def test_splitting_a_page_takes_memory_for_its_copies_only() -> None:
+    """A text of megabytes in one broken row must not take a hundred bytes for each of its characters."""
+    body = b'{"recordings":[{"label":"' + b"a\\n" * 400_000 + b'","x":NaN}],"next_page_uri":null}'
+    tracemalloc.start()
+    try:
+        assert len(read_page(body, LISTING).items) == 1
+        assert tracemalloc.get_traced_memory()[1] < 6 * len(body)
+    finally:
+        tracemalloc.stop()
 
 
 def test_no_beginning_of_a_page_passes_for_a_page() -> None:
