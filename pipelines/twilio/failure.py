@@ -35,7 +35,8 @@ class Cause(Enum):
     EXPIRED = "storage refused the signed URL"
     REFUSED = "refused"
     ENCODED = "the reply is encoded although plain bytes were asked for"
-    BROKEN = "the reply breaks HTTP or exceeds the size limit"
+    BROKEN = "the reply breaks HTTP"
+    TOO_LARGE = "the reply exceeds the size limit"
     UNEXPECTED = "a reply that this request does not have"
     ADDRESS = "the host's address is not public"
 
@@ -48,7 +49,7 @@ _UNAVAILABLE = {
     Cause.THROTTLED,
     Cause.SERVER,
 }
-_UNTRUSTED = {Cause.ENDLESS, Cause.ENCODED, Cause.BROKEN, Cause.UNEXPECTED, Cause.ADDRESS}
+_UNTRUSTED = {Cause.ENDLESS, Cause.ENCODED, Cause.BROKEN, Cause.TOO_LARGE, Cause.UNEXPECTED, Cause.ADDRESS}
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,6 +110,60 @@ def test_a_next_page_that_came_before_ends_the_loop_with_an_error(uri: str) -> N
         results(client(lambda _: page("add_on_results", [1], uri)))
 
 
+def test_two_lists_with_large_pages_are_held_at_once_and_never_block_each_other() -> None:
+    """Even if all lists are large, on both levels, and only one request may be under way."""
+    label = "x" * 300_000
+    held = most = 0
+
+    def api(request: httpx.Request) -> httpx.Response:
+        key = "payloads" if "/Payloads.json" in request.url.path else "add_on_results"
+        following = None if "PageToken" in str(request.url) else f"{request.url.path}?Page=1&PageToken=a"
+        return page(key, [label], following)
+
+    async def work(twilio: TwilioClient, number: int) -> int:
+        nonlocal held, most
+        found = 0
+        async for _ in twilio.add_on_results(RecordingSid(f"RE{number:032x}")):
+            held += 1
+            most = max(most, held)
+            found += sum(await asyncio.gather(*(count(twilio) for _ in range(3))))
+            held -= 1
+        return found
+
+    async def count(twilio: TwilioClient) -> int:
+        return sum([len(items) async for items in twilio.payloads(RE, XR)])
+
+    async def together() -> list[int]:
+        async with client(api, max_concurrency=1) as twilio:
+            return await asyncio.gather(*(work(twilio, number) for number in range(10)))
+
+    assert run_virtually(together()) == [12] * 10
+    assert most == 2
+
+
+@pytest.mark.parametrize(("size", "requests"), [(200_000, 2), (300_000, 3)])
+def test_only_the_first_large_page_of_a_list_is_asked_for_twice(size: int, requests: int) -> None:
+    """Once to learn that it is large; an ordinary one is not."""
+    twilio = client(
+        in_turn(
+            *(page("add_on_results", ["x" * size], f"{RESULTS}?Page=1&PageToken=a") for _ in range(requests - 1)),
+            page("add_on_results", ["x" * size]),
+        )
+    )
+    assert results(twilio) == ["x" * size] * 2
+    assert twilio.traffic.requests == requests
+
+
+def test_recordings_are_listed_in_large_pages_at_once() -> None:
+    """A thousand of them take 880 KB; they are listed ahead and must not wait for what comes after them."""
+    twilio = client(lambda _: page("recordings", ["x" * 1_000_000]))
+
+    async def listing() -> int:
+        return len(await collect(twilio.recordings(date(2026, 1, 1), date(2026, 1, 1))))
+
+    assert run_virtually(listing()) == twilio.traffic.requests == 1
+
+
 def test_a_list_without_end_is_ended_by_the_page_ceiling() -> None:
     """A server that always has one more page does not hold us for ever."""
     numbers = iter(range(1000))

@@ -9,6 +9,7 @@ from pipelines.twilio.retry import wait_before_next
 
 PASSING = [Cause.NETWORK, Cause.DEADLINE, Cause.TRUNCATED, Cause.UNFRAMED, Cause.THROTTLED, Cause.SERVER]
 ONCE = [Cause.NOT_FOUND, Cause.UNAUTHORIZED, Cause.ENCODED, Cause.ENDLESS]
+UNTRUSTED = [Cause.ENCODED, Cause.ENDLESS, Cause.BROKEN, Cause.TOO_LARGE, Cause.UNEXPECTED, Cause.ADDRESS]
 NEVER = [cause for cause in Cause if cause not in PASSING + ONCE]
 
 
@@ -166,7 +167,7 @@ def test_each_cause_becomes_the_error_that_says_what_to_do(cause: Cause) -> None
     expected = SourceRefused
     if cause in PASSING:
         expected = SourceUnavailable  # type: ignore[assignment]
-    elif cause in {Cause.ENCODED, Cause.ENDLESS, Cause.BROKEN, Cause.UNEXPECTED, Cause.ADDRESS}:
+    elif cause in UNTRUSTED:
         expected = SourceUntrusted  # type: ignore[assignment]
     assert type(error) is expected
     assert (error.status, error.code, error.request_id) == (418, 20001, "RQ1")
