@@ -25,7 +25,7 @@ from pipelines.holding import SpoolFile
 from pipelines.sids import AccountSid, AddOnResultSid, PayloadSid, RecordingSid
 from pipelines.twilio.attempt import Ask, ByteBudget, Line
 from pipelines.twilio.base_url import checked_base_url
-from pipelines.twilio.failure import Cause, cause_of_status, error_for
+from pipelines.twilio.failure import Cause, Failure, cause_of_status, error_for
 from pipelines.twilio.host import GaveUp, Host, Traffic
 from pipelines.twilio.limiter import Gate, Window
 from pipelines.twilio.paging import Listing, Page, read_page, read_redirect, read_subaccount
@@ -65,7 +65,8 @@ class TwilioClient:
     """One account's recordings, add-on results, payloads and contents; an async context manager.
 
     All methods raise SourceUnavailable, SourceRefused or SourceUntrusted as `pipelines.errors` says, and
-    FixConfiguration when Twilio refuses the credentials; after that nothing more is sent.
+    FixConfiguration when Twilio refuses the credentials: a 401, or a 403 before anything else was answered. After that
+    nothing more is sent. A later 403 is a SourceForbidden, of the one thing that was asked for.
 
     Attributes:
         account_sid: the account whose resources are read.
@@ -207,8 +208,8 @@ class TwilioClient:
         if isinstance(outcome, Reply):
             return DeleteReply(DeleteOutcome.DELETED, outcome.status)
         failure = outcome.failure
-        if failure.cause in {Cause.UNAUTHORIZED, Cause.FORBIDDEN}:
-            raise self._error(outcome, f"add-on result {result}")
+        if failure.cause in {Cause.UNAUTHORIZED, Cause.FORBIDDEN, Cause.STOPPED}:
+            raise self._stopped(failure)
         if failure.cause is Cause.NOT_FOUND:
             return DeleteReply(DeleteOutcome.ABSENT, failure.status, failure.code, failure.request_id)
         return DeleteReply(DeleteOutcome.UNKNOWN, failure.status, failure.code, failure.request_id, failure.cause.value)
@@ -312,8 +313,14 @@ class TwilioClient:
 
     def _error(self, gave_up: GaveUp, subject: str) -> ExportError:
         failure = gave_up.failure
-        if failure.cause not in {Cause.UNAUTHORIZED, Cause.FORBIDDEN}:
-            return error_for(failure, subject, attempts=gave_up.attempts, seconds=gave_up.seconds)
+        # a 403 may be about this one thing, unless nothing at all was ever given
+        forbidden = failure.cause is Cause.FORBIDDEN and not self.traffic.bytes_received
+        if forbidden or failure.cause in {Cause.UNAUTHORIZED, Cause.STOPPED}:
+            return self._stopped(failure)
+        return error_for(failure, subject, attempts=gave_up.attempts, seconds=gave_up.seconds)
+
+    def _stopped(self, failure: Failure) -> FixConfiguration:
+        """The error that says that the credentials are refused; nothing more is sent."""
         self._api.stop(failure)
         facts = f"HTTP {failure.status}, Twilio code {failure.code}, request {failure.request_id}"
         return FixConfiguration(f"Twilio refused the credentials for account {self.account_sid} ({facts})")
