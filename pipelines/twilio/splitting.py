@@ -21,11 +21,14 @@ def split_array(text: bytes) -> list[bytes]:
 
 
 def split_object(text: bytes) -> dict[bytes, bytes]:
-    """Return the values of a JSON object by key, both as written; ValueError when it is none or not whole."""
+    """Return the values of a JSON object by key, both as written; ValueError when it is none or not whole.
+
+    Also when a key is given twice or has escapes: the same key in another spelling.
+    """
     members: dict[bytes, bytes] = {}
     for part in _split(text, b"{"):
         member = _MEMBER.fullmatch(part)
-        if member is None or member[1] in members:
+        if member is None or member[1] in members or b"\\" in member[1]:
             raise ValueError("not a member of an object, or one given twice")
         members[member[1]] = member[2].strip(_SPACE)
     return members
