@@ -18,6 +18,7 @@ from typing import Protocol
 
 import aiohttp
 import aiohttp.abc
+import certifi
 import httpx
 from aiohttp.client_reqrep import ConnectionKey
 from aiohttp.connector import Connection
@@ -234,8 +235,14 @@ def open_transport(
 
 @functools.cache
 def tls_context() -> ssl.SSLContext:
-    """Return the TLS settings of this process: certificates verified, the environment not consulted."""
-    return httpx.create_ssl_context(trust_env=False)
+    """Return the TLS settings of this process: certificates verified, the environment not consulted.
+
+    Python's and httpx's own defaults write the keys of every session to the file in SSLKEYLOGFILE.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies certificate and host name
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_verify_locations(certifi.where())
+    return context
 
 
 async def _never_repeat(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
