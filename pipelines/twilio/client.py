@@ -233,9 +233,9 @@ class TwilioClient:
         """Twilio's clock (UTC) by the Date header of its newest reply; None as long as it has not said."""
         try:
             said = parsedate_to_datetime(self._date)
-        except ValueError:
+            return said.replace(tzinfo=said.tzinfo or UTC).astimezone(UTC)  # none when it is -0000
+        except (ValueError, OverflowError):  # a zone of years, or a date that leaves the calendar in UTC
             return None
-        return said.replace(tzinfo=said.tzinfo or UTC)
 
     async def accounts(self) -> AsyncIterator[Subaccount]:
         """List the accounts the credential can see, its own included; their auth tokens are never decoded."""

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import json
 from collections.abc import AsyncIterator
-from datetime import date
+from datetime import UTC, date, datetime
 
 import httpx
 import pytest
@@ -65,6 +65,32 @@ class Ends(httpx.AsyncByteStream):
             yield chunk
         if self._breaks:
             raise httpx.ReadError("cut")
+
+
+@pytest.mark.parametrize(
+    ("said", "read"),
+    [
+        ("Wed, 01 Sep 2010 15:15:41 GMT", datetime(2010, 9, 1, 15, 15, 41, tzinfo=UTC)),
+        ("Wed, 01 Sep 2010 15:15:41 -0000", datetime(2010, 9, 1, 15, 15, 41, tzinfo=UTC)),
+        ("Wed, 01 Sep 2010 15:15:41 +0200", datetime(2010, 9, 1, 13, 15, 41, tzinfo=UTC)),
+        ("Wed, 01 Sep 2010 15:15:41 +9999999999999999", None),
+        ("Wed, 01 Sep 2010 15:15:41 +9900", None),
+        ("Fri, 31 Dec 9999 23:59:59 -0100", None),
+        ("Wed, 31 Feb 2010 15:15:41 GMT", None),
+        ("", None),
+    ],
+)
+def test_the_sources_clock_is_its_date_header_if_that_is_one(said: str, read: datetime | None) -> None:
+    """Whatever it says is a time in UTC or nothing, never an error in the middle of a deletion."""
+
+    async def asking() -> datetime | None:
+        answer = page("add_on_results", [])
+        answer.headers["Date"] = said
+        async with client(lambda _: answer) as twilio:
+            await collect(twilio.add_on_results(RE))
+            return twilio.source_time()
+
+    assert run_virtually(asking()) == read
 
 
 # Lists
