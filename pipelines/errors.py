@@ -6,6 +6,7 @@
     +-- SourceError                 Twilio did not give what was asked for; run again later (exit code 5)
     |   +-- SourceUnavailable       the time budget ran out on network errors, 429 or 5xx
     |   +-- SourceRefused           a 4xx that a retry does not change (404 after its one retry, 400, ...)
+    |   |   +-- SourceForbidden     a 403 of the API, asked twice: this one thing may not be read, others perhaps
     |   +-- SourceUntrusted         the reply breaks the protocol: foreign host, page loop, truncated or encoded body
     +-- IncompleteExport            the run ended, but something asked for could not be landed (exit code 4 or 5)
     +-- VerificationMismatch        what is stored differs from what was received (exit code 4)
@@ -34,6 +35,7 @@ __all__ = [
     "PlanAgain",
     "RepairWarehouse",
     "SourceError",
+    "SourceForbidden",
     "SourceRefused",
     "SourceUnavailable",
     "SourceUntrusted",
@@ -85,6 +87,10 @@ class SourceUnavailable(SourceError):
 
 class SourceRefused(SourceError):
     """A 4xx reply that a retry does not change."""
+
+
+class SourceForbidden(SourceRefused):
+    """The API refuses access (403) to what was asked for; it says nothing of whether that exists."""
 
 
 class SourceUntrusted(SourceError):

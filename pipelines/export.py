@@ -8,6 +8,7 @@ an export stops, for whatever reason, stays and is published; the next export go
 import asyncio
 import contextlib
 import itertools
+import sys
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
@@ -26,12 +27,13 @@ from pipelines.discover import (
 )
 from pipelines.errors import IncompleteExport, SourceUnavailable, VerificationMismatch, WarehouseError, first_cause
 from pipelines.extract import Extraction, extract
-from pipelines.holding import Holding, SpoolFile
+from pipelines.holding import Budget, Holding, SpoolFile
 from pipelines.normalize import (
     Extracted,
     ExtractedContent,
     ExtractedListing,
     ExtractedPayload,
+    ExtractedResult,
     is_text_in_pieces,
     normalize,
 )
@@ -51,7 +53,7 @@ from warehouse.publish import Destination, publish
 from warehouse.quarantine import QuarantineRow, resolved
 
 BATCH_BYTES = 6 << 20
-"""Contents landed together. Landing needs about four times this for a moment: Arrow, Parquet, compression."""
+"""Contents and large rows landed together. Landing needs four times this for a moment: Arrow, Parquet, compression."""
 
 BATCH_ROWS = 5_000
 
@@ -60,6 +62,12 @@ BATCH_SECONDS = 10.0
 
 BUDGET_BYTES = 20 << 20
 """Bytes of contents in memory that are not landed yet."""
+
+LARGE_ROW = 4 << 10
+"""Bytes of JSON of a row from which it counts in memory; of smaller ones BATCH_ROWS are few enough."""
+
+ROWS_BYTES = 16 << 20
+"""Bytes of large rows in memory that were handed on and are not landed yet."""
 
 PUBLISH_SECONDS = 300.0
 """How often analysts see progress during a long export."""
@@ -334,10 +342,13 @@ class _Lander:
         self._archive, self._destination, self._holding = archive, destination, holding
         self._run_id, self._clock, self._progress = run_id, clock, progress
         self._queue: asyncio.Queue[Extracted | None] = asyncio.Queue(BATCH_ROWS)
+        self._rows = Budget(ROWS_BYTES)
         self._ended = False
 
     async def put(self, value: Extracted) -> None:
         """Hand on one value; waits while landing is behind."""
+        if size := _large_row(value):
+            await self._rows.acquire(size)
         await self._queue.put(value)
 
     async def end(self) -> None:
@@ -358,6 +369,7 @@ class _Lander:
             load = await asyncio.to_thread(self._land, batch, now)
             self._progress.add(load)
             for value in batch:
+                self._rows.release(_large_row(value))
                 if (content := _content(value)) is not None:
                     self._holding.release(content.reserved)
                     if content.file is not None:
@@ -393,17 +405,31 @@ class _Lander:
                 self._ended = True
                 break
             batch.append(value)
+            size += _large_row(value)
             if (content := _content(value)) is not None:
                 size += content.length
             if until is None:
                 until = loop.time() + BATCH_SECONDS
-            if self._holding.wanted and self._queue.empty():
+            if (self._holding.wanted or self._rows.wanted) and self._queue.empty():
                 break
         return batch
 
 
 def _content(value: Extracted) -> ExtractedContent | None:
     return value.content if isinstance(value, ExtractedPayload) else None
+
+
+def _large_row(value: Extracted) -> int:
+    """Bytes that the JSON of a row takes in memory; 0 when it is ordinary."""
+    raw: str | bytes | None = None
+    if isinstance(value, ExtractedResult):
+        raw = value.result.raw
+    elif isinstance(value, ExtractedPayload):
+        raw = value.payload.raw
+    elif isinstance(value, QuarantineRow):
+        raw = value.raw
+    size = 0 if raw is None else sys.getsizeof(raw)
+    return size if size > LARGE_ROW else 0
 
 
 def _spooled(value: ExtractedPayload, content: ExtractedContent, file: SpoolFile) -> SpooledContent:

@@ -19,7 +19,15 @@ import msgspec
 
 from pipelines.dates import utc_day
 from pipelines.discover import OTHER_CASE, Assignment, Scope, next_listed_at
-from pipelines.errors import SourceError, SourceRefused, SourceUnavailable, SourceUntrusted, first_cause
+from pipelines.errors import (
+    FixConfiguration,
+    SourceError,
+    SourceForbidden,
+    SourceRefused,
+    SourceUnavailable,
+    SourceUntrusted,
+    first_cause,
+)
 from pipelines.holding import Holding
 from pipelines.normalize import (
     Extracted,
@@ -44,7 +52,8 @@ Emit = Callable[[Extracted], Awaitable[None]]
 Clock = Callable[[], datetime]
 
 FAILURES_IN_A_ROW = 10
-"""Lists and contents that may go unanswered one after another before the source counts as unavailable."""
+"""Lists and contents that may go unanswered one after another before the source counts as unavailable; and that may
+be refused one after another before the credential counts as the reason."""
 
 SAMPLES = 20
 """Reasons kept for the report; all of them are in `quarantine`."""
@@ -71,6 +80,7 @@ class Extraction:
     unknown_statuses: Counter[str] = field(default_factory=Counter)
     """As they may be shown; what is landed is the status as sent."""
     failures_in_a_row: int = 0
+    refusals_in_a_row: int = 0
     resolved: Mapping[str, str] = field(default_factory=dict)
     """How what is in quarantine was resolved, by its id."""
     open_entries: OpenEntries = field(default_factory=OpenEntries)
@@ -114,12 +124,24 @@ class Extraction:
         self.pending += 1
         self.note(reason)
 
+    def answered(self) -> None:
+        """Something was given: neither is the source away nor the credential refused."""
+        self.failures_in_a_row = self.refusals_in_a_row = 0
+
     def unanswered(self, error: SourceError) -> None:
         """One thing that goes unanswered does not stop the others; many in a row mean that nothing is answered.
 
         Raises:
             SourceUnavailable: this is the last of many, or nobody is there at all.
+            FixConfiguration: this is the last of many that were refused (403).
         """
+        if isinstance(error, SourceForbidden):
+            self.refusals_in_a_row += 1
+            if self.refusals_in_a_row >= FAILURES_IN_A_ROW:
+                raise FixConfiguration(
+                    f"Twilio refused {FAILURES_IN_A_ROW} requests one after another; see what the key may read. "
+                    f"Last: {error}"
+                ) from error
         if isinstance(error, SourceUnavailable):
             self.failures_in_a_row += 1
             if self.failures_in_a_row >= FAILURES_IN_A_ROW:
@@ -175,7 +197,7 @@ class _Extract:
                 self._unanswered(error)
                 self._pending(f"recording {self.recording.sid}: {error}")
         else:
-            self.tally.failures_in_a_row = 0
+            self.tally.answered()
         if listed:
             self._still_owed(seen)
         at = next_listed_at(self.recording, self.before, scope=self.scope, now=observed_at) if listed else None
@@ -348,7 +370,7 @@ class _Extract:
         except (SourceRefused, SourceUntrusted, SourceUnavailable) as error:
             await self._content_failed(payload, result, error)
             return None
-        self.tally.failures_in_a_row = 0
+        self.tally.answered()
         if (document := error_document(content.data, payload.content_type)) is not None:
             self.holding.release(content.reserved)
             reason = f"In place of the content storage gave {document}."

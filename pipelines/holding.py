@@ -53,17 +53,14 @@ class SpoolFile:
         self.file.close()
 
 
-class Holding:
-    """Contents fetched and not landed yet: a budget of bytes in memory, first come, first served, and a spool.
+class Budget:
+    """Bytes that may be held in memory, first come, first served.
 
-    A size above the whole budget is let through when nothing else is held. As a context manager it closes, at its
-    end, the files that nobody has closed.
+    A size above the whole budget is let through when nothing else is held.
     """
 
-    def __init__(self, total: int, folder: Path) -> None:
+    def __init__(self, total: int) -> None:
         self._total = total
-        self._folder = folder
-        self._files: set[SpoolFile] = set()
         self._held = 0
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
@@ -102,6 +99,18 @@ class Holding:
             size, turn = self._waiting.popleft()
             self._held += size
             turn.set_result(None)
+
+
+class Holding(Budget):
+    """Contents fetched and not landed yet: a budget of bytes in memory, and a spool.
+
+    As a context manager it closes, at its end, the files that nobody has closed.
+    """
+
+    def __init__(self, total: int, folder: Path) -> None:
+        super().__init__(total)
+        self._folder = folder
+        self._files: set[SpoolFile] = set()
 
     def open(self) -> SpoolFile:
         """Return an empty file; raises FixWarehouse when the folder cannot be written."""

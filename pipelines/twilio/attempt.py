@@ -2,8 +2,8 @@
 
 An attempt ends with a `Reply` or a `Failure` value; exceptions of the transport do not leave this module.
 The deadline covers sending, the head and the whole body, not single reads, so a server that drips bytes
-cannot hold a request for ever; waiting for the caller's byte budget is not counted. Time is the event
-loop's.
+cannot hold a request for ever; only bytes that have arrived extend it, never what is announced. Waiting for
+the caller's byte budget is not counted. Time is the event loop's.
 """
 
 import asyncio
@@ -40,9 +40,10 @@ class ByteBudget(Protocol):
 class Ask:
     """One request: what is sent, what counts as an answer, and what reading it may cost.
 
-    `deadline` is in seconds; with `slowest`, in bytes a second, the size of the body extends it. `cap` is
-    the most bytes a body may have. `hashed` asks for the body's SHA-256. Large bodies go to the `spool`, if any.
-    Nothing in an `opaque` body tells half of it from the whole, so the reply must say where it ends.
+    `deadline` is in seconds. With `slowest`, in bytes a second, the bytes received so far extend it, and no silence
+    may be longer than `deadline`. `cap` is the most bytes a body may have. `hashed` asks for the body's SHA-256. Large
+    bodies go to the `spool`, if any. Nothing in an `opaque` body tells half of it from the whole, so the reply must say
+    where it ends.
     """
 
     url: str = field(repr=False)
@@ -137,9 +138,6 @@ class Attempt:
         frame = framing(reply.headers, cap=ask.cap)
         if ask.opaque and not frame.framed:
             raise WireFault(Cause.ENDLESS)
-        if ask.slowest is not None and frame.length is not None:
-            self._end += frame.length / ask.slowest
-            self._timer.reschedule(self._end)
         if ask.budget is None:
             return await self._whole(reply, frame, reserved=0)
         reserved = (frame.length or 0) if ask.spool is None else frame.in_memory or SPOOLING_BYTES
@@ -153,13 +151,12 @@ class Attempt:
     async def _whole(self, reply: Incoming, frame: Framing, *, reserved: int) -> Reply:
         ask = self._ask
         digest = hashlib.sha256() if ask.hashed else None
-        unknown = ask.slowest is not None and frame.length is None
         body, file = await receive(
             reply.read,
             frame,
             cap=ask.cap,
             digest=digest,
-            progress=self._extend if unknown else None,
+            progress=None if ask.slowest is None else self._extend,
             spool=ask.spool,
         )
         return Reply(
@@ -183,7 +180,9 @@ class Attempt:
 
     def _extend(self, received: int) -> None:
         assert self._ask.slowest is not None
-        self._timer.reschedule(self._end + received / self._ask.slowest)
+        # one that sent much at first and then nothing must not live on what it sent
+        silent = self._loop.time() + self._ask.deadline
+        self._timer.reschedule(min(self._end + received / self._ask.slowest, silent))
 
     async def _unwanted(self, reply: Incoming) -> Failure:
         code = None

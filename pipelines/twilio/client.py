@@ -9,6 +9,7 @@ and one signed URL.
 """
 
 import asyncio
+import contextlib
 import functools
 import random as chance
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -24,10 +25,10 @@ from pipelines.holding import SpoolFile
 from pipelines.sids import AccountSid, AddOnResultSid, PayloadSid, RecordingSid
 from pipelines.twilio.attempt import Ask, ByteBudget, Line
 from pipelines.twilio.base_url import checked_base_url
-from pipelines.twilio.failure import Cause, cause_of_status, error_for
+from pipelines.twilio.failure import Cause, Failure, cause_of_status, error_for
 from pipelines.twilio.host import GaveUp, Host, Traffic
 from pipelines.twilio.limiter import Gate, Window
-from pipelines.twilio.paging import Listing, read_page, read_redirect, read_subaccount
+from pipelines.twilio.paging import Listing, Page, read_page, read_redirect, read_subaccount
 from pipelines.twilio.resources import Resources, api_headers, storage_headers
 from pipelines.twilio.storage_url import SignedUrl, address_allowed, signed_url
 from pipelines.twilio.transport import HttpxTransport, Transport, open_transport, tls_context
@@ -55,6 +56,8 @@ _BAD_PAGE_TOKEN = 21481
 _FRESH_URLS = 3  # how often Data is asked for one content: a signed URL may expire before it is used
 _START = 32  # concurrent API requests at first
 _MOST_DOWNLOADS = 128  # at once; storage has no limit of Twilio's
+_ORDINARY_PAGE = 256 * 1024  # bytes, of what belongs to one recording: 400 add-on results
+_LARGE_LISTS = 2  # lists of the same kind with larger pages, worked on at once
 _DEFAULTS = Tuning()
 
 
@@ -62,7 +65,8 @@ class TwilioClient:
     """One account's recordings, add-on results, payloads and contents; an async context manager.
 
     All methods raise SourceUnavailable, SourceRefused or SourceUntrusted as `pipelines.errors` says, and
-    FixConfiguration when Twilio refuses the credentials; after that nothing more is sent.
+    FixConfiguration when Twilio refuses the credentials: a 401, or a 403 before anything else was answered. After that
+    nothing more is sent. A later 403 is a SourceForbidden, of the one thing that was asked for.
 
     Attributes:
         account_sid: the account whose resources are read.
@@ -99,6 +103,8 @@ class TwilioClient:
             sleep=sleep,
             random=random,
         )
+        # one each, as the payloads of results in a large page are listed while that page is in hand
+        self._large_results, self._large_payloads = asyncio.Semaphore(_LARGE_LISTS), asyncio.Semaphore(_LARGE_LISTS)
         downloads = min(_MOST_DOWNLOADS, max_concurrency)
         self._storage = Host(
             Line(storage, storage_headers(), _cause_of_storage_status, discreet=True),
@@ -129,12 +135,16 @@ class TwilioClient:
         return self._pages(self._resources.recordings(first_day, last_day))
 
     def add_on_results(self, recording: RecordingSid) -> AsyncIterator[tuple[bytes, ...]]:
-        """List the add-on results of a recording; pages and duplicates as in `recordings`."""
-        return self._pages(self._resources.add_on_results(recording))
+        """List the add-on results of a recording; pages and duplicates as in `recordings`.
+
+        Of lists with pages of more than 256 KB two are read at once, each until its last page is done with, so that
+        the caller holds no more. Payloads may be listed meanwhile, but not the results of another recording.
+        """
+        return self._pages(self._resources.add_on_results(recording), self._large_results)
 
     def payloads(self, recording: RecordingSid, result: AddOnResultSid) -> AsyncIterator[tuple[bytes, ...]]:
-        """List the payloads of an add-on result; pages and duplicates as in `recordings`."""
-        return self._pages(self._resources.payloads(recording, result))
+        """List the payloads of an add-on result; as `add_on_results`, no other payloads meanwhile."""
+        return self._pages(self._resources.payloads(recording, result), self._large_payloads)
 
     async def content(
         self,
@@ -198,8 +208,8 @@ class TwilioClient:
         if isinstance(outcome, Reply):
             return DeleteReply(DeleteOutcome.DELETED, outcome.status)
         failure = outcome.failure
-        if failure.cause in {Cause.UNAUTHORIZED, Cause.FORBIDDEN}:
-            raise self._error(outcome, f"add-on result {result}")
+        if failure.cause in {Cause.UNAUTHORIZED, Cause.FORBIDDEN, Cause.STOPPED}:
+            raise self._stopped(failure)
         if failure.cause is Cause.NOT_FOUND:
             return DeleteReply(DeleteOutcome.ABSENT, failure.status, failure.code, failure.request_id)
         return DeleteReply(DeleteOutcome.UNKNOWN, failure.status, failure.code, failure.request_id, failure.cause.value)
@@ -223,9 +233,9 @@ class TwilioClient:
         """Twilio's clock (UTC) by the Date header of its newest reply; None as long as it has not said."""
         try:
             said = parsedate_to_datetime(self._date)
-        except ValueError:
+            return said.replace(tzinfo=said.tzinfo or UTC).astimezone(UTC)  # none when it is -0000
+        except (ValueError, OverflowError):  # a zone of years, or a date that leaves the calendar in UTC
             return None
-        return said.replace(tzinfo=said.tzinfo or UTC)
 
     async def accounts(self, *, skipped: Callable[[SourceUntrusted], None] | None = None) -> AsyncIterator[Subaccount]:
         """List the accounts the credential can see, its own included; their auth tokens are never decoded.
@@ -244,31 +254,49 @@ class TwilioClient:
                     continue
                 yield account
 
-    async def _pages(self, listing: Listing) -> AsyncIterator[tuple[bytes, ...]]:
+    async def _pages(
+        self, listing: Listing, large: asyncio.Semaphore | None = None
+    ) -> AsyncIterator[tuple[bytes, ...]]:
+        """The pages of a list; one larger than ordinary is asked for again when `large` has a place for the list."""
         uri = listing.first_uri
         seen: set[str] = set()
         begun_again = False
-        for _ in range(self._tuning.most_pages):
-            if uri in seen:
-                raise SourceUntrusted(f"{listing.subject}: a page names an earlier one as the next")
-            seen.add(uri)
-            try:
-                reply = await self._get(self._base_url + uri, subject=listing.subject)
-            except SourceRefused as refusal:
-                if refusal.code != _BAD_PAGE_TOKEN or begun_again:
-                    raise
-                uri, seen, begun_again = listing.first_uri, set(), True
-                continue
-            page = read_page(reply.body, listing)
-            yield page.items
-            if page.next_uri is None:
-                return
-            uri = page.next_uri
+        cap = self._tuning.page_cap if large is None else min(_ORDINARY_PAGE, self._tuning.page_cap)
+        async with contextlib.AsyncExitStack() as place:
+            for _ in range(self._tuning.most_pages):
+                if uri in seen:
+                    raise SourceUntrusted(f"{listing.subject}: a page names an earlier one as the next")
+                seen.add(uri)
+                try:
+                    page = await self._page(uri, listing, cap)
+                    if page is None and large is not None:
+                        await place.enter_async_context(large)  # with nothing in hand, not even a place to ask
+                        cap = self._tuning.page_cap
+                        page = await self._page(uri, listing, cap)
+                except SourceRefused as refusal:
+                    if refusal.code != _BAD_PAGE_TOKEN or begun_again:
+                        raise
+                    uri, seen, begun_again = listing.first_uri, set(), True
+                    continue
+                assert page is not None, "the page cap is the most"
+                yield page.items
+                if page.next_uri is None:
+                    return
+                uri = page.next_uri
         raise SourceUntrusted(f"{listing.subject}: no end after {self._tuning.most_pages} pages")
 
+    async def _page(self, uri: str, listing: Listing, cap: int) -> Page | None:
+        """One page; None when it is larger than `cap`, which is less than a page may have."""
+        outcome = await self._api.ask(Ask(self._base_url + uri, self._tuning.api_deadline, cap))
+        if isinstance(outcome, GaveUp) and outcome.failure.cause is Cause.TOO_LARGE and cap < self._tuning.page_cap:
+            return None
+        return read_page(self._reply(outcome, listing.subject).body, listing)
+
     async def _get(self, url: str, *, subject: str, accept: frozenset[int] = _OK) -> Reply:
-        ask = Ask(url, self._tuning.api_deadline, self._tuning.page_cap, accept=accept)
-        outcome = await self._api.ask(ask)
+        ask = Ask(url, self._tuning.api_deadline, min(_ORDINARY_PAGE, self._tuning.page_cap), accept=accept)
+        return self._reply(await self._api.ask(ask), subject)
+
+    def _reply(self, outcome: Reply | GaveUp, subject: str) -> Reply:
         if isinstance(outcome, GaveUp):
             raise self._error(outcome, subject)
         self._date = outcome.headers.get("date", self._date)
@@ -295,8 +323,14 @@ class TwilioClient:
 
     def _error(self, gave_up: GaveUp, subject: str) -> ExportError:
         failure = gave_up.failure
-        if failure.cause not in {Cause.UNAUTHORIZED, Cause.FORBIDDEN}:
-            return error_for(failure, subject, attempts=gave_up.attempts, seconds=gave_up.seconds)
+        # a 403 may be about this one thing, unless nothing at all was ever given
+        forbidden = failure.cause is Cause.FORBIDDEN and not self.traffic.bytes_received
+        if forbidden or failure.cause in {Cause.UNAUTHORIZED, Cause.STOPPED}:
+            return self._stopped(failure)
+        return error_for(failure, subject, attempts=gave_up.attempts, seconds=gave_up.seconds)
+
+    def _stopped(self, failure: Failure) -> FixConfiguration:
+        """The error that says that the credentials are refused; nothing more is sent."""
         self._api.stop(failure)
         facts = f"HTTP {failure.status}, Twilio code {failure.code}, request {failure.request_id}"
         return FixConfiguration(f"Twilio refused the credentials for account {self.account_sid} ({facts})")

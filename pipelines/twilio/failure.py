@@ -13,7 +13,7 @@ from enum import Enum
 
 import msgspec
 
-from pipelines.errors import SourceError, SourceRefused, SourceUnavailable, SourceUntrusted
+from pipelines.errors import SourceError, SourceForbidden, SourceRefused, SourceUnavailable, SourceUntrusted
 
 _SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9]{1,64}", re.ASCII)
@@ -32,10 +32,12 @@ class Cause(Enum):
     NOT_FOUND = "not found"
     UNAUTHORIZED = "credentials refused"
     FORBIDDEN = "access refused"
+    STOPPED = "not asked any more, as the credentials were refused"
     EXPIRED = "storage refused the signed URL"
     REFUSED = "refused"
     ENCODED = "the reply is encoded although plain bytes were asked for"
-    BROKEN = "the reply breaks HTTP or exceeds the size limit"
+    BROKEN = "the reply breaks HTTP"
+    TOO_LARGE = "the reply exceeds the size limit"
     UNEXPECTED = "a reply that this request does not have"
     ADDRESS = "the host's address is not public"
 
@@ -48,7 +50,7 @@ _UNAVAILABLE = {
     Cause.THROTTLED,
     Cause.SERVER,
 }
-_UNTRUSTED = {Cause.ENDLESS, Cause.ENCODED, Cause.BROKEN, Cause.UNEXPECTED, Cause.ADDRESS}
+_UNTRUSTED = {Cause.ENDLESS, Cause.ENCODED, Cause.BROKEN, Cause.TOO_LARGE, Cause.UNEXPECTED, Cause.ADDRESS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,8 @@ def error_for(failure: Failure, subject: str, *, attempts: int, seconds: float) 
         kind = SourceUnavailable
     elif failure.cause in _UNTRUSTED:
         kind = SourceUntrusted
+    elif failure.cause is Cause.FORBIDDEN:
+        kind = SourceForbidden
     reason = f"{failure.cause.value} ({failure.detail})" if failure.detail else failure.cause.value
     tried = f", after {attempts} attempts in {seconds:.1f} s" if attempts > 1 or kind is SourceUnavailable else ""
     error = kind(f"{subject}: {reason}{tried}", status=failure.status, code=failure.code, request_id=failure.request_id)

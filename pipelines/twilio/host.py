@@ -74,7 +74,7 @@ class Host:
 
     def stop(self, failure: Failure) -> None:
         """Let every waiting and further request end with `failure`, unsent and at once."""
-        self._stopped_by = replace(failure, cause=Cause.FORBIDDEN, seconds=0.0)
+        self._stopped_by = replace(failure, cause=Cause.STOPPED, seconds=0.0)
         self._stop.set()
 
     async def ask(self, ask: Ask) -> Reply | GaveUp:

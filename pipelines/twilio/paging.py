@@ -20,6 +20,8 @@ from pipelines.twilio.values import Subaccount
 PAGE_SIZE = 1000  # the most Twilio gives
 
 _QUERY = re.compile(r"[A-Za-z0-9\-._~!$&'()*+,;=:@/?%\[\]]+", re.ASCII)
+_ESCAPED_LETTER = re.compile(rb"\\u00[5-7]")
+"""How a name of the page may be spelled otherwise; no serializer escapes letters, so real pages do not have it."""
 _BROKEN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -105,7 +107,8 @@ def _read_envelope(body: bytes, key: str) -> tuple[str | None, tuple[bytes, ...]
     try:
         envelope = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
         items = tuple(bytes(item) for item in msgspec.json.decode(envelope[key], type=list[msgspec.Raw]))
-        if any(body.count(b'"%b"' % name) > 1 for name in (key.encode("ascii"), b"next_page_uri")):
+        names = (key.encode("ascii"), b"next_page_uri")
+        if any(body.count(b'"%b"' % name) > 1 for name in names) or _ESCAPED_LETTER.search(body):
             split_object(body)  # refuses a member given twice: readers take the first or the last
         return _following(envelope.get("next_page_uri"), envelope.get("page_size"), len(items)), items
     except _BROKEN:  # by one value of one row, perhaps

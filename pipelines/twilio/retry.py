@@ -1,7 +1,7 @@
 """Whether to ask again, and after how long.
 
 Pure. Failures that pass (network, 429, 5xx, a reply cut short) are asked again until the time budget is
-spent; failures that are sometimes stray (404, 401, an encoded reply) once; everything else never. The
+spent; failures that are sometimes stray (404, 401, 403, an encoded reply) once; everything else never. The
 wait is full jitter over an exponentially growing span, so that many clients that failed together do not
 return together.
 """
@@ -15,7 +15,7 @@ LONGEST_SPAN = 10.0  # seconds
 LONGEST_RETRY_AFTER = 60.0  # seconds
 
 _PASSING = {Cause.NETWORK, Cause.DEADLINE, Cause.TRUNCATED, Cause.UNFRAMED, Cause.THROTTLED, Cause.SERVER}
-_SOMETIMES_STRAY = {Cause.NOT_FOUND, Cause.UNAUTHORIZED, Cause.ENCODED, Cause.ENDLESS}
+_SOMETIMES_STRAY = {Cause.NOT_FOUND, Cause.UNAUTHORIZED, Cause.FORBIDDEN, Cause.ENCODED, Cause.ENDLESS}
 
 
 def wait_before_next(

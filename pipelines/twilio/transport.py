@@ -4,12 +4,13 @@ httpx's own pool is quadratic in the number of connections, and building its req
 costs a third of the client's CPU time (benchmarks/README.md); so the product's requests go to aiohttp directly, and
 only the errors are httpx's. What aiohttp does beyond carrying bytes is switched off here: it sends the URL exactly as
 given (a signature covers each byte), follows nothing, decodes nothing, keeps no cookies, reads no proxy settings,
-repeats nothing by itself (aiohttp would send a DELETE twice when the connection breaks), and checks every resolved
-address when asked to. Errors name what happened, never the URL.
+repeats nothing by itself (aiohttp would send a DELETE twice when the connection breaks), takes nothing that came
+unasked for an answer, and checks every resolved address when asked to. Errors name what happened, never the URL.
 """
 
 import functools
 import os
+import select
 import socket
 import ssl
 from collections.abc import Callable, Iterable, Mapping
@@ -17,7 +18,11 @@ from typing import Protocol
 
 import aiohttp
 import aiohttp.abc
+import certifi
 import httpx
+from aiohttp.client_reqrep import ConnectionKey
+from aiohttp.connector import Connection
+from aiohttp.tracing import Trace
 from yarl import URL
 
 # Deadlines cover whole requests and are kept by the caller, so aiohttp needs no timers of its own.
@@ -53,6 +58,31 @@ class CheckedResolver(aiohttp.abc.AbstractResolver):
     async def close(self) -> None:
         """Close the inner resolver."""
         await self._inner.close()
+
+
+class CleanConnector(aiohttp.TCPConnector):
+    """Does not use a kept connection again over which something has come since the last answer.
+
+    aiohttp takes what a server sent unasked for the answer to the next request, and so the contents of one payload
+    for those of another.
+    """
+
+    async def _get(self, key: ConnectionKey, traces: list[Trace]) -> Connection | None:
+        while (connection := await super()._get(key, traces)) is not None:
+            if _clean(connection):
+                return connection
+            connection.close()
+        return None
+
+
+def _clean(connection: Connection) -> bool:
+    protocol, transport = connection.protocol, connection.transport
+    if protocol is None or transport is None or protocol.should_close:
+        return False
+    # What has arrived while the event loop was busy is not in the protocol yet; the end of the connection neither.
+    waiting = select.poll()
+    waiting.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+    return not waiting.poll(0)
 
 
 class Incoming(Protocol):
@@ -186,7 +216,7 @@ def open_transport(
     """
 
     def open_session() -> aiohttp.ClientSession:
-        connector = aiohttp.TCPConnector(
+        connector = CleanConnector(
             limit=connections, ssl=context, resolver=None if allowed is None else CheckedResolver(allowed, resolver)
         )
         return aiohttp.ClientSession(
@@ -205,8 +235,14 @@ def open_transport(
 
 @functools.cache
 def tls_context() -> ssl.SSLContext:
-    """Return the TLS settings of this process: certificates verified, the environment not consulted."""
-    return httpx.create_ssl_context(trust_env=False)
+    """Return the TLS settings of this process: certificates verified, the environment not consulted.
+
+    Python's and httpx's own defaults write the keys of every session to the file in SSLKEYLOGFILE.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies certificate and host name
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_verify_locations(certifi.where())
+    return context
 
 
 async def _never_repeat(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:

@@ -73,8 +73,8 @@ class Tuning:
     budget: float = 120.0  # attempts and waits of one request
     unanswered_budget: float = 15.0  # the same while a host has never answered
     api_deadline: float = 30.0  # one API attempt
-    content_deadline: float = 60.0  # one content attempt, to which its size adds size / slowest
+    content_deadline: float = 60.0  # one content attempt, to which what has arrived adds size / slowest
     slowest: float = 64 * 1024  # bytes a second
-    page_cap: int = 16 * 1024 * 1024  # ten times a page of 1,000 large rows
+    page_cap: int = 8 * 1024 * 1024  # nine times a page of 1,000 recordings
     content_cap: int = 1024 * 1024 * 1024
     most_pages: int = 10_000

@@ -104,7 +104,7 @@ def framing(headers: Mapping[str, str], *, cap: int) -> Framing:
     if not (announced.isascii() and announced.isdigit() and len(announced) < 19):
         raise WireFault(Cause.BROKEN, "its length is not a number")
     if int(announced) > cap:
-        raise WireFault(Cause.BROKEN, f"more than {cap} bytes")
+        raise WireFault(Cause.TOO_LARGE, f"more than {cap} bytes")
     return Framing(length=int(announced), chunked=False)
 
 
@@ -131,7 +131,7 @@ async def receive(
         while chunk := await read():
             received += len(chunk)
             if received > cap:
-                raise WireFault(Cause.BROKEN, f"more than {cap} bytes")
+                raise WireFault(Cause.TOO_LARGE, f"more than {cap} bytes")
             if digest is not None:
                 digest.update(chunk)
             if file is None and spool is not None and received > frame.in_memory:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.discover import Scope
-from pipelines.errors import ApplyAgain, PlanAgain, SourceError
+from pipelines.errors import ApplyAgain, FixConfiguration, PlanAgain, SourceError
 from pipelines.sandbox.exchange import Reply, Request
 from pipelines.sandbox.run import Sandbox
 from pipelines.verify import verify
@@ -165,6 +165,33 @@ def test_a_source_that_falls_silent_leaves_the_outcome_unknown(processed: bool, 
     report = deleter.apply(plan)
     assert (report.absent, report.deleted) == ((1, 2) if processed else (0, 3))
     assert len(deleter.sent()) == (3 if processed else 4)
+
+
+@pytest.mark.parametrize("processed", [True, False])
+def test_a_403_never_says_that_a_result_is_gone(processed: bool, exporter: Exporter) -> None:
+    """A question that is refused leaves the outcome of a DELETE unknown, also when the same command is run again."""
+    deleter, _ = ready(exporter, 3)
+    plan = deleter.plan()
+    sandbox = exporter.sandbox
+
+    def intercept(request: Request) -> Reply | None:
+        if request.method != "DELETE":
+            return Reply(403, b"{}") if deleter.sent() and request.operation == "FetchRecordingAddOnResult" else None
+        if processed:
+            sandbox.world.delete(sandbox.world.results[request.sids[2]], sandbox.now)
+        return Reply(500, b"{}")
+
+    sandbox.settings.intercept = intercept
+    with pytest.raises(ApplyAgain, match="not known"):
+        deleter.apply(plan)
+    for _ in range(2):
+        with pytest.raises((SourceError, FixConfiguration)):
+            deleter.apply(plan)
+    assert len(deleter.sent()) == 1
+    assert steps(exporter, plan.results[0].sid) == ["intent", "unknown"]
+    sandbox.settings.intercept = None
+    report = deleter.apply(plan)
+    assert (report.absent, report.deleted) == ((1, 2) if processed else (0, 3))
 
 
 def test_a_new_plan_after_a_deletion_that_was_cut_off_names_the_others(exporter: Exporter) -> None:

@@ -224,9 +224,27 @@ def _list_of_payloads_without_its_key(request: Request) -> Reply | None:
     return Reply(200, b'{"message": "an error document"}') if broken else None
 
 
+def _list_of_results_forbidden(request: Request) -> Reply | None:
+    broken = request.operation == "ListRecordingAddOnResult"
+    return Reply(403, b'{"code": 20003, "status": 403}') if broken else None
+
+
+def _list_of_payloads_forbidden(request: Request) -> Reply | None:
+    broken = request.operation == "ListRecordingAddOnResultPayload"
+    return Reply(403, b'{"code": 20003, "status": 403}') if broken else None
+
+
+def _data_forbidden(request: Request) -> Reply | None:
+    broken = request.operation == "FetchRecordingAddOnResultPayloadData"
+    return Reply(403, b'{"code": 20003, "status": 403}') if broken else None
+
+
 @pytest.mark.parametrize(
     ("fault", "again"),
     [
+        (_list_of_results_forbidden, True),
+        (_list_of_payloads_forbidden, True),
+        (_data_forbidden, True),
         (_content_missing, False),
         (_redirect_to_a_private_address, True),
         (_list_of_results_leads_elsewhere, True),
@@ -381,6 +399,42 @@ def test_credentials_that_stop_working_end_the_run_at_once(sandbox: Sandbox, wor
         exporter(workers=1)
     assert asked < 10
     assert verify(exporter.archive).mismatches == ()
+
+
+@pytest.mark.parametrize(("operation", "refused"), [("ListRecording", 1), ("ListRecordingAddOnResult", 10)])
+def test_a_key_that_may_not_read_is_a_configuration_to_fix(
+    operation: str, refused: int, sandbox: Sandbox, world: World, exporter: Exporter
+) -> None:
+    """At once when nothing was ever given; else when ten things in a row are refused, each after one more try."""
+    for days in range(1, 21):
+        _completed(world, sandbox, days=days)
+    asked: list[str] = []
+
+    def restricted(request: Request) -> Reply | None:
+        if request.operation != operation:
+            return None
+        asked.append(request.path)
+        return Reply(403, b'{"code": 20003, "status": 403}')
+
+    sandbox.settings.intercept = restricted
+    with pytest.raises(FixConfiguration, match="403"):
+        exporter(workers=1)
+    assert len(asked) == 2 * refused
+
+
+def test_single_refusals_between_what_is_given_do_not_stop_the_others(
+    sandbox: Sandbox, world: World, exporter: Exporter
+) -> None:
+    """However many there are."""
+    results = [_completed(world, sandbox, days=days)[0] for days in range(1, 25)]
+    refused = {result.reference_sid for result in results[::2]}
+    sandbox.settings.intercept = lambda request: (
+        _list_of_results_forbidden(request) if set(request.sids) & refused else None
+    )
+    with pytest.raises(IncompleteExport, match="12 could not be had") as incomplete:
+        exporter(workers=1).verdict()
+    assert incomplete.value.again
+    assert len(exporter.rows("SELECT * FROM contents")) == 12
 
 
 def test_a_large_export_concludes_in_a_process_of_its_own(

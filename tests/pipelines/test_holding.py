@@ -10,13 +10,16 @@ import httpx
 import pytest
 
 from pipelines.errors import FixWarehouse
+from pipelines.export import BATCH_BYTES, Progress, _Lander
 from pipelines.holding import Holding, SpoolFile
 from pipelines.sandbox.run import Sandbox
 from pipelines.sids import add_on_result_sid, payload_sid, recording_sid
 from pipelines.twilio.client import Content
 from tests.pipelines.conftest import NOW, Exporter
-from tests.twilio.made_up import client, in_turn, redirect
+from tests.twilio.made_up import AC, client, in_turn, redirect
+from warehouse.archive import open_archive
 from warehouse.publish import Destination
+from warehouse.quarantine import QuarantineRow
 
 MB = 1 << 20
 RE, XR, XH = recording_sid("RE" + "1" * 32), add_on_result_sid("XR" + "1" * 32), payload_sid("XH" + "1" * 32)
@@ -111,3 +114,25 @@ def test_a_spool_that_cannot_be_written_says_what_to_do(tmp_path: Path) -> None:
     """The archive's disk is full, or its folder is gone."""
     with Holding(MB, tmp_path / "gone") as holding, pytest.raises(FixWarehouse, match="EXPORT_ROOT"):
         holding.open()
+
+
+def test_large_rows_are_handed_on_only_as_fast_as_they_are_landed(tmp_path: Path) -> None:
+    """Rows of megabytes wait with whoever has them, and do not make a batch of thousands."""
+    rows = [QuarantineRow("recording", None, None, AC, f"no. {n}", bytes(2 * BATCH_BYTES)) for n in range(4)]
+
+    async def landing() -> Progress:
+        progress = Progress()
+        with Holding(MB, tmp_path) as holding:
+            archive = open_archive(tmp_path / "data")
+            lander = _Lander(archive, "parquet", holding, run_id="run", clock=lambda: NOW, progress=progress)
+            putting = [asyncio.create_task(lander.put(row)) for row in rows]
+            await asyncio.wait(putting, return_when=asyncio.FIRST_COMPLETED)
+            assert [task.done() for task in putting] == [True, False, False, False]
+            running = asyncio.create_task(lander.run())
+            await asyncio.gather(*putting)
+            await lander.end()
+            await running
+        return progress
+
+    progress = asyncio.run(asyncio.wait_for(landing(), 60))
+    assert (progress.landed["quarantine"], progress.loads) == (4, 4)

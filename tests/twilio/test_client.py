@@ -4,12 +4,12 @@ import asyncio
 import hashlib
 import json
 from collections.abc import AsyncIterator
-from datetime import date
+from datetime import UTC, date, datetime
 
 import httpx
 import pytest
 
-from pipelines.errors import FixConfiguration, SourceRefused, SourceUnavailable, SourceUntrusted
+from pipelines.errors import FixConfiguration, SourceForbidden, SourceRefused, SourceUnavailable, SourceUntrusted
 from pipelines.sids import RecordingSid
 from pipelines.twilio.client import Content, Credential, DeleteOutcome, Tuning, TwilioClient
 from tests.twilio.made_up import (
@@ -67,6 +67,32 @@ class Ends(httpx.AsyncByteStream):
             raise httpx.ReadError("cut")
 
 
+@pytest.mark.parametrize(
+    ("said", "read"),
+    [
+        ("Wed, 01 Sep 2010 15:15:41 GMT", datetime(2010, 9, 1, 15, 15, 41, tzinfo=UTC)),
+        ("Wed, 01 Sep 2010 15:15:41 -0000", datetime(2010, 9, 1, 15, 15, 41, tzinfo=UTC)),
+        ("Wed, 01 Sep 2010 15:15:41 +0200", datetime(2010, 9, 1, 13, 15, 41, tzinfo=UTC)),
+        ("Wed, 01 Sep 2010 15:15:41 +9999999999999999", None),
+        ("Wed, 01 Sep 2010 15:15:41 +9900", None),
+        ("Fri, 31 Dec 9999 23:59:59 -0100", None),
+        ("Wed, 31 Feb 2010 15:15:41 GMT", None),
+        ("", None),
+    ],
+)
+def test_the_sources_clock_is_its_date_header_if_that_is_one(said: str, read: datetime | None) -> None:
+    """Whatever it says is a time in UTC or nothing, never an error in the middle of a deletion."""
+
+    async def asking() -> datetime | None:
+        answer = page("add_on_results", [])
+        answer.headers["Date"] = said
+        async with client(lambda _: answer) as twilio:
+            await collect(twilio.add_on_results(RE))
+            return twilio.source_time()
+
+    assert run_virtually(asking()) == read
+
+
 # Lists
 
 
@@ -108,6 +134,60 @@ def test_a_next_page_that_came_before_ends_the_loop_with_an_error(uri: str) -> N
     """Both the first page again and any later one again."""
     with pytest.raises(SourceUntrusted, match="names an earlier one"):
         results(client(lambda _: page("add_on_results", [1], uri)))
+
+
+def test_two_lists_with_large_pages_are_held_at_once_and_never_block_each_other() -> None:
+    """Even if all lists are large, on both levels, and only one request may be under way."""
+    label = "x" * 300_000
+    held = most = 0
+
+    def api(request: httpx.Request) -> httpx.Response:
+        key = "payloads" if "/Payloads.json" in request.url.path else "add_on_results"
+        following = None if "PageToken" in str(request.url) else f"{request.url.path}?Page=1&PageToken=a"
+        return page(key, [label], following)
+
+    async def work(twilio: TwilioClient, number: int) -> int:
+        nonlocal held, most
+        found = 0
+        async for _ in twilio.add_on_results(RecordingSid(f"RE{number:032x}")):
+            held += 1
+            most = max(most, held)
+            found += sum(await asyncio.gather(*(count(twilio) for _ in range(3))))
+            held -= 1
+        return found
+
+    async def count(twilio: TwilioClient) -> int:
+        return sum([len(items) async for items in twilio.payloads(RE, XR)])
+
+    async def together() -> list[int]:
+        async with client(api, max_concurrency=1) as twilio:
+            return await asyncio.gather(*(work(twilio, number) for number in range(10)))
+
+    assert run_virtually(together()) == [12] * 10
+    assert most == 2
+
+
+@pytest.mark.parametrize(("size", "requests"), [(200_000, 2), (300_000, 3)])
+def test_only_the_first_large_page_of_a_list_is_asked_for_twice(size: int, requests: int) -> None:
+    """Once to learn that it is large; an ordinary one is not."""
+    twilio = client(
+        in_turn(
+            *(page("add_on_results", ["x" * size], f"{RESULTS}?Page=1&PageToken=a") for _ in range(requests - 1)),
+            page("add_on_results", ["x" * size]),
+        )
+    )
+    assert results(twilio) == ["x" * size] * 2
+    assert twilio.traffic.requests == requests
+
+
+def test_recordings_are_listed_in_large_pages_at_once() -> None:
+    """A thousand of them take 880 KB; they are listed ahead and must not wait for what comes after them."""
+    twilio = client(lambda _: page("recordings", ["x" * 1_000_000]))
+
+    async def listing() -> int:
+        return len(await collect(twilio.recordings(date(2026, 1, 1), date(2026, 1, 1))))
+
+    assert run_virtually(listing()) == twilio.traffic.requests == 1
 
 
 def test_a_list_without_end_is_ended_by_the_page_ceiling() -> None:
@@ -182,25 +262,60 @@ def test_a_credential_does_not_show_its_password() -> None:
     assert SECRET not in f"{Credential(AC, SECRET)!r} {Credential(AC, SECRET)}"
 
 
-@pytest.mark.parametrize(("status", "requests"), [(401, 2), (403, 1)])
-def test_refused_credentials_are_a_configuration_to_fix(status: int, requests: int) -> None:
-    """401 after one more try, 403 at once; one sentence with the account, status, code and request id."""
+@pytest.mark.parametrize("status", [401, 403])
+def test_refused_credentials_are_a_configuration_to_fix(status: int) -> None:
+    """After one more try; one sentence with the account, status, code and request id."""
     twilio = client(lambda _: problem(status, 20003))
     with pytest.raises(FixConfiguration) as caught:
         results(twilio)
-    assert twilio.traffic.requests == requests
+    assert twilio.traffic.requests == 2
     assert str(caught.value) == (
         f"Twilio refused the credentials for account {AC} (HTTP {status}, Twilio code 20003, request RQ77)"
     )
 
 
-def test_a_stray_401_is_survived() -> None:
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_stray_401_or_403_is_survived(status: int) -> None:
     """One of them means nothing."""
-    assert results(client(in_turn(problem(401, 20003), page("add_on_results", [1])))) == [1]
+    assert results(client(in_turn(problem(status, 20003), page("add_on_results", [1])))) == [1]
+
+
+def test_a_403_after_something_was_given_is_about_that_one_thing() -> None:
+    """Asked twice, then refused; what comes after it is asked for all the same."""
+
+    def api(request: httpx.Request) -> httpx.Response:
+        return problem(403, 20003) if XR in request.url.path else page("add_on_results", [1])
+
+    async def asking() -> int:
+        async with client(api) as twilio:
+            await collect(twilio.add_on_results(RE))
+            with pytest.raises(SourceForbidden, match="access refused") as caught:
+                await collect(twilio.payloads(RE, XR))
+            assert (caught.value.status, caught.value.code, caught.value.request_id) == (403, 20003, "RQ77")
+            with pytest.raises(SourceForbidden):
+                await twilio.add_on_result(RE, XR)
+            assert await collect(twilio.add_on_results(RE)) == [1]
+            return twilio.traffic.requests
+
+    assert run_virtually(asking()) == 6
+
+
+def test_a_401_stops_everything_whenever_it_comes() -> None:
+    """A key that was revoked meanwhile."""
+
+    async def asking() -> int:
+        async with client(in_turn(page("add_on_results", [1]), problem(401, 20003))) as twilio:
+            await collect(twilio.add_on_results(RE))
+            for _ in range(3):
+                with pytest.raises(FixConfiguration):
+                    await collect(twilio.add_on_results(RE))
+            return twilio.traffic.requests
+
+    assert run_virtually(asking()) == 3
 
 
 def test_once_credentials_are_refused_waiting_and_sleeping_requests_fail_without_being_sent() -> None:
-    """A hundred workers do not go on knocking with a rotated key."""
+    """A hundred workers do not go on knocking with a rotated key: the first second refusal is the last."""
 
     async def api(request: httpx.Request) -> httpx.Response:
         await asyncio.sleep(0.1)
@@ -213,11 +328,11 @@ def test_once_credentials_are_refused_waiting_and_sleeping_requests_fail_without
         others = [asyncio.ensure_future(collect(twilio.add_on_results(RE))) for _ in range(100)]
         outcomes = await asyncio.gather(sleeper, *others, return_exceptions=True)
         assert [type(outcome) for outcome in outcomes] == [FixConfiguration] * 101
-        assert twilio.traffic.requests <= 5
-        assert asyncio.get_running_loop().time() < 1, "the sleeper was woken"
+        assert (sent := twilio.traffic.requests) <= 101 + 4, "each once, those at once perhaps again"
+        assert asyncio.get_running_loop().time() < 10, "the sleeper was woken"
         with pytest.raises(FixConfiguration):
             await twilio.delete_add_on_result(RE, XR)
-        assert twilio.traffic.requests <= 5
+        assert twilio.traffic.requests == sent
 
     run_virtually(many())
 
@@ -573,6 +688,29 @@ def test_a_large_content_has_time_in_proportion_to_its_size(announced: bool) -> 
     assert len(content(storage(1.0)).data) == size
     with pytest.raises(SourceUnavailable, match="deadline"):
         content(storage(3.2))
+
+
+@pytest.mark.parametrize("sent", [0, 20_000_000])
+def test_a_storage_that_falls_silent_is_given_up_after_the_deadline_whatever_it_announced(sent: int) -> None:
+    """Neither the announced gigabyte nor what it sent at first buys it hours."""
+
+    class Silent(httpx.AsyncByteStream):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            yield b"x" * sent
+            await asyncio.sleep(1e9)
+
+    twilio = client(
+        lambda _: redirect(),
+        lambda _: httpx.Response(200, headers={"Content-Length": str(10**9)}, stream=Silent()),
+        tuning=Tuning(budget=0.0, content_deadline=60.0),
+    )
+
+    async def fetching() -> float:
+        with pytest.raises(SourceUnavailable, match="deadline"):
+            await twilio.content(RE, XR, XH)
+        return asyncio.get_running_loop().time()
+
+    assert run_virtually(fetching()) == pytest.approx(60.0)
 
 
 class Counted:

@@ -1,6 +1,7 @@
 """Pages: items as received, and next pages of the same list only."""
 
 import json
+import tracemalloc
 from datetime import date
 
 import msgspec
@@ -60,6 +61,23 @@ def test_one_row_that_no_parser_reads_does_not_take_the_page_with_it(item: bytes
     assert read_page(body, LISTING).items == (b'{"sid":"1"}', item, b'{"sid":"2"}')
 
 
+def test_escapes_in_rows_do_not_matter() -> None:
+    """Only the names of the page itself must be spelled as they are documented."""
+    item = b'{"label":"\\u0073\\u005f","\\u0073id":"1"}'
+    assert read_page(b'{"recordings":[' + item + b'],"next_page_uri":null}', LISTING).items == (item,)
+
+
+def test_splitting_a_page_takes_memory_for_its_copies_only() -> None:
+    """A text of megabytes in one broken row must not take a hundred bytes for each of its characters."""
+    body = b'{"recordings":[{"label":"' + b"a\\n" * 400_000 + b'","x":NaN}],"next_page_uri":null}'
+    tracemalloc.start()
+    try:
+        assert len(read_page(body, LISTING).items) == 1
+        assert tracemalloc.get_traced_memory()[1] < 6 * len(body)
+    finally:
+        tracemalloc.stop()
+
+
 def test_no_beginning_of_a_page_passes_for_a_page() -> None:
     """Cut anywhere, with or without a row that no parser reads, it is refused."""
     body = b'{"recordings":[{"sid":"1"},{"label":"\\ud83d [}"}],"next_page_uri":null}'
@@ -93,6 +111,10 @@ def test_no_next_page_ends_the_list(ending: bytes) -> None:
         b'{"recordings":null}',
         b'{"recordings":[1],"next_page_uri":null,"recordings":[]}',
         b'{"recordings":[],"next_page_uri":"/x","next_page_uri":null}',
+        b'{"recordings":[1],"next_page_uri":null,"recording\\u0073":[]}',
+        b'{"\\u0072ecordings":[1],"next_page_uri":null,"recordings":[]}',
+        b'{"recordings":[],"next_page_uri":"/x","next\\u005Fpage_uri":null}',
+        b'{"recordings":[{"x":NaN}],"next_page_uri":null,"recording\\u0073":[]}',
         b'{"recordings":{}}',
         b'{"recordings":[]',
         b'{"recordings":[],"next_page_uri":7}',

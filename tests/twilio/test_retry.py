@@ -3,12 +3,13 @@
 import httpx
 import pytest
 
-from pipelines.errors import SourceRefused, SourceUnavailable, SourceUntrusted
+from pipelines.errors import SourceForbidden, SourceRefused, SourceUnavailable, SourceUntrusted
 from pipelines.twilio.failure import Cause, Failure, cause_of_status, error_code, error_for, request_id, retry_after
 from pipelines.twilio.retry import wait_before_next
 
 PASSING = [Cause.NETWORK, Cause.DEADLINE, Cause.TRUNCATED, Cause.UNFRAMED, Cause.THROTTLED, Cause.SERVER]
-ONCE = [Cause.NOT_FOUND, Cause.UNAUTHORIZED, Cause.ENCODED, Cause.ENDLESS]
+ONCE = [Cause.NOT_FOUND, Cause.UNAUTHORIZED, Cause.FORBIDDEN, Cause.ENCODED, Cause.ENDLESS]
+UNTRUSTED = [Cause.ENCODED, Cause.ENDLESS, Cause.BROKEN, Cause.TOO_LARGE, Cause.UNEXPECTED, Cause.ADDRESS]
 NEVER = [cause for cause in Cause if cause not in PASSING + ONCE]
 
 
@@ -38,7 +39,7 @@ def test_the_jitter_is_full() -> None:
 
 
 @pytest.mark.parametrize("cause", ONCE)
-def test_a_stray_404_401_or_encoding_is_asked_again_once(cause: Cause) -> None:
+def test_a_stray_404_401_403_or_encoding_is_asked_again_once(cause: Cause) -> None:
     """Also when other failures came between."""
     assert wait(cause) is not None
     assert wait(cause, cause) is None
@@ -163,10 +164,10 @@ def test_each_cause_becomes_the_error_that_says_what_to_do(cause: Cause) -> None
     """What passes: unavailable, run again; protocol broken: untrusted; else refused. With all the facts."""
     failure = Failure(cause, status=418, code=20001, request_id="RQ1", detail="spout")
     error = error_for(failure, "add-on results of recording RE1", attempts=4, seconds=12.34)
-    expected = SourceRefused
+    expected = SourceForbidden if cause is Cause.FORBIDDEN else SourceRefused
     if cause in PASSING:
         expected = SourceUnavailable  # type: ignore[assignment]
-    elif cause in {Cause.ENCODED, Cause.ENDLESS, Cause.BROKEN, Cause.UNEXPECTED, Cause.ADDRESS}:
+    elif cause in UNTRUSTED:
         expected = SourceUntrusted  # type: ignore[assignment]
     assert type(error) is expected
     assert (error.status, error.code, error.request_id) == (418, 20001, "RQ1")

@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import ssl
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -176,6 +177,22 @@ def test_the_signed_url_is_sent_byte_for_byte_and_without_credentials() -> None:
     for head in (api, storage):
         names = [line.split(b":")[0].lower() for line in head.split(b"\r\n")[1:-2]]
         assert sorted(names) == sorted(set(names)), "no header is sent twice"
+
+
+def test_tls_verifies_and_asks_nothing_of_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No file with the keys of our sessions, no other authorities, nothing older than TLS 1.2."""
+    keys = tmp_path / "keys"
+    monkeypatch.setenv("SSLKEYLOGFILE", str(keys))
+    monkeypatch.setenv("SSL_CERT_FILE", "/dev/null")
+    tls_context.cache_clear()
+    context = tls_context()
+    tls_context.cache_clear()
+    assert context.keylog_filename is None
+    assert not keys.exists()
+    assert context.check_hostname
+    assert context.verify_mode is ssl.CERT_REQUIRED
+    assert context.minimum_version is ssl.TLSVersion.TLSv1_2
+    assert context.cert_store_stats()["x509_ca"] > 100
 
 
 def test_next_page_uri_is_sent_byte_for_byte() -> None:
