@@ -368,15 +368,20 @@ class _Lander:
             now = self._clock()
             load = await asyncio.to_thread(self._land, batch, now)
             self._progress.add(load)
-            for value in batch:
-                self._rows.release(_large_row(value))
-                if (content := _content(value)) is not None:
-                    self._holding.release(content.reserved)
-                    if content.file is not None:
-                        content.file.close()
+            self._let_go(batch)
+            batch.clear()  # or it would be in memory while the next one is collected
             if loop.time() - published_at > PUBLISH_SECONDS:
                 await asyncio.to_thread(publish, self._archive, self._destination, now=now)
                 published_at = loop.time()
+
+    def _let_go(self, batch: Sequence[Extracted]) -> None:
+        """Give back what a landed batch held."""
+        for value in batch:
+            self._rows.release(_large_row(value))
+            if (content := _content(value)) is not None:
+                self._holding.release(content.reserved)
+                if content.file is not None:
+                    content.file.close()
 
     def _land(self, batch: Sequence[Extracted], now: datetime) -> Load:
         values, large = [], []
