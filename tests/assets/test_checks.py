@@ -115,7 +115,14 @@ def test_a_table_of_what_and_why_is_bounded(archive: Archive) -> None:
     land_rows(
         archive, [row for n in range(ROWS + 9) for row in (recording(n), result(n, status="pondering", done=None))]
     )
-    land_rows(archive, [row for n in range(ROWS + 9) for row in (recording(n), result(n, status=f"status {n}"))])
+    land_rows(
+        archive,
+        [
+            row
+            for n in range(ROWS + 9)
+            for row in (recording(n), result(n, status=f"{chr(97 + n // 26)}-{chr(97 + n % 26)}"))
+        ],
+    )
     (key,) = (key for key in CHECKS if key.name == "statuses_known")
     (found,) = evaluate(open_reading(now=datetime.now(UTC)), [key])
     table = found.metadata["found"]
