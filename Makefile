@@ -80,7 +80,7 @@ torture: crashes kills deletions ## all trials of crashes: the three that follow
 deletions: $(VENV)/.dev ## kill exports and deletions KILLS times; the source judges what it was told to delete
 	@$(BIN)/python -c 'from tests.deletions import main; main()' --kills $(KILLS)
 
-kills: $(VENV)/.dev ## kill three exports at once KILLS times, with a reader beside (20 minutes)
+kills: $(VENV)/.dev ## kill three exports at once KILLS times, with a reader beside (half an hour)
 	@$(BIN)/python -c 'from tests.kills import main; main()' --kills $(KILLS) $(ARGS)
 
 STATES ?= 200
