@@ -329,7 +329,8 @@ def _assign(
             if (recording.account_sid or client.account_sid).lower() != client.account_sid.lower():
                 raise Malformed("names another account than the one whose list it is in")  # as if unread
         except Malformed as reason:
-            out.append(QuarantineRow("recording", None, None, client.account_sid, f"The recording {reason}.", raw))
+            sentence = f"The recording {reason}, in the list of {day}."
+            out.append(QuarantineRow("recording", None, None, client.account_sid, sentence, raw))
             continue
         if (sid := in_lower_case(recording.sid)) != recording.sid and sid in found.seen:
             out.append(QuarantineRow("recording", sid, None, client.account_sid, OTHER_CASE, raw))

@@ -8,13 +8,12 @@ an export stops, for whatever reason, stays and is published; the next export go
 import asyncio
 import contextlib
 import itertools
-import sys
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 
 from pipelines.conclude import conclude
-from pipelines.dates import RETENTION, utc_day
+from pipelines.dates import RETENTION
 from pipelines.discover import (
     Assignment,
     Discovery,
@@ -26,51 +25,30 @@ from pipelines.discover import (
     no_longer_kept,
 )
 from pipelines.errors import IncompleteExport, SourceUnavailable, VerificationMismatch, WarehouseError, first_cause
-from pipelines.extract import Extraction, extract
-from pipelines.holding import Budget, Holding, SpoolFile
+from pipelines.extract import extract
+from pipelines.extraction import Extraction
+from pipelines.holding import Holding
+from pipelines.lander import Lander
 from pipelines.normalize import (
     Extracted,
-    ExtractedContent,
     ExtractedListing,
-    ExtractedPayload,
-    ExtractedResult,
-    is_text_in_pieces,
-    normalize,
 )
 from pipelines.quarantine import resolve
 from pipelines.sids import AccountSid
 from pipelines.twilio.client import Traffic, TwilioClient
 from pipelines.verify import Mismatch
 from warehouse.archive import Archive, reading_errors
-from warehouse.contents import CHUNK_BYTES, SpooledContent
 from warehouse.erase import finish
 from warehouse.erasures import read_erased
-from warehouse.land import Load, land
+from warehouse.land import Load
 from warehouse.landed import LandedRecording, landed_recordings, owing_recordings
 from warehouse.lock import shared
 from warehouse.open_entries import open_count, open_entries
-from warehouse.publish import Destination, publish
+from warehouse.publish import Destination
 from warehouse.quarantine import QuarantineRow, resolved
-
-BATCH_BYTES = 6 << 20
-"""Contents and large rows landed together. Landing needs four times this for a moment: Arrow, Parquet, compression."""
-
-BATCH_ROWS = 5_000
-
-BATCH_SECONDS = 10.0
-"""Longest that something extracted waits to be landed, so that a kill loses little."""
 
 BUDGET_BYTES = 20 << 20
 """Bytes of contents in memory that are not landed yet."""
-
-LARGE_ROW = 4 << 10
-"""Bytes of JSON of a row from which it counts in memory; of smaller ones BATCH_ROWS are few enough."""
-
-ROWS_BYTES = 16 << 20
-"""Bytes of large rows in memory that were handed on and are not landed yet."""
-
-PUBLISH_SECONDS = 300.0
-"""How often analysts see progress during a long export."""
 
 LOCK_SECONDS = 0.2
 """How often an export looks whether an erasure is done."""
@@ -230,7 +208,7 @@ async def _export(
         return landed_recordings(archive, head, sids, since=since, with_results=with_results, owing=owing)
 
     with Holding(BUDGET_BYTES, archive.root) as holding:
-        lander = _Lander(archive, destination, holding, run_id=run_id, clock=clock, progress=progress)
+        lander = Lander(archive, destination, holding, run_id=run_id, clock=clock, landed=progress.add)
         found = discover(clients, lookup, scope=scope, clock=clock, found=progress.discovery)
         extracting = asyncio.create_task(
             _extract_all(
@@ -280,7 +258,7 @@ def _resolve(archive: Archive, progress: Progress, run_id: str, now: datetime) -
 
 async def _extract_all(
     found: AsyncGenerator[Assignment | Unlisted | Extracted, None],
-    lander: "_Lander",
+    lander: Lander,
     holding: Holding,
     *,
     accounts: Sequence[AccountSid],
@@ -324,124 +302,6 @@ async def _extract_all(
             if not missed:
                 listed = list(run)
                 await lander.put(ExtractedListing(account, listed[0], listed[-1], began))
-
-
-class _Lander:
-    """Collects what extraction hands on and lands it in batches, in the order it came."""
-
-    def __init__(
-        self,
-        archive: Archive,
-        destination: Destination,
-        holding: Holding,
-        *,
-        run_id: str,
-        clock: Clock,
-        progress: Progress,
-    ) -> None:
-        self._archive, self._destination, self._holding = archive, destination, holding
-        self._run_id, self._clock, self._progress = run_id, clock, progress
-        self._queue: asyncio.Queue[Extracted | None] = asyncio.Queue(BATCH_ROWS)
-        self._rows = Budget(ROWS_BYTES)
-        self._ended = False
-
-    async def put(self, value: Extracted) -> None:
-        """Hand on one value; waits while landing is behind."""
-        if size := _large_row(value):
-            await self._rows.acquire(size)
-        await self._queue.put(value)
-
-    async def end(self) -> None:
-        """Say that nothing more comes."""
-        await self._queue.put(None)
-
-    async def run(self) -> None:
-        """Land until `end`."""
-        loop = asyncio.get_running_loop()
-        published_at = loop.time()
-        # there is a file to open from the start, while the first recordings are listed
-        await asyncio.to_thread(publish, self._archive, self._destination, now=self._clock())
-        while not self._ended:
-            batch = await self._collect(loop)
-            if not batch:
-                continue
-            now = self._clock()
-            load = await asyncio.to_thread(self._land, batch, now)
-            self._progress.add(load)
-            self._let_go(batch)
-            batch.clear()  # or it would be in memory while the next one is collected
-            if loop.time() - published_at > PUBLISH_SECONDS:
-                await asyncio.to_thread(publish, self._archive, self._destination, now=now)
-                published_at = loop.time()
-
-    def _let_go(self, batch: Sequence[Extracted]) -> None:
-        """Give back what a landed batch held."""
-        for value in batch:
-            self._rows.release(_large_row(value))
-            if (content := _content(value)) is not None:
-                self._holding.release(content.reserved)
-                if content.file is not None:
-                    content.file.close()
-
-    def _land(self, batch: Sequence[Extracted], now: datetime) -> Load:
-        values, large = [], []
-        for value in batch:
-            if isinstance(value, ExtractedPayload) and value.content is not None and value.content.file is not None:
-                if value.content.length > CHUNK_BYTES:
-                    large.append(_spooled(value, value.content, value.content.file))
-                else:  # it was spooled because its length was not announced
-                    data = b"".join(value.content.file.chunks())
-                    value = replace(value, content=replace(value.content, data=data, file=None))
-            values.append(value)
-        return land(self._archive, normalize(values, now=now), run_id=self._run_id, now=now, spooled=large)
-
-    async def _collect(self, loop: asyncio.AbstractEventLoop) -> list[Extracted]:
-        """The next batch: full by bytes or rows, or old enough, or wanted because fetching waits for memory."""
-        batch: list[Extracted] = []
-        size = 0
-        until = None
-        while size < BATCH_BYTES and len(batch) < BATCH_ROWS:
-            try:
-                async with asyncio.timeout_at(until):
-                    value = await self._queue.get()
-            except TimeoutError:
-                break
-            if value is None:
-                self._ended = True
-                break
-            batch.append(value)
-            size += _large_row(value)
-            if (content := _content(value)) is not None:
-                size += content.length
-            if until is None:
-                until = loop.time() + BATCH_SECONDS
-            if (self._holding.wanted or self._rows.wanted) and self._queue.empty():
-                break
-        return batch
-
-
-def _content(value: Extracted) -> ExtractedContent | None:
-    return value.content if isinstance(value, ExtractedPayload) else None
-
-
-def _large_row(value: Extracted) -> int:
-    """Bytes that the JSON of a row takes in memory; 0 when it is ordinary."""
-    raw: str | bytes | None = None
-    if isinstance(value, ExtractedResult):
-        raw = value.result.raw
-    elif isinstance(value, ExtractedPayload):
-        raw = value.payload.raw
-    elif isinstance(value, QuarantineRow):
-        raw = value.raw
-    size = 0 if raw is None else sys.getsizeof(raw)
-    return size if size > LARGE_ROW else 0
-
-
-def _spooled(value: ExtractedPayload, content: ExtractedContent, file: SpoolFile) -> SpooledContent:
-    """A large content as it is landed from the spool."""
-    day = utc_day(value.result.date_completed)
-    text = is_text_in_pieces(value.payload.content_type, file.chunks())
-    return SpooledContent(value.payload.sid, day, text, content.length, content.sha256, file.file)
 
 
 def _error_of(task: asyncio.Task[None]) -> BaseException | None:

@@ -7,27 +7,20 @@ cannot be had is reported with its reason and does not stop the others.
 """
 
 import asyncio
-import codecs
-import re
-from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from datetime import UTC, datetime
 from typing import TypeVar
 
-import msgspec
-
 from pipelines.dates import utc_day
 from pipelines.discover import OTHER_CASE, Assignment, Scope, next_listed_at
+from pipelines.error_pages import error_document
 from pipelines.errors import (
-    FixConfiguration,
-    SourceError,
-    SourceForbidden,
     SourceRefused,
     SourceUnavailable,
     SourceUntrusted,
     first_cause,
 )
+from pipelines.extraction import Extraction
 from pipelines.holding import Holding
 from pipelines.normalize import (
     Extracted,
@@ -40,8 +33,7 @@ from pipelines.records import AddOnResult, Malformed, Payload, parse_add_on_resu
 from pipelines.sids import in_lower_case
 from pipelines.twilio.client import TwilioClient
 from warehouse.landed import LandedResult
-from warehouse.open_entries import OpenEntries
-from warehouse.quarantine import DISMISSED, LANDED, QuarantineRow, quarantine_id
+from warehouse.quarantine import QuarantineRow
 from warehouse.schema import KNOWN_STATUSES, UNFINISHED_STATUSES, shown_status
 
 _T = TypeVar("_T")
@@ -50,102 +42,6 @@ _FOREVER_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 Emit = Callable[[Extracted], Awaitable[None]]
 Clock = Callable[[], datetime]
-
-FAILURES_IN_A_ROW = 10
-"""Lists and contents that may go unanswered one after another before the source counts as unavailable; and that may
-be refused one after another before the credential counts as the reason."""
-
-SAMPLES = 20
-"""Reasons kept for the report; all of them are in `quarantine`."""
-
-
-@dataclass(slots=True)
-class Extraction:
-    """What one export has extracted so far, and what it could not have."""
-
-    recordings: int = 0
-    results: int = 0
-    payloads: int = 0
-    contents: int = 0
-    content_bytes: int = 0
-    unfinished: int = 0
-    deferred: int = 0
-    """Results outside the days asked for: their contents are left to another export."""
-    pending: int = 0
-    """Contents and lists that could not be had now and may be had later."""
-    lost: int = 0
-    """Contents that Twilio lists but no longer has."""
-    quarantined: int = 0
-    reasons: list[str] = field(default_factory=list)
-    unknown_statuses: Counter[str] = field(default_factory=Counter)
-    """As they may be shown; what is landed is the status as sent."""
-    failures_in_a_row: int = 0
-    refusals_in_a_row: int = 0
-    resolved: Mapping[str, str] = field(default_factory=dict)
-    """How what is in quarantine was resolved, by its id."""
-    open_entries: OpenEntries = field(default_factory=OpenEntries)
-    """What was open in quarantine when the export began."""
-    read_whole: set[str] = field(default_factory=set)
-    """Ids of these entries whose subject has been read whole since and handed on, or is landed as it was read."""
-    met_again: set[str] = field(default_factory=set)
-    """Ids of what came as badly as before."""
-
-    def reads_whole(self, kind: str, sid: str) -> None:
-        """What is in quarantine about this one, which has been handed on or is landed, is resolved at the end."""
-        self.read_whole.update(self.open_entries.ids.get((kind, sid), ()))
-
-    def quarantines(self, row: QuarantineRow, about: str) -> None:
-        """Count what goes into quarantine, unless it is there already and resolved.
-
-        A content is asked for only while it is not landed: one that was, and is lost since, waits again.
-        """
-        identity = quarantine_id(row)
-        if self.open_entries.ids:
-            self.met_again.add(identity)
-        how = self.resolved.get(identity)
-        if how == DISMISSED:
-            return
-        if row.kind == "content" and how == LANDED:
-            self.waits(about)
-        elif row.raw is None:
-            self.lost += 1
-            self.note(about)
-        elif how is None:
-            self.quarantined += 1
-            self.note(about)
-
-    def note(self, reason: str) -> None:
-        """Keep one of the first reasons why something is not landed."""
-        if len(self.reasons) < SAMPLES:
-            self.reasons.append(reason)
-
-    def waits(self, reason: str) -> None:
-        """Not landed now; the next export tries again."""
-        self.pending += 1
-        self.note(reason)
-
-    def answered(self) -> None:
-        """Something was given: neither is the source away nor the credential refused."""
-        self.failures_in_a_row = self.refusals_in_a_row = 0
-
-    def unanswered(self, error: SourceError) -> None:
-        """One thing that goes unanswered does not stop the others; many in a row mean that nothing is answered.
-
-        Raises:
-            SourceUnavailable: this is the last of many, or nobody is there at all.
-            FixConfiguration: this is the last of many that were refused (403).
-        """
-        if isinstance(error, SourceForbidden):
-            self.refusals_in_a_row += 1
-            if self.refusals_in_a_row >= FAILURES_IN_A_ROW:
-                raise FixConfiguration(
-                    f"Twilio refused {FAILURES_IN_A_ROW} requests one after another; see what the key may read. "
-                    f"Last: {error}"
-                ) from error
-        if isinstance(error, SourceUnavailable):
-            self.failures_in_a_row += 1
-            if self.failures_in_a_row >= FAILURES_IN_A_ROW:
-                raise error
 
 
 async def extract(
@@ -427,52 +323,6 @@ def belongs(said: str | None, asked: str) -> None:
     """Raise Malformed when a row names another parent than the one whose list was asked for: a reply gone astray."""
     if said is not None and said.lower() != asked.lower():
         raise Malformed("names another parent than the one it is listed under")
-
-
-_LARGEST_ERROR = 256 << 10
-_ROOT_WITHIN = 1 << 10
-_BEFORE_THE_ROOT = re.compile(rb"(?:\s|<\?xml[^>]*>|<!--.*?-->)*", re.ASCII | re.DOTALL)
-_HTML = re.compile(rb"<!doctype\s+html|<(?:html|head)[\s>]", re.ASCII | re.IGNORECASE)
-_STORE_ERROR = re.compile(rb"<Error(?:\s[^>]*)?>.*<Code>", re.ASCII | re.DOTALL)
-_TWILIO_XML_ERROR = re.compile(rb"<TwilioResponse(?:\s[^>]*)?>.*<RestException>", re.ASCII | re.DOTALL)
-_TWILIO_ERROR = frozenset({"code", "message", "more_info", "status", "details"})
-_PROBLEM = frozenset({"type", "title", "status", "detail", "instance"})
-
-
-def error_document(data: bytes, content_type: str | None) -> str | None:
-    """What a content is taken for when it is an error page sent with a status of success; None for any other.
-
-    It is kept in quarantine, so nothing is lost should it be what a vendor delivered.
-    """
-    if not data or len(data) > _LARGEST_ERROR:
-        return None
-    text = data.removeprefix(codecs.BOM_UTF8).lstrip()
-    kind = (content_type or "").lower()
-    if text.startswith(b"<") and "xml" not in kind:
-        start = text[:_ROOT_WITHIN]
-        root = start[_BEFORE_THE_ROOT.match(start).end() :]  # type: ignore[union-attr]  # it matches nothing, too
-        if _STORE_ERROR.match(root):
-            return "an error document of an object store"
-        if _TWILIO_XML_ERROR.match(root):
-            return "an error document of Twilio"
-        if _HTML.match(root) and "html" not in kind:
-            return "a page in HTML"
-    if text.startswith(b"{") and b'"status"' in text and (b'"message"' in text or b'"title"' in text):
-        return _json_error(text, kind)
-    return None
-
-
-def _json_error(text: bytes, kind: str) -> str | None:
-    try:
-        members = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-    if {"code", "message", "status"} <= members.keys() <= _TWILIO_ERROR:
-        return "an error document of Twilio"
-    failed = re.fullmatch(rb"\s*[45]\d\d\s*", bytes(members.get("status", b""))) is not None
-    if failed and {"title", "status"} <= members.keys() <= _PROBLEM and "problem" not in kind:
-        return "an error document of the kind of RFC 9457"
-    return None
 
 
 def _unfinished(result: AddOnResult) -> bool:

@@ -16,8 +16,9 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from pipelines.completeness import moment
+from pipelines.error_pages import error_document
 from pipelines.errors import FixQuery
-from pipelines.extract import belongs, error_document
+from pipelines.extract import belongs
 from pipelines.normalize import (
     Extracted,
     ExtractedContent,

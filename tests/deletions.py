@@ -30,7 +30,7 @@ from random import Random
 import duckdb
 import pyarrow.parquet as pq
 
-from pipelines import export as exporting
+from pipelines import lander
 from pipelines.delete import DeleteReport, delete, propose
 from pipelines.deletion_plan import Terms, read_plan
 from pipelines.discover import Scope
@@ -85,7 +85,7 @@ class Place:
 
 def child_export(place: Place) -> None:
     """One export, landing a few rows at a time: more moments to be killed at."""
-    exporting.BATCH_ROWS = 6
+    lander.BATCH_ROWS = 6
 
     async def run() -> None:
         async with place.client() as client:

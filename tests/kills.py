@@ -32,7 +32,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines import export as exporting
+from pipelines import lander
 from pipelines.sandbox.made_up import made_up_world
 from pipelines.sandbox.run import Sandbox
 from pipelines.verify import verify
@@ -88,7 +88,7 @@ def command_line(place: Place) -> None:
         "EXPORT_ROOT": str(place.root),
         "DAGSTER_HOME": str(place.root.parent / "home"),
     }
-    exporting.BATCH_ROWS = 6
+    lander.BATCH_ROWS = 6
     run(["export"])
 
 

@@ -18,7 +18,8 @@ from pathlib import Path
 import httpx
 
 from pipelines.discover import Assignment, Discovery, Scope, Unlisted, WithResults, discover
-from pipelines.extract import Extraction, extract
+from pipelines.extract import extract
+from pipelines.extraction import Extraction
 from pipelines.holding import Holding
 from pipelines.normalize import Extracted, ExtractedPayload, ExtractedRecording, ExtractedResult
 from pipelines.sandbox.answers import Answers

@@ -9,7 +9,7 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-import pipelines.extract
+import pipelines.extraction
 from pipelines.discover import Scope
 from pipelines.errors import ExportError
 from pipelines.export import Progress, export
@@ -57,7 +57,7 @@ async def _brief(seconds: float) -> None:
 
 def export_here(job: Job) -> Outcome:
     """Export in this process."""
-    pipelines.extract.SAMPLES = 1_000_000  # the judge wants all reasons
+    pipelines.extraction.SAMPLES = 1_000_000  # the judge wants all reasons
     started = time.monotonic()
     progress = Progress()
 

@@ -10,8 +10,8 @@ from random import Random
 
 import pytest
 
+from pipelines.error_pages import error_document
 from pipelines.errors import SourceUntrusted
-from pipelines.extract import error_document
 from pipelines.sandbox.made_up import made_up_world
 from tests.faults.catalogue import MUTATORS
 from tests.faults.exporting import Job, export_apart, export_here

@@ -33,7 +33,7 @@ class Job:
 
 def export_in_a_process(job: Job, connection: Connection) -> None:
     """Export; say "half" and wait for an answer half way, then say how it ended."""
-    pipelines.export.BATCH_ROWS = 40  # many commits
+    pipelines.lander.BATCH_ROWS = 40  # many commits
     looks = itertools.count(1)
 
     def clock() -> datetime:

@@ -10,8 +10,9 @@ import httpx
 import pytest
 
 from pipelines.errors import FixWarehouse
-from pipelines.export import BATCH_BYTES, Progress, _Lander
+from pipelines.export import Progress
 from pipelines.holding import Holding, SpoolFile
+from pipelines.lander import BATCH_BYTES, Lander
 from pipelines.sandbox.run import Sandbox
 from pipelines.sids import add_on_result_sid, payload_sid, recording_sid
 from pipelines.twilio.client import Content
@@ -124,7 +125,7 @@ def test_large_rows_are_handed_on_only_as_fast_as_they_are_landed(tmp_path: Path
         progress = Progress()
         with Holding(MB, tmp_path) as holding:
             archive = open_archive(tmp_path / "data")
-            lander = _Lander(archive, "parquet", holding, run_id="run", clock=lambda: NOW, progress=progress)
+            lander = Lander(archive, "parquet", holding, run_id="run", clock=lambda: NOW, landed=progress.add)
             putting = [asyncio.create_task(lander.put(row)) for row in rows]
             await asyncio.wait(putting, return_when=asyncio.FIRST_COMPLETED)
             assert [task.done() for task in putting] == [True, False, False, False]

@@ -328,7 +328,7 @@ def test_what_an_earlier_export_put_into_quarantine_counts_until_it_is_resolved(
         exporter().verdict()
     sandbox.settings.intercept = None
     for _ in range(2):
-        with pytest.raises(IncompleteExport, match=r"1 of what .* still open; see `addon-export quarantine list`"):
+        with pytest.raises(IncompleteExport, match=r"2 of what .* still open; see `addon-export quarantine list`"):
             exporter().verdict()
     dismiss(exporter.archive, entries(exporter.archive), "seen", now=NOW)
     exporter().verdict()

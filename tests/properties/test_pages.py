@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.discover import Assignment, Scope
-from pipelines.extract import Extraction, extract
+from pipelines.extract import extract
+from pipelines.extraction import Extraction
 from pipelines.holding import Holding
 from pipelines.normalize import Extracted, ExtractedPayload, ExtractedResult
 from pipelines.records import parse_recording

@@ -1,0 +1,159 @@
+"""Landing while an export runs: what is handed on is landed in batches, in the order it came."""
+
+import asyncio
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from pipelines.dates import utc_day
+from pipelines.holding import Budget, Holding, SpoolFile
+from pipelines.normalize import (
+    Extracted,
+    ExtractedContent,
+    ExtractedPayload,
+    ExtractedResult,
+    is_text_in_pieces,
+    normalize,
+)
+from warehouse.archive import Archive
+from warehouse.contents import CHUNK_BYTES, SpooledContent
+from warehouse.land import Load, land
+from warehouse.publish import Destination, publish
+from warehouse.quarantine import QuarantineRow
+
+BATCH_BYTES = 6 << 20
+"""Contents and large rows landed together. Landing needs four times this for a moment: Arrow, Parquet, compression."""
+
+BATCH_ROWS = 5_000
+
+BATCH_SECONDS = 10.0
+"""Longest that something extracted waits to be landed, so that a kill loses little."""
+
+LARGE_ROW = 4 << 10
+"""Bytes of JSON of a row from which it counts in memory; of smaller ones BATCH_ROWS are few enough."""
+
+ROWS_BYTES = 16 << 20
+"""Bytes of large rows in memory that were handed on and are not landed yet."""
+
+PUBLISH_SECONDS = 300.0
+"""How often analysts see progress during a long export."""
+
+
+class Lander:
+    """Collects what extraction hands on and lands it in batches, in the order it came."""
+
+    def __init__(
+        self,
+        archive: Archive,
+        destination: Destination,
+        holding: Holding,
+        *,
+        run_id: str,
+        clock: Callable[[], datetime],
+        landed: Callable[[Load], None],
+    ) -> None:
+        """`landed` is told of each load."""
+        self._archive, self._destination, self._holding = archive, destination, holding
+        self._run_id, self._clock, self._landed = run_id, clock, landed
+        self._queue: asyncio.Queue[Extracted | None] = asyncio.Queue(BATCH_ROWS)
+        self._rows = Budget(ROWS_BYTES)
+        self._ended = False
+
+    async def put(self, value: Extracted) -> None:
+        """Hand on one value; waits while landing is behind."""
+        if size := _large_row(value):
+            await self._rows.acquire(size)
+        await self._queue.put(value)
+
+    async def end(self) -> None:
+        """Say that nothing more comes."""
+        await self._queue.put(None)
+
+    async def run(self) -> None:
+        """Land until `end`."""
+        loop = asyncio.get_running_loop()
+        published_at = loop.time()
+        # there is a file to open from the start, while the first recordings are listed
+        await asyncio.to_thread(publish, self._archive, self._destination, now=self._clock())
+        while not self._ended:
+            batch = await self._collect(loop)
+            if not batch:
+                continue
+            now = self._clock()
+            load = await asyncio.to_thread(self._land, batch, now)
+            self._landed(load)
+            self._let_go(batch)
+            batch.clear()  # or it would be in memory while the next one is collected
+            if loop.time() - published_at > PUBLISH_SECONDS:
+                await asyncio.to_thread(publish, self._archive, self._destination, now=now)
+                published_at = loop.time()
+
+    def _let_go(self, batch: Sequence[Extracted]) -> None:
+        """Give back what a landed batch held."""
+        for value in batch:
+            self._rows.release(_large_row(value))
+            if (content := _content(value)) is not None:
+                self._holding.release(content.reserved)
+                if content.file is not None:
+                    content.file.close()
+
+    def _land(self, batch: Sequence[Extracted], now: datetime) -> Load:
+        values, large = [], []
+        for value in batch:
+            if isinstance(value, ExtractedPayload) and value.content is not None and value.content.file is not None:
+                if value.content.length > CHUNK_BYTES:
+                    large.append(_spooled(value, value.content, value.content.file))
+                else:  # it was spooled because its length was not announced
+                    data = b"".join(value.content.file.chunks())
+                    value = replace(value, content=replace(value.content, data=data, file=None))
+            values.append(value)
+        return land(self._archive, normalize(values, now=now), run_id=self._run_id, now=now, spooled=large)
+
+    async def _collect(self, loop: asyncio.AbstractEventLoop) -> list[Extracted]:
+        """The next batch: full by bytes or rows, or old enough, or wanted because fetching waits for memory."""
+        batch: list[Extracted] = []
+        size = 0
+        until = None
+        while size < BATCH_BYTES and len(batch) < BATCH_ROWS:
+            try:
+                async with asyncio.timeout_at(until):
+                    value = await self._queue.get()
+            except TimeoutError:
+                break
+            if value is None:
+                self._ended = True
+                break
+            batch.append(value)
+            size += _large_row(value)
+            if (content := _content(value)) is not None:
+                size += content.length
+            if until is None:
+                until = loop.time() + BATCH_SECONDS
+            if (self._holding.wanted or self._rows.wanted) and self._queue.empty():
+                break
+        return batch
+
+
+def _content(value: Extracted) -> ExtractedContent | None:
+    return value.content if isinstance(value, ExtractedPayload) else None
+
+
+def _large_row(value: Extracted) -> int:
+    """Bytes that the JSON of a row takes in memory; 0 when it is ordinary."""
+    raw: str | bytes | None = None
+    if isinstance(value, ExtractedResult):
+        raw = value.result.raw
+    elif isinstance(value, ExtractedPayload):
+        raw = value.payload.raw
+    elif isinstance(value, QuarantineRow):
+        raw = value.raw
+    size = 0 if raw is None else sys.getsizeof(raw)
+    return size if size > LARGE_ROW else 0
+
+
+def _spooled(value: ExtractedPayload, content: ExtractedContent, file: SpoolFile) -> SpooledContent:
+    """A large content as it is landed from the spool."""
+    day = utc_day(value.result.date_completed)
+    text = is_text_in_pieces(value.payload.content_type, file.chunks())
+    return SpooledContent(value.payload.sid, day, text, content.length, content.sha256, file.file)
