@@ -109,7 +109,7 @@ erasures: $(VENV)/.dev ## erase ERASURES times, half of them killed on the way, 
 FAILURES ?= 0
 
 leaks: $(VENV)/.dev ## fail in 200 ways and search all that is left for secrets and contents; 500 hostile URLs (15 minutes)
-	@$(BIN)/python -m tests.twilio.test_confinement
+	@HOSTILE_URLS=500 $(BIN)/python -m pytest -q -p no:cacheprovider tests/twilio/test_confinement.py
 	@$(BIN)/python -m tests.leaks --paths $(FAILURES)
 
 EXAMPLES ?= 100

@@ -8,7 +8,6 @@ import contextlib
 import functools
 import json
 import os
-import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from urllib.parse import urljoin
@@ -252,9 +251,3 @@ def test_proxies_of_the_environment_are_not_used(name: str, monkeypatch: pytest.
             return len(stage.evil.heads)
 
     assert asyncio.run(run()) == 0
-
-
-if __name__ == "__main__":
-    os.environ["HOSTILE_URLS"] = "500"
-    sys.stderr.write(f"500 hostile URLs, seed {SEED}\n")
-    raise SystemExit(pytest.main([__file__, "-q", "-p", "no:cacheprovider"]))
