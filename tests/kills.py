@@ -229,16 +229,21 @@ class Series:
     def run(self, kills: int, watched: Watched) -> None:
         """Keep WORKERS exports going until so many have been killed."""
         target = self.tally["kills"] + kills
-        ends = time.monotonic() + PATIENCE
+        ends, ended = time.monotonic() + PATIENCE, self._ended()
         while self.tally["kills"] < target and time.monotonic() < ends:
             while len(self.running) < WORKERS:
                 self._start()
             self._step(watched)
+            if ended != (ended := self._ended()):
+                ends = time.monotonic() + PATIENCE
         for process, _ in self.running:
             process.kill()
             process.join()
         if self.tally["kills"] < target:
             watched.violations.append("nothing more happens")
+
+    def _ended(self) -> int:
+        return self.tally["kills"] + self.tally["ended"]
 
     def _start(self) -> None:
         by_step, to_its_end = self.random.random() < 0.4, self.random.random() < 0.15
