@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from contextvars import copy_context
 from datetime import timedelta
 from pathlib import Path
@@ -70,7 +70,7 @@ def test_an_erasure_that_was_cut_off_is_finished_by_the_next_export(tmp_path: Pa
         child.start()
         child.join(60)
         assert child.exitcode == -9, "it was done before it was killed"
-        step += 3
+        step += 10
     assert len(traces(archive.root, people[0].needles)) > 5
     assert any("cut off" in mismatch.sentence for mismatch in verify(archive).mismatches)
     Exporter(sandbox, archive)()
@@ -161,7 +161,8 @@ def test_what_stops_an_erasure_does_not_stop_an_export(tmp_path: Path, sandbox: 
     (archive.root / old).write_bytes(good[:-1])
     call = world.add_recording(sandbox.account_sid, NOW - timedelta(hours=2))
     world.add_payload(world.add_result(call, NOW - timedelta(hours=1)), b"said today")
-    exporter().verdict()
+    with suppress(RepairWarehouse):  # raised at the end, unless publishing only had to add
+        exporter().verdict()
     with pytest.raises(RepairWarehouse):
         erase_due(archive, "duckdb", days=None, now=NOW)
     assert any("cut off" in mismatch.sentence for mismatch in verify(archive).mismatches)
@@ -181,7 +182,7 @@ def cut_off(archive: Archive, number: int) -> None:
         child.start()
         child.join(60)
         assert child.exitcode == -9, "it was done before it was killed"
-        step += 2
+        step += 8
 
 
 def test_what_is_removed_was_replaced_durably_and_is_gone_durably(

@@ -478,6 +478,25 @@ def test_a_publishing_process_that_is_killed_is_said_in_a_sentence(
     assert exporter.rows("SELECT payload_sid FROM contents") == [(payload.sid,)]
 
 
+def test_damage_in_the_archive_does_not_stop_what_twilio_is_about_to_delete(
+    sandbox: Sandbox, world: World, exporter: Exporter
+) -> None:
+    """Also when `addons.duckdb` is gone and cannot be built: all is landed, then the damage is said."""
+    _completed(world, sandbox, b"long ago", days=20)
+    exporter().verdict()
+    (damaged,) = exporter.archive.head().tables["contents"]
+    good = (exporter.archive.root / damaged).read_bytes()
+    (exporter.archive.root / damaged).write_bytes(good[:-9])
+    (exporter.archive.root / "addons.duckdb").unlink()
+    _completed(world, sandbox, b"new", days=1)
+    with pytest.raises(RepairWarehouse, match="contents/"):
+        exporter()
+    assert exporter.archive.head().rows("contents") == 2
+    (exporter.archive.root / damaged).write_bytes(good)
+    exporter().verdict()
+    assert sorted(exporter.rows("SELECT content FROM contents")) == [(b"long ago",), (b"new",)]
+
+
 def test_contents_are_fetched_without_credentials(sandbox: Sandbox, world: World, exporter: Exporter) -> None:
     """Signed storage is another host; it sees no Authorization header, the API always does."""
     _completed(world, sandbox)
