@@ -11,7 +11,6 @@ import argparse
 import json
 import os
 import secrets
-import shutil
 import signal
 import sys
 import tempfile
@@ -54,6 +53,9 @@ LONGEST = 2.5
 
 LONGEST_COMMAND = 15.0
 """The same for a command, which takes longer to start and waits for its turn."""
+
+PIECE = 16 << 10
+"""Bytes that the naive publication writes at once."""
 
 COMMANDS = 8
 """One series in so many kills the command itself, six times; the others what it calls, twelve times."""
@@ -122,7 +124,11 @@ def naive_publication(place: Place) -> None:
     def swap(archive: object, temporary: Path, target: Path) -> None:
         target.unlink(missing_ok=True)
         (target.parent / publish.LOCK).write_text(sha256_of(temporary))
-        shutil.copyfile(temporary, target)
+        with temporary.open("rb") as source, target.open("wb") as file:
+            while block := source.read(PIECE):
+                file.write(block)
+                file.flush()
+                os.fsync(file.fileno())
 
     publish._swap = swap
     child_export(place)
@@ -131,7 +137,7 @@ def naive_publication(place: Place) -> None:
 CONTROLS: dict[Work, tuple[str, ...]] = {
     naive_keys: (" times in ",),
     naive_commits: ("is lost", "was changed", "shrank"),
-    naive_publication: ("a reader met", "what is published went"),
+    naive_publication: ("a reader met", "the reader died", "what is published went"),
 }
 """Naive ways, and words of what the judge must find: nothing else that goes wrong with them counts."""
 
