@@ -106,44 +106,32 @@ async def propose(
         WarehouseError: the archive cannot be read.
     """
     with shared(archive.root):
-        return await _propose(client, archive, first, last, terms, destination, clock)
-
-
-async def _propose(
-    client: TwilioClient,
-    archive: Archive,
-    first: date,
-    last: date,
-    terms: Terms,
-    destination: Destination,
-    clock: Clock,
-) -> DeletePlan:
-    head = archive.head()
-    ledger = whole_warehouse(archive, head)
-    verdicts = verify_results(archive, head, landed_days(head, first, last))
-    verified = [v for v in verdicts if isinstance(v, VerifiedResult)]
-    newest = {sid: entry.step.step for sid, entry in ledger.last().items()}
-    deleted = {sid for sid, step in newest.items() if step in steps.GONE}
-    unsettled = {sid for sid, step in newest.items() if step in steps.UNSETTLED}
-    targets = [
-        (v.recording_sid, v.sid)
-        for v in verified
-        if v.account_sid == client.account_sid and v.deleted_at is None and v.sid not in deleted
-    ]
-    shown = await look(client, archive, head, targets, now=clock(), gone=deleted | unsettled)
-    return plan_delete(
-        verified,
-        shown,
-        first=first,
-        last=last,
-        binding=here(archive, ledger, account=client.account_sid, destination=destination, commit=head.number),
-        terms=terms,
-        exported=exported_results(archive, head, client.account_sid),
-        now=clock(),
-        source_time=client.source_time(),
-        deleted=deleted | (unsettled - shown.keys()),
-        left_out=left_out_as_unverified([v for v in verdicts if isinstance(v, Unverified)]),
-    )
+        head = archive.head()
+        ledger = whole_warehouse(archive, head)
+        verdicts = verify_results(archive, head, landed_days(head, first, last))
+        verified = [v for v in verdicts if isinstance(v, VerifiedResult)]
+        newest = {sid: entry.step.step for sid, entry in ledger.last().items()}
+        deleted = {sid for sid, step in newest.items() if step in steps.GONE}
+        unsettled = {sid for sid, step in newest.items() if step in steps.UNSETTLED}
+        targets = [
+            (v.recording_sid, v.sid)
+            for v in verified
+            if v.account_sid == client.account_sid and v.deleted_at is None and v.sid not in deleted
+        ]
+        shown = await look(client, archive, head, targets, now=clock(), gone=deleted | unsettled)
+        return plan_delete(
+            verified,
+            shown,
+            first=first,
+            last=last,
+            binding=here(archive, ledger, account=client.account_sid, destination=destination, commit=head.number),
+            terms=terms,
+            exported=exported_results(archive, head, client.account_sid),
+            now=clock(),
+            source_time=client.source_time(),
+            deleted=deleted | (unsettled - shown.keys()),
+            left_out=left_out_as_unverified([v for v in verdicts if isinstance(v, Unverified)]),
+        )
 
 
 async def delete(
