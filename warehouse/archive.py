@@ -291,10 +291,6 @@ class Archive:
         return known
 
 
-_WRITING_FAILED = ("Could not write", "Could not fsync", "Could not truncate", "Could not remove", "Could not rename")
-"""How DuckDB begins what it says of a file it cannot change: nothing that is landed is damaged then."""
-
-
 def _older(path: Path, moment: datetime) -> bool:
     """Whether a file was last written before `moment`; one that another process has just removed was not."""
     try:
@@ -348,7 +344,12 @@ def partition_day(file: LiveFile) -> date | None:
 
 @contextlib.contextmanager
 def reading_errors(root: Path) -> Iterator[None]:
-    """Turn what DuckDB and Arrow raise about damaged or missing files into RepairWarehouse."""
+    """Turn what DuckDB and Arrow raise about files into what the operator can do about it.
+
+    Raises:
+        RepairWarehouse: a live file, or the newest commit, is damaged or missing.
+        FixWarehouse: none is, so it is the disk, its space or the memory.
+    """
     try:
         yield
     except (duckdb.BinderException, duckdb.CatalogException, duckdb.ParserException):
@@ -361,29 +362,25 @@ def reading_errors(root: Path) -> Iterator[None]:
             raise FixWarehouse(f"DuckDB has too little memory for what is under {root}; no file is damaged.") from error
         if "No space left" in str(error):
             raise FixWarehouse(f"No space left under {root}; free some and run again.") from error
-        if any(failed in str(error) for failed in _WRITING_FAILED):
-            raise FixWarehouse(f"Cannot write to {root}: the disk fails; check EXPORT_ROOT and run again.") from error
-        path = _first_damaged(root)
-        if path is not None:
+        if (path := _first_damaged(root)) is not None:
             raise RepairWarehouse(_DAMAGED.format(path)) from error
-        raise RepairWarehouse(
-            f"A live file under {root} cannot be read; run `addon-export verify` to see which."
+        # the files decide, not the words: DuckDB has many for a log it cannot write
+        raise FixWarehouse(
+            f"Cannot read or write under {root}, though no live file is damaged: the disk fails; "
+            "check EXPORT_ROOT and run again."
         ) from error
 
 
 def _first_damaged(root: Path) -> str | None:
     """A live file that is not what was committed; reads them all, which only happens once something has failed."""
-    try:
-        files = [file for table in commits.head(root).tables.values() for file in table.values()]
-    except RepairWarehouse:
-        return None
-    for file in files:
-        path = root / file.path
-        try:
-            if path.stat().st_size != file.bytes or sha256_of(path) != file.sha256:
+    for table in commits.head(root).tables.values():
+        for file in table.values():
+            path = root / file.path
+            try:
+                if path.stat().st_size != file.bytes or sha256_of(path) != file.sha256:
+                    return file.path
+            except OSError:
                 return file.path
-        except OSError:
-            return file.path
     return None
 
 

@@ -15,8 +15,8 @@ import pytest
 from pipelines.verify import verify
 from tests.warehouse.made_up import NOON, land_rows, later, leftovers, logical, path_of, result, rows_by_key, sid, whole
 from tests.warehouse.processes import hear, land_with_small_files_only, open_as_somebody_else, start
-from warehouse.archive import Archive, open_archive
-from warehouse.errors import FixWarehouse
+from warehouse.archive import Archive, open_archive, reading_errors
+from warehouse.errors import FixWarehouse, RepairWarehouse
 from warehouse.publish import NAME, publish, published
 from warehouse.schema import CONTENTS
 
@@ -238,6 +238,20 @@ def test_a_file_that_may_not_grow_is_a_clean_error(archive: Archive) -> None:
     assert set(rows_by_key(archive, CONTENTS)) == {sid("XH", 1)}
     assert archive.head().number == 1
     assert list(archive.root.rglob(".*.tmp")) == []
+
+
+@pytest.mark.parametrize(
+    "said", ["FATAL Error: fsync failed!", "Failed to commit: Cannot open file: Input/output error", "something new"]
+)
+def test_whether_a_file_is_damaged_is_read_from_the_files_not_from_the_words(archive: Archive, said: str) -> None:
+    """What DuckDB says while every live file is sound is the disk's; with a damaged file it is that file's."""
+    land_rows(archive, whole(1))
+    with pytest.raises(FixWarehouse, match="the disk fails"), reading_errors(archive.root):
+        raise duckdb.FatalException(said)
+    damaged = archive.root / next(iter(archive.head().tables[CONTENTS.name]))
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    with pytest.raises(RepairWarehouse, match=damaged.name), reading_errors(archive.root):
+        raise duckdb.FatalException(said)
 
 
 def _fill(path: Path, *, leave: int) -> None:
