@@ -30,11 +30,11 @@ setup: $(VENV)/.runtime ## install into .venv/ and stop
 demo: $(VENV)/.runtime ## the main job on a local stand-in for Twilio; needs no account
 	@$(BIN)/addon-export demo
 
-# one more than there are cores: many tests wait for a process or a time limit
-WORKERS := $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
+# two more than there are cores: many tests wait for a process or a time limit
+WORKERS := $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 2)')
 
 test: $(VENV)/.dev ## the test suite
-	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal  # many tests start processes of ours
 
 dev: $(VENV)/.runtime ## Dagster's UI on http://localhost:3000
 	@$(BIN)/python -c 'from assets.home import dagster_home; dagster_home()'

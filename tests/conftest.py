@@ -1,7 +1,14 @@
 """Settings of the whole suite."""
 
+import os
+
 from hypothesis import HealthCheck, settings
 
+# the suite judges a change, so it tries the same examples before and after it; `make properties` and the like search
+SEARCHING = any(name in os.environ for name in ("EXAMPLES", "HOSTILE_URLS"))
+
 # how fast a machine is at the moment says nothing about a rule: timing belongs into a benchmark
-settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "suite", deadline=None, derandomize=not SEARCHING, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("suite")

@@ -32,11 +32,20 @@ PAGES = {path.name: path.read_text() for path in (ROOT / "docs").glob("*.md")}
 
 @pytest.fixture(scope="module")
 def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder a demo leaves behind."""
+    """The folder a demo leaves behind, and what it said."""
     folder = tmp_path_factory.mktemp("demo")
     done = CommandLine(folder)("demo")
     assert done.returncode == 0, done.stderr
+    (folder / "said.txt").write_text(done.stdout)
     return folder
+
+
+def test_the_demo_runs_without_an_account(warehouse: Path) -> None:
+    """One command shows the whole job, down to the text of a transcript."""
+    said = (warehouse / "said.txt").read_text()
+    assert "no mismatches" in said
+    assert said.count("\nSELECT ") == len(DEMO)
+    assert "ibm_watson" in said
 
 
 def test_every_sql_example_answers_on_the_demo(warehouse: Path) -> None:

@@ -18,6 +18,7 @@ from assets.pool import POOL
 from assets.undisclosed import undisclosed
 from pipelines.errors import FixConfiguration
 from tests.assets.conftest import ROOT, CommandLine
+from tests.assets.instances import instance_in
 
 
 @pytest.fixture
@@ -129,7 +130,7 @@ def test_only_what_concerns_dagster_home_is_said_of_it(home: Path, tmp_path: Pat
 def test_an_export_whose_history_cannot_be_written_says_so_in_one_sentence(command: CommandLine) -> None:
     """Exit code 2; with room again the next export neither waits nor fails, and nothing of the one before is left."""
     home = command.folder / ".dagster_home"
-    assert command("export").returncode == 0
+    instance_in(home).dispose()
     failed = command.without_space(96, "export", "--full")
     assert failed.returncode == 2, failed.stderr
     assert f"DAGSTER_HOME {home} cannot be used: its disk is full" in failed.stderr.strip().splitlines()[-1]
@@ -146,7 +147,7 @@ def test_an_export_whose_history_cannot_be_written_says_so_in_one_sentence(comma
 def test_a_damaged_history_is_said_in_one_sentence(command: CommandLine) -> None:
     """Exit code 2, and what to do."""
     home = command.folder / ".dagster_home"
-    assert command("export").returncode == 0
+    instance_in(home).dispose()
     for path in home.rglob("*.db"):
         path.write_bytes(b"damaged" * 1000)
     failed = command("export")

@@ -61,15 +61,22 @@ def permissive() -> Iterator[None]:
     os.umask(before)
 
 
-def test_everything_written_is_private_whatever_the_umask(permissive: None, command: CommandLine) -> None:
-    """The archive, Dagster's history, and a plan: no bit for anybody else."""
-    assert command("export", DAGSTER_HOME=str(command.folder / "home")).returncode == 0
+def test_what_is_written_is_private_whatever_the_umask_and_holds_no_secret(
+    permissive: None, command: CommandLine, sandbox: Sandbox
+) -> None:
+    """The archive, Dagster's history, and a plan: no bit for anybody else, no token and no signed URL."""
+    exported = command("export", DAGSTER_HOME=str(command.folder / "home"))
+    assert exported.returncode == 0
     done = command("delete", "plan", "--from", "2026-01-01", "--to", "2026-01-02", "--out", "plan.json")
     assert done.returncode == 0, done.stderr
     private = [*command.root.rglob("*"), *(command.folder / "home").rglob("*"), command.folder / "plan.json"]
     assert len(private) > 20
     open_ones = [path for path in private if not path.is_symlink() and stat.S_IMODE(path.stat().st_mode) & 0o077]
     assert open_ones == []
+    secrets = [command.environment["TWILIO_AUTH_TOKEN"].encode(), b"Signature=", sandbox.storage_url.encode()]
+    said = "".join([exported.stdout, exported.stderr, done.stdout, done.stderr]).encode()
+    written = [path.read_bytes() for path in command.folder.rglob("*") if path.is_file()]
+    assert not any(secret in text for secret in secrets for text in (said, *written))
     (command.folder / "control").touch()
     assert stat.S_IMODE((command.folder / "control").stat().st_mode) == 0o666
 
@@ -128,25 +135,24 @@ REFUSED = (
 )
 
 
-def test_the_recipe_for_analysts_reads_and_does_nothing_else(command: CommandLine) -> None:
+def test_the_recipe_for_analysts_reads_and_does_nothing_else(exported: CommandLine) -> None:
     """As printed in docs/reading.md, for both destinations; a plain read-only connection, the control, reads files."""
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "reading.md").read_text(), re.DOTALL)
     (recipe,) = (block for block in blocks if "def open_warehouse" in block)
     names: dict[str, Any] = {}
     exec(compile(recipe, "docs/reading.md", "exec"), names)
-    assert command("export").returncode == 0
     for destination in ("duckdb", "parquet"):
-        assert command("rebuild", EXPORT_DESTINATION=destination).returncode == 0
-        with names["open_warehouse"](str(command.root)) as con:
+        assert exported("rebuild", EXPORT_DESTINATION=destination).returncode == 0
+        with names["open_warehouse"](str(exported.root)) as con:
             assert con.execute("SELECT destination FROM _commit").fetchall() == [(destination,)]
             for view in ("transcripts", "retention", "contents", "recordings", "quarantine"):
                 con.execute(f"SELECT * FROM {view}").fetchall()
             assert con.execute("SELECT count(*) FROM contents").fetchall() > [(0,)]
             for sql in REFUSED:
                 with pytest.raises((duckdb.PermissionException, duckdb.InvalidInputException, duckdb.IOException)):
-                    con.execute(sql.format(root=command.root, outside=command.folder)).fetchall()
+                    con.execute(sql.format(root=exported.root, outside=exported.folder)).fetchall()
             if destination == "duckdb":
                 with pytest.raises(duckdb.PermissionException):
-                    con.execute(f"COPY (SELECT 1) TO '{command.root}/copied.csv'")
-    with duckdb.connect(str(command.root / "addons.duckdb"), read_only=True) as naive:
+                    con.execute(f"COPY (SELECT 1) TO '{exported.root}/copied.csv'")
+    with duckdb.connect(str(exported.root / "addons.duckdb"), read_only=True) as naive:
         assert naive.execute("SELECT count(*) FROM read_text('/etc/passwd')").fetchall() == [(1,)]

@@ -112,8 +112,7 @@ def test_an_export_does_not_wait_for_one_that_was_killed(command: CommandLine, s
 def test_an_export_does_not_wait_for_one_that_was_killed_before_its_start_was_recorded(command: CommandLine) -> None:
     """It has its slot already, and Dagster knows its run, which no event says has begun."""
     home = command.folder / ".dagster_home"
-    assert command("export").returncode == 0  # makes the history
-    with dg.DagsterInstance.from_config(str(home)) as instance:
+    with instance_in(home) as instance:
         before = instance.get_runs_count()
         process = command.start("export")
         until(lambda: instance.get_runs_count() > before)

@@ -36,7 +36,7 @@ from warehouse.schema import CONTENTS
 HERE = ("reread", "published", "clean")
 THERE = ("final", "unchanged", "same_payloads", "listed", "own_account")
 PLANNED = ("rested", "as_planned")
-SAMPLE = 40
+SAMPLE = 24
 
 Broken = frozenset[str]
 
@@ -136,7 +136,7 @@ def test_of_all_combinations_of_what_can_be_wrong_one_sends_a_delete(cases: dict
     rows = [broken for broken in combinations((*HERE, *THERE, *PLANNED)) if broken]
     if not os.environ.get("ALL_ROWS"):
         singles = [row for row in rows if len(row) == 1]
-        rows = singles + Random().sample(rows, SAMPLE - len(singles))
+        rows = singles + Random(4).sample(rows, SAMPLE - len(singles))
     for broken in rows:
         case = cases[broken & frozenset(HERE)]
         sandbox = case.deleter.sandbox

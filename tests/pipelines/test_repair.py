@@ -35,13 +35,12 @@ def flip(path: Path, random: Random) -> None:
 
 
 def test_every_damaged_file_with_a_copy_is_restored_as_it_was(tmp_path: Path) -> None:
-    """One flipped bit in each live file in turn: verify is green again and every row is what it was."""
+    """One flipped bit in a file of each table in turn: verify is green again and every row is what it was."""
     archive = landed(tmp_path, "duckdb")
     before = logical(archive, without=())
     random = Random(6)
-    for path in sorted(live_files(archive)):
-        if path not in live_files(archive):
-            continue
+    for table in {path.split("/")[0] for path in live_files(archive)}:
+        path = max(path for path in live_files(archive) if path.startswith(f"{table}/"))
         flip(archive.root / path, random)
         assert [m.subject for m in verify(archive).mismatches] == [path]
         done = repair(archive, now=NOON)

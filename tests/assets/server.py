@@ -1,0 +1,115 @@
+"""A process that has imported the libraries a command needs, and forks for each command: start-up alone takes seconds.
+
+What is imported is not the product's: a command reads its environment as if it had been started anew.
+"""
+
+import atexit
+import gc
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NoReturn
+
+LIBRARIES = (
+    "aiohttp",
+    "alembic.runtime.migration",
+    "dagster",
+    "dagster._core.storage.base_storage",
+    "dagster._core.storage.local_compute_log_manager",
+    "dagster._core.storage.root",
+    "dagster._core.storage.sqlite_storage",
+    "duckdb",
+    "httpx",
+    "pandas",  # Arrow looks for it
+    "pyarrow.compute",
+    "pyarrow.parquet",
+)
+
+
+class Server:
+    """Runs `addon-export`, one command after the other."""
+
+    def __init__(self) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._socket = ours
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", __name__, str(theirs.fileno())],
+            cwd=Path(__file__).parents[2],
+            stdin=subprocess.DEVNULL,
+            pass_fds=[theirs.fileno()],
+            start_new_session=True,
+            env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # a process that forks has no threads
+        )
+        theirs.close()
+
+    def run(
+        self, arguments: tuple[str, ...], folder: Path, environment: dict[str, str], *, timeout: float
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end, in this process's umask.
+
+        Raises:
+            TimeoutError: it takes longer than `timeout` seconds.
+        """
+        mask = os.umask(0)
+        os.umask(mask)
+        request = json.dumps([arguments, str(folder), environment, mask]).encode()
+        self._socket.settimeout(timeout)
+        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+            socket.send_fds(self._socket, [request], [out.fileno(), err.fileno()])
+            code = int(self._socket.recv(100))
+            out.seek(0)
+            err.seek(0)
+            return subprocess.CompletedProcess(arguments, code, out.read().decode(), err.read().decode())
+
+    def close(self) -> None:
+        """End it, and what it may be running."""
+        self._process.kill()
+        self._process.wait()
+        self._socket.close()
+
+
+def serve(requests: socket.socket) -> NoReturn:
+    """Fork for each request until there are no more; a child goes on to be the command."""
+    for library in LIBRARIES:
+        __import__(library)
+    gc.freeze()
+    while True:
+        request, handles, _, _ = socket.recv_fds(requests, 1 << 20, 2)
+        if not request:
+            os._exit(0)
+        if not (child := os.fork()):
+            requests.close()
+            arguments, folder, environment, mask = json.loads(request)
+            for number, handle in enumerate(handles, start=1):
+                os.dup2(handle, number)
+                os.close(handle)
+            os.chdir(folder)
+            os.environ.clear()
+            os.environ.update(environment)
+            os.umask(mask)
+            os._exit(_run(arguments))  # taking down what was imported for nothing takes half a second
+        for handle in handles:
+            os.close(handle)
+        _, status = os.waitpid(child, 0)
+        requests.send(str(os.waitstatus_to_exitcode(status)).encode())
+
+
+def _run(arguments: list[str]) -> int:
+    from assets.cli import main
+
+    try:
+        main(arguments)
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    finally:
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+
+
+if __name__ == "__main__":
+    serve(socket.socket(fileno=int(sys.argv[1])))
