@@ -10,8 +10,9 @@ from datetime import UTC, date, datetime
 
 from pipelines.status import STATES
 from warehouse import views
-from warehouse.archive import Archive, partition_day, reading_errors
+from warehouse.archive import Archive, partition_day
 from warehouse.commits import Commit
+from warehouse.damage import reading_errors
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, CONTENTS, LOADS, Table
 
 WAITING = ("pending", "unfinished")

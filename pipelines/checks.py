@@ -16,8 +16,9 @@ from pipelines.dates import RETENTION
 from pipelines.deadlines import Deadlines, deadlines
 from pipelines.settings import Windows
 from pipelines.verify import verify_files
-from warehouse.archive import Archive, reading_errors
+from warehouse.archive import Archive
 from warehouse.commits import Commit, LiveFile
+from warehouse.damage import reading_errors
 from warehouse.quarantine import open_rows
 from warehouse.schema import (
     ADD_ON_PAYLOADS,

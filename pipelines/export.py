@@ -37,7 +37,8 @@ from pipelines.quarantine import resolve
 from pipelines.sids import AccountSid
 from pipelines.twilio.client import Traffic, TwilioClient
 from pipelines.verify import Mismatch
-from warehouse.archive import Archive, reading_errors
+from warehouse.archive import Archive
+from warehouse.damage import reading_errors
 from warehouse.erase import finish
 from warehouse.erasures import read_erased
 from warehouse.land import Load

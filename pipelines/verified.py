@@ -16,8 +16,9 @@ import duckdb
 from pipelines.sids import AccountSid, AddOnResultSid, PayloadSid, RecordingSid
 from pipelines.verify import PIECES, hashed, limit_memory, shown_contents
 from warehouse import commits, views
-from warehouse.archive import Archive, partition_day, reading_errors
+from warehouse.archive import Archive, partition_day
 from warehouse.commits import Commit, LiveFile
+from warehouse.damage import reading_errors
 from warehouse.errors import FixWarehouse
 from warehouse.files import sha256_of
 from warehouse.publish import NAME, published

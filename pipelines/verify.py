@@ -14,8 +14,9 @@ import duckdb
 import pyarrow as pa
 
 from warehouse import commits, parts, views
-from warehouse.archive import NULL_DAY, Archive, partition_day, reading_errors
+from warehouse.archive import NULL_DAY, Archive, partition_day
 from warehouse.commits import Commit, LiveFile
+from warehouse.damage import reading_errors
 from warehouse.erase import unfinished
 from warehouse.erasures import read_erased
 from warehouse.errors import FixWarehouse, RepairWarehouse

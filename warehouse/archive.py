@@ -5,7 +5,6 @@ Sealed files are immutable. What is live is said by the newest commit only, so e
 """
 
 import contextlib
-import errno
 import os
 import shutil
 import tempfile
@@ -24,6 +23,7 @@ import pyarrow.parquet as pq
 
 from warehouse import commits
 from warehouse.commits import CHUNKED, FOLDER, Commit, LiveFile
+from warehouse.damage import DAMAGED, reading_errors
 from warehouse.errors import FixWarehouse, RepairWarehouse
 from warehouse.files import ACCESS, Access, make_folder, sha256_of, storage_errors, sync_and_hash, sync_folder, unnamed
 from warehouse.keys import Keys
@@ -39,12 +39,6 @@ ROW_GROUP_BYTES = 4 << 20
 ROW_GROUP_ROWS = 122_880
 
 DUCKDB_MEMORY = "64MB"
-
-_DAMAGED = (
-    "{} is damaged or missing: it does not have the SHA-256 its commit names; "
-    "run `addon-export rebuild --archive` to repair it."
-)
-
 
 _SEALED: ContextVar[list[LiveFile] | None] = ContextVar("sealed", default=None)
 """What was sealed and is not committed yet, while somebody wants it undone should that fail."""
@@ -129,7 +123,7 @@ class Archive:
         except (FileNotFoundError, IsADirectoryError):
             same = False
         if not same:
-            raise RepairWarehouse(_DAMAGED.format(file.path))
+            raise RepairWarehouse(DAMAGED.format(file.path))
         return file
 
     def commit(
@@ -340,48 +334,6 @@ def partition_day(file: LiveFile) -> date | None:
     """The partition day of a live file; None for the null partition."""
     value = file.folder.partition("=")[2]
     return None if value in ("", NULL_DAY) else date.fromisoformat(value)
-
-
-@contextlib.contextmanager
-def reading_errors(root: Path) -> Iterator[None]:
-    """Turn what DuckDB and Arrow raise about files into what the operator can do about it.
-
-    Raises:
-        RepairWarehouse: a live file, or the newest commit, is damaged or missing.
-        FixWarehouse: none is, so it is the disk, its space or the memory.
-    """
-    try:
-        yield
-    except (duckdb.BinderException, duckdb.CatalogException, duckdb.ParserException):
-        raise  # our own SQL is wrong, not a file
-    except (duckdb.Error, pa.ArrowException, UnicodeDecodeError, OSError) as error:
-        if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
-            raise
-        # a checkpoint that has too little memory is a FatalException
-        if isinstance(error, duckdb.OutOfMemoryException) or "failed to allocate" in str(error):
-            raise FixWarehouse(f"DuckDB has too little memory for what is under {root}; no file is damaged.") from error
-        if "No space left" in str(error):
-            raise FixWarehouse(f"No space left under {root}; free some and run again.") from error
-        if (path := _first_damaged(root)) is not None:
-            raise RepairWarehouse(_DAMAGED.format(path)) from error
-        # the files decide, not the words: DuckDB has many for a log it cannot write
-        raise FixWarehouse(
-            f"Cannot read or write under {root}, though no live file is damaged: the disk fails; "
-            "check EXPORT_ROOT and run again."
-        ) from error
-
-
-def _first_damaged(root: Path) -> str | None:
-    """A live file that is not what was committed; reads them all, which only happens once something has failed."""
-    for table in commits.head(root).tables.values():
-        for file in table.values():
-            path = root / file.path
-            try:
-                if path.stat().st_size != file.bytes or sha256_of(path) != file.sha256:
-                    return file.path
-            except OSError:
-                return file.path
-    return None
 
 
 def _type(column: Column, json: Literal["text", "typed"]) -> str:

@@ -17,8 +17,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from warehouse.archive import Archive, partition_day, reading_errors
+from warehouse.archive import Archive, partition_day
 from warehouse.commits import Commit, LiveFile
+from warehouse.damage import reading_errors
 from warehouse.errors import CommitRace, RepairWarehouse
 from warehouse.files import storage_errors
 from warehouse.lock import shared

@@ -17,8 +17,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from warehouse import commits
-from warehouse.archive import Archive, partition_day, reading_errors
+from warehouse.archive import Archive, partition_day
 from warehouse.commits import Commit, LiveFile
+from warehouse.damage import reading_errors
 from warehouse.erasures import fingerprint, read_erased
 from warehouse.files import storage_errors, sync_and_hash, sync_folder, unnamed
 from warehouse.lock import alone, shared

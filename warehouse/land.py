@@ -15,9 +15,10 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from warehouse.archive import Archive, by_day, partition_day, reading_errors
+from warehouse.archive import Archive, by_day, partition_day
 from warehouse.commits import FOLDER, Commit, LiveFile
 from warehouse.contents import PayloadFacts, SpooledContent, moved, seal_spooled, settle, settle_spooled
+from warehouse.damage import reading_errors
 from warehouse.erasures import read_erased, without_erased
 from warehouse.errors import CommitRace, RepairWarehouse
 from warehouse.files import sync_folder

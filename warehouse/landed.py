@@ -12,8 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from warehouse import views
-from warehouse.archive import NULL_DAY, Archive, partition_day, reading_errors
+from warehouse.archive import NULL_DAY, Archive, partition_day
 from warehouse.commits import Commit, Files
+from warehouse.damage import reading_errors
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, RECORDINGS, UTC_TIME, Table
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

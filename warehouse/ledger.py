@@ -15,8 +15,9 @@ from itertools import pairwise
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from warehouse.archive import Archive, reading_errors
+from warehouse.archive import Archive
 from warehouse.commits import Commit
+from warehouse.damage import reading_errors
 from warehouse.land import Batch, Load, land
 from warehouse.schema import ADD_ON_RESULTS, DELETIONS
 

@@ -6,9 +6,10 @@ from datetime import datetime
 
 import pyarrow as pa
 
-from warehouse.archive import Archive, reading_errors
+from warehouse.archive import Archive
 from warehouse.commits import Commit
 from warehouse.contents import DIFFERS
+from warehouse.damage import reading_errors
 from warehouse.landed import rows_with
 from warehouse.quarantine import open_rows
 from warehouse.schema import ADD_ON_RESULTS, QUARANTINE, RESOLUTIONS

@@ -20,8 +20,9 @@ import duckdb
 import pyarrow as pa
 
 from warehouse import commits, parts
-from warehouse.archive import ROW_GROUP_ROWS, Archive, reading_errors
+from warehouse.archive import ROW_GROUP_ROWS, Archive
 from warehouse.commits import Commit, LiveFile
+from warehouse.damage import reading_errors
 from warehouse.errors import RepairWarehouse
 from warehouse.files import copy_and_hash, sha256_of, storage_errors, sync_folder
 from warehouse.lock import shared

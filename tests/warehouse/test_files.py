@@ -15,7 +15,8 @@ import pytest
 from pipelines.verify import verify
 from tests.warehouse.made_up import NOON, land_rows, later, leftovers, logical, path_of, result, rows_by_key, sid, whole
 from tests.warehouse.processes import hear, land_with_small_files_only, open_as_somebody_else, start
-from warehouse.archive import Archive, open_archive, reading_errors
+from warehouse.archive import Archive, open_archive
+from warehouse.damage import reading_errors
 from warehouse.errors import FixWarehouse, RepairWarehouse
 from warehouse.publish import NAME, publish, published
 from warehouse.schema import CONTENTS

@@ -1,0 +1,60 @@
+"""What it means that something under the root could not be read: damage, or only the disk, its space or the memory."""
+
+import contextlib
+import errno
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from warehouse import commits
+from warehouse.errors import FixWarehouse, RepairWarehouse
+from warehouse.files import sha256_of
+
+DAMAGED = (
+    "{} is damaged or missing: it does not have the SHA-256 its commit names; "
+    "run `addon-export rebuild --archive` to repair it."
+)
+
+
+@contextlib.contextmanager
+def reading_errors(root: Path) -> Iterator[None]:
+    """Turn what DuckDB and Arrow raise about files into what the operator can do about it.
+
+    Raises:
+        RepairWarehouse: a live file, or the newest commit, is damaged or missing.
+        FixWarehouse: none is, so it is the disk, its space or the memory.
+    """
+    try:
+        yield
+    except (duckdb.BinderException, duckdb.CatalogException, duckdb.ParserException):
+        raise  # our own SQL is wrong, not a file
+    except (duckdb.Error, pa.ArrowException, UnicodeDecodeError, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
+            raise
+        # a checkpoint that has too little memory is a FatalException
+        if isinstance(error, duckdb.OutOfMemoryException) or "failed to allocate" in str(error):
+            raise FixWarehouse(f"DuckDB has too little memory for what is under {root}; no file is damaged.") from error
+        if "No space left" in str(error):
+            raise FixWarehouse(f"No space left under {root}; free some and run again.") from error
+        if (path := _first_damaged(root)) is not None:
+            raise RepairWarehouse(DAMAGED.format(path)) from error
+        # the files decide, not the words: DuckDB has many for a log it cannot write
+        raise FixWarehouse(
+            f"Cannot read or write under {root}, though no live file is damaged: the disk fails; "
+            "check EXPORT_ROOT and run again."
+        ) from error
+
+
+def _first_damaged(root: Path) -> str | None:
+    """A live file that is not what was committed; reads them all, which only happens once something has failed."""
+    for table in commits.head(root).tables.values():
+        for file in table.values():
+            path = root / file.path
+            try:
+                if path.stat().st_size != file.bytes or sha256_of(path) != file.sha256:
+                    return file.path
+            except OSError:
+                return file.path
+    return None
