@@ -119,6 +119,8 @@ def _used_after_failing(trace: Path, root: Path) -> list[str]:
             continue  # DuckDB's own, of a file that is only published, and synced by us, once it has no log any more
         if op.name == "failed" and op.other == "fsync" and not Path(op.path).is_dir():
             failed.add(op.path)
+        elif op.name in ("unlink", "create"):
+            failed.discard(op.path)  # what has its name now is another file
         elif op.name in ("fsync", "rename", "link") and op.path in failed:
             wrong.append(f"{op.name} of {Path(op.path).relative_to(root)} after its fsync had failed")
     return wrong
