@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 
 from pipelines.dates import RECORDING_LOOK_BACK, RETENTION, utc_day
-from pipelines.errors import SourceError
+from pipelines.errors import SourceError, SourceUntrusted
 from pipelines.normalize import Extracted, ExtractedRecording
 from pipelines.records import Malformed, Recording, parse_recording
 from pipelines.sids import in_lower_case
@@ -35,6 +35,9 @@ PROOF = 10
 """Rows of other days, the same ones in the lists of two days, that prove that a server ignores the date filter.
 
 Fewer may have strayed; and where they have not, few rows are cheap to list once for each day."""
+
+COARSEST = 2
+"""Days by which a filter by date may be off. A list that holds nothing but rows further off is of another day."""
 
 OTHER_CASE = "It is listed a second time with its SID in another case."
 """Why a row is not landed: its SID is the same number as another one's, so there is nothing of its own behind it."""
@@ -141,6 +144,8 @@ class Discovery:
     seen: set[str] = field(default_factory=set)
     astray: dict[str, date] = field(default_factory=dict)
     """The day that recordings seen in the list of another day claim to be of."""
+    lists: dict[tuple[str, date], tuple[int, int]] = field(default_factory=dict)
+    """Rows read so far, of the account's list of the day, that are of about that day, and of others."""
 
 
 WithResults = Callable[[str, LandedRecording], bool]
@@ -169,6 +174,12 @@ async def discover(
         if isinstance(items, Unlisted):
             yield items
             continue
+        if items is None:
+            ours, others = found.lists.pop((client.account_sid, day), (0, 0))
+            if others and not ours:
+                subject = f"recordings of account {client.account_sid} created on {day}"
+                yield Unlisted(client, day, SourceUntrusted(f"{subject}: the list of another day came in its place"))
+            continue
         chunk = await asyncio.to_thread(
             _assign, client, day, items, lookup, scope=scope, clock=clock, days=days, found=found
         )
@@ -178,8 +189,8 @@ async def discover(
 
 async def _listings(
     clients: Sequence[TwilioClient], days: Sequence[date]
-) -> AsyncIterator[tuple[TwilioClient, date, list[bytes] | Unlisted]]:
-    """The items of every listing, in pieces small enough to hold, with the day asked for.
+) -> AsyncIterator[tuple[TwilioClient, date, list[bytes] | Unlisted | None]]:
+    """The items of every listing, in pieces small enough to hold, with the day asked for; None at the end of a list.
 
     The oldest day is listed first and alone: a server that ignores the date filter shows it there, and is then
     listed once instead of once for each day.
@@ -218,14 +229,18 @@ async def _listings(
 
 async def _finish(
     ahead: "_Ahead",
-) -> AsyncIterator[tuple[TwilioClient, date, list[bytes] | Unlisted]]:
-    """The items of the oldest listing under way, which is then done."""
+) -> AsyncIterator[tuple[TwilioClient, date, list[bytes] | Unlisted | None]]:
+    """The items of the oldest listing under way, which is then done, and None if it was read to its end."""
     client, day, queue, _ = ahead[0]
+    whole = True
     async for piece in _pieces(_drain(queue)):
         if isinstance(piece, SourceError):
+            whole = False
             yield client, day, Unlisted(client, day, piece)
         else:
             yield client, day, [item for page in piece for item in page]
+    if whole:
+        yield client, day, None
     ahead.popleft()
 
 
@@ -323,6 +338,7 @@ def _assign(
     """
     out: list[Assignment | Extracted] = []
     recordings = []
+    ours, others = found.lists.get((client.account_sid, day), (0, 0))
     for raw in items:
         try:
             recording = parse_recording(raw)
@@ -337,6 +353,8 @@ def _assign(
             continue
         created = utc_day(recording.date_created)
         astray = created is not None and abs((created - day).days) > 1
+        others += created is not None and abs((created - day).days) > COARSEST
+        ours += created is not None and abs((created - day).days) <= COARSEST
         if recording.sid in found.seen and (astray or found.astray.get(recording.sid, created) == created):
             continue
         found.seen.add(recording.sid)
@@ -354,6 +372,7 @@ def _assign(
             sentence = "; ".join(recording.problems)
             out.append(QuarantineRow("recording", recording.sid, None, client.account_sid, f"{sentence}.", raw))
         recordings.append(recording)
+    found.lists[client.account_sid, day] = ours, others
     recordings = earliest_first(recordings)
     known = [created for r in recordings if (created := utc_day(r.date_created))]
     since = min(known) if len(known) == len(recordings) and known else None

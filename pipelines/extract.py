@@ -15,6 +15,7 @@ from pipelines.dates import utc_day
 from pipelines.discover import OTHER_CASE, Assignment, Scope, next_listed_at
 from pipelines.error_pages import error_document
 from pipelines.errors import (
+    FixWarehouse,
     SourceRefused,
     SourceUnavailable,
     SourceUntrusted,
@@ -265,6 +266,9 @@ class _Extract:
             )
         except (SourceRefused, SourceUntrusted, SourceUnavailable) as error:
             await self._content_failed(payload, result, error)
+            return None
+        except FixWarehouse as error:  # one content that has no end, perhaps; what is landed may still find room
+            self._pending(f"content {payload.sid}: {error}")
             return None
         self.tally.answered()
         if (document := error_document(content.data, payload.content_type)) is not None:

@@ -13,10 +13,12 @@ from pipelines.normalize import (
     Extracted,
     ExtractedContent,
     ExtractedPayload,
+    ExtractedRecording,
     ExtractedResult,
     is_text_in_pieces,
     normalize,
 )
+from pipelines.records import Recording
 from warehouse.archive import Archive
 from warehouse.contents import CHUNK_BYTES, SpooledContent
 from warehouse.errors import RepairWarehouse
@@ -149,6 +151,9 @@ def _content(value: Extracted) -> ExtractedContent | None:
 def _large_row(value: Extracted) -> int:
     """Bytes that the JSON of a row takes in memory; 0 when it is ordinary."""
     raw: str | bytes | None = None
+    if isinstance(value, ExtractedRecording):
+        size = sum(sys.getsizeof(text) for text in _texts(value.recording))
+        return size if size > LARGE_ROW else 0
     if isinstance(value, ExtractedResult):
         raw = value.result.raw
     elif isinstance(value, ExtractedPayload):
@@ -157,6 +162,12 @@ def _large_row(value: Extracted) -> int:
         raw = value.raw
     size = 0 if raw is None else sys.getsizeof(raw)
     return size if size > LARGE_ROW else 0
+
+
+def _texts(recording: Recording) -> tuple[str | None, ...]:
+    """What may be long of a recording: all members that may be any text."""
+    r = recording
+    return r.call_sid, r.conference_sid, r.status, r.source, r.price_unit, r.encryption_details, r.media_url
 
 
 def _spooled(value: ExtractedPayload, content: ExtractedContent, file: SpoolFile) -> SpooledContent:

@@ -20,6 +20,9 @@ from pipelines.sids import AddOnResultSid, PayloadSid, RecordingSid
 
 _Sid = TypeVar("_Sid")
 
+LARGEST = 32 << 10
+"""Bytes accepted of an item; documented ones have less than 2,000."""
+
 DEEPEST = 64
 """Levels of nesting accepted in an item; the deepest documented one has 3."""
 
@@ -172,6 +175,8 @@ class _Item:
     __slots__ = ("_fields", "_problems", "source")
 
     def __init__(self, raw: bytes) -> None:
+        if len(raw) > LARGEST:
+            raise Malformed(f"is larger than {LARGEST >> 10} KB")
         try:
             self.source = raw.decode()
             fields = _decoded(self.source)

@@ -94,6 +94,11 @@ class Attempt:
         self._request_id: str | None = None
         self.status: int | None = None
 
+    @property
+    def is_arriving(self) -> bool:
+        """Whether a reply of the status wanted has begun."""
+        return self.status in self._ask.accept
+
     async def run(self, *, first_deadline: float | None = None) -> Reply | Failure:
         """Send and read; a shorter `first_deadline`, in seconds, applies until the head has arrived."""
         first_end = self._end if first_deadline is None else min(self._end, self._started + first_deadline)

@@ -57,6 +57,7 @@ _FRESH_URLS = 3  # how often Data is asked for one content: a signed URL may exp
 _START = 32  # concurrent API requests at first
 _MOST_DOWNLOADS = 128  # at once; storage has no limit of Twilio's
 _ORDINARY_PAGE = 256 * 1024  # bytes, of what belongs to one recording: 400 add-on results
+_SAME_PAGES = 20  # of a list, one after the other: it goes round in a circle by ever new addresses
 _LARGE_LISTS = 2  # lists of the same kind with larger pages, worked on at once
 _DEFAULTS = Tuning()
 
@@ -260,6 +261,8 @@ class TwilioClient:
         """The pages of a list; one larger than ordinary is asked for again when `large` has a place for the list."""
         uri = listing.first_uri
         seen: set[str] = set()
+        shown: set[int] = set()
+        nothing_new = 0
         begun_again = False
         cap = self._tuning.page_cap if large is None else min(_ORDINARY_PAGE, self._tuning.page_cap)
         async with contextlib.AsyncExitStack() as place:
@@ -279,6 +282,11 @@ class TwilioClient:
                     uri, seen, begun_again = listing.first_uri, set(), True
                     continue
                 assert page is not None, "the page cap is the most"
+                content = hash(page.items)
+                nothing_new = nothing_new + 1 if content in shown else 0
+                if nothing_new >= _SAME_PAGES:
+                    raise SourceUntrusted(f"{listing.subject}: {nothing_new} pages on end that it had shown before")
+                shown.add(content)
                 yield page.items
                 if page.next_uri is None:
                     return

@@ -13,8 +13,11 @@ from dataclasses import dataclass, replace
 from pipelines.twilio.attempt import Ask, Attempt, Line
 from pipelines.twilio.failure import Cause, Failure
 from pipelines.twilio.limiter import Gate, Verdict
-from pipelines.twilio.retry import wait_before_next
+from pipelines.twilio.retry import PASSING, wait_before_next
 from pipelines.twilio.wire import Reply
+
+SHORTEST_BUDGET = 1.0
+"""Seconds that any request may wait for its place before its host is given up."""
 
 
 @dataclass(slots=True)
@@ -44,7 +47,8 @@ class Host:
         line: the way there; its transport is closed by whoever made it.
         gate: limits requests in flight.
         traffic: counts what happens.
-        budget: seconds a request may use in all, waiting for a place not counted.
+        budget: seconds a request may use in all, waiting for a place not counted; and seconds after which a host that
+            has given nothing but failures that pass is given up, by those that wait for a place too.
         unanswered_budget: the same while this host has never answered, to report an unreachable host soon.
         sleep: waits for so many seconds.
         random: a number evenly distributed over 0 to 1.
@@ -69,6 +73,9 @@ class Host:
         self._sleep = sleep
         self._random = random
         self._answered = False
+        self._under_way: set[Attempt] = set()
+        self._newest: Failure | None = None
+        self._failing_since: float | None = None
         self._stopped_by: Failure | None = None
         self._stop = asyncio.Event()
 
@@ -83,11 +90,12 @@ class Host:
         A DELETE is asked again only after a 429.
         """
         failures: list[Failure] = []
+        began = asyncio.get_running_loop().time()
         spent = 0.0
         unframed: str | None = None
         while True:
             first_deadline = None if self._answered else max(0.1, self._unanswered_budget - spent)
-            outcome = await self.attempt(ask, first_deadline=first_deadline)
+            outcome = await self.attempt(ask, first_deadline=first_deadline, began=began if failures else None)
             if isinstance(outcome, Reply):
                 if outcome.framed:
                     return outcome
@@ -107,22 +115,36 @@ class Host:
                 budget=budget,
                 random=self._random,
             )
-            if wait is None:
+            if wait is None or self._is_away(began):
                 return GaveUp(outcome, attempts=len(failures), seconds=spent)
             await self._pause(wait)
             spent += wait
             self._traffic.retried += 1
 
-    async def attempt(self, ask: Ask, *, first_deadline: float | None = None) -> Reply | Failure:
-        """Ask once, as soon as there is a place."""
+    async def attempt(
+        self, ask: Ask, *, first_deadline: float | None = None, began: float | None = None
+    ) -> Reply | Failure:
+        """Ask once, as soon as there is a place; not any more if the host is away since before a request that waits.
+
+        `began`: when asking for this began, if not now (seconds of the loop's clock).
+        """
+        loop = asyncio.get_running_loop()
+        began = loop.time() if began is None else began
         since = await self._gate.acquire()
         verdict = Verdict.FAILED
         try:
             if self._stopped_by is not None:
                 return self._stopped_by
+            if self._newest is not None and self._is_away(began):
+                return replace(self._newest, seconds=0.0)
             self._traffic.requests += 1
             attempt = Attempt(self._line, ask)
-            outcome = await attempt.run(first_deadline=first_deadline)
+            self._under_way.add(attempt)
+            try:
+                outcome = await attempt.run(first_deadline=first_deadline)
+            finally:
+                self._under_way.discard(attempt)
+            self._note(attempt, outcome)
             if attempt.status is not None:
                 self._answered = True
                 verdict = Verdict.ANSWERED
@@ -134,6 +156,24 @@ class Host:
             return outcome
         finally:
             self._gate.release(since, verdict)
+
+    def _note(self, attempt: Attempt, outcome: Reply | Failure) -> None:
+        """Remember since when there has been nothing but failures that pass; a reply that breaks off is some life."""
+        if attempt.is_arriving or isinstance(outcome, Reply) or outcome.cause not in PASSING:
+            self._failing_since = None
+            return
+        self._newest = outcome
+        if self._failing_since is None:
+            self._failing_since = asyncio.get_running_loop().time()
+
+    def _is_away(self, began: float) -> bool:
+        """Whether nothing but such failures has come while a request has taken as long as it may, and nothing arrives.
+
+        A source that refuses leaves few places, and hundreds of requests would wait for one after the other.
+        """
+        if self._failing_since is None or any(attempt.is_arriving for attempt in self._under_way):
+            return False
+        return asyncio.get_running_loop().time() - max(began, self._failing_since) > max(self._budget, SHORTEST_BUDGET)
 
     async def _pause(self, seconds: float) -> None:
         """Sleep, but not on when the host is stopped."""

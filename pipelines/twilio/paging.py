@@ -19,6 +19,9 @@ from pipelines.twilio.values import Subaccount
 
 PAGE_SIZE = 1000  # the most Twilio gives
 
+_LONGEST_QUERY = 4 << 10
+"""Bytes; Twilio's has about 150. A list may have thousands of pages, and where it has been is remembered."""
+
 _QUERY = re.compile(r"[A-Za-z0-9\-._~!$&'()*+,;=:@/?%\[\]]+", re.ASCII)
 _ESCAPED_LETTER = re.compile(rb"\\u00[5-7]")
 """How a name of the page may be spelled otherwise; no serializer escapes letters, so real pages do not have it."""
@@ -73,7 +76,7 @@ def next_page(uri: str, listing: Listing) -> str:
         SourceUntrusted: it is anything else.
     """
     path, _, query = uri.partition("?")
-    if path != listing.path or _QUERY.fullmatch(query) is None:
+    if path != listing.path or len(query) > _LONGEST_QUERY or _QUERY.fullmatch(query) is None:
         raise SourceUntrusted(f"{listing.subject}: the next page is not a page of the same list")
     return uri
 

@@ -14,7 +14,7 @@ FIRST_SPAN = 0.1  # seconds
 LONGEST_SPAN = 10.0  # seconds
 LONGEST_RETRY_AFTER = 60.0  # seconds
 
-_PASSING = {Cause.NETWORK, Cause.DEADLINE, Cause.TRUNCATED, Cause.UNFRAMED, Cause.THROTTLED, Cause.SERVER}
+PASSING = {Cause.NETWORK, Cause.DEADLINE, Cause.TRUNCATED, Cause.UNFRAMED, Cause.THROTTLED, Cause.SERVER}
 _SOMETIMES_STRAY = {Cause.NOT_FOUND, Cause.UNAUTHORIZED, Cause.FORBIDDEN, Cause.ENCODED, Cause.ENDLESS}
 
 
@@ -42,7 +42,7 @@ def wait_before_next(
     if newest.cause in _SOMETIMES_STRAY:
         if any(earlier.cause is newest.cause for earlier in failures[:-1]):
             return None
-    elif newest.cause not in _PASSING:
+    elif newest.cause not in PASSING:
         return None
     span = min(LONGEST_SPAN, FIRST_SPAN * 2.0 ** min(len(failures) - 1, 30))
     wait = min(LONGEST_RETRY_AFTER, newest.retry_after) + random() * span

@@ -181,10 +181,22 @@ class _ExactReply:
     async def read(self) -> bytes:
         problem: httpx.TransportError
         try:
-            return await self._reply.content.readany()
+            data = await self._reply.content.readany()
         except (aiohttp.ClientError, OSError, ValueError) as error:
             problem = _translated(error)
+        else:
+            if data or not self._unchunked():
+                return data
+            problem = httpx.RemoteProtocolError("said to be chunked, and was not")
         raise problem
+
+    def _unchunked(self) -> bool:
+        """Whether the body is said to be chunked and was read without: aiohttp's parser is stricter about the word.
+
+        Such a body ends where the connection does, so that one cut short would pass for a whole one.
+        """
+        splits = getattr(self._reply.content, "_http_chunk_splits", None)  # there is no public way to know
+        return "transfer-encoding" in self.headers and splits is None
 
     async def aclose(self) -> None:
         self._reply.release()  # back to the pool when the body was read to its end, closed otherwise

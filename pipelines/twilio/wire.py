@@ -96,7 +96,7 @@ def framing(headers: Mapping[str, str], *, cap: int) -> Framing:
         raise WireFault(Cause.ENCODED)
     transfer, announced = headers.get("transfer-encoding"), headers.get("content-length")
     if transfer is not None:
-        if transfer.strip().lower() != "chunked" or announced is not None:
+        if transfer.strip(" \t").lower() != "chunked" or announced is not None:
             raise WireFault(Cause.BROKEN, "contradictory framing")
         return Framing(length=None, chunked=True)
     if announced is None:

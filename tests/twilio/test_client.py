@@ -193,8 +193,35 @@ def test_recordings_are_listed_in_large_pages_at_once() -> None:
 def test_a_list_without_end_is_ended_by_the_page_ceiling() -> None:
     """A server that always has one more page does not hold us for ever."""
     numbers = iter(range(1000))
-    api = client(lambda _: page("add_on_results", [], f"{RESULTS}?Page={next(numbers)}"), tuning=Tuning(most_pages=50))
+
+    def answer(_: httpx.Request) -> httpx.Response:
+        number = next(numbers)
+        return page("add_on_results", [number], f"{RESULTS}?Page={number}")
+
     with pytest.raises(SourceUntrusted, match="no end after 50 pages"):
+        results(client(answer, tuning=Tuning(most_pages=50)))
+
+
+@pytest.mark.parametrize("items", [[], ["x"]])
+def test_a_list_that_goes_round_in_a_circle_is_left_soon(items: list[object]) -> None:
+    """By ever new addresses; a few pages that are equal may be chance."""
+    numbers = iter(range(1000))
+    api = client(lambda _: page("add_on_results", items, f"{RESULTS}?Page={next(numbers)}"))
+    with pytest.raises(SourceUntrusted, match="20 pages on end that it had shown before"):
+        results(api)
+    assert api.traffic.requests == 21
+    twice = client(
+        in_turn(
+            *(page("add_on_results", items, f"{RESULTS}?Page={n}") for n in range(5)), page("add_on_results", items)
+        )
+    )
+    assert results(twice) == 6 * items
+
+
+def test_an_address_too_long_to_remember_is_not_followed() -> None:
+    """Thousands of pages may each name one."""
+    api = client(lambda _: page("add_on_results", [], f"{RESULTS}?PageToken={'a' * 5000}"))
+    with pytest.raises(SourceUntrusted, match="not a page of the same list"):
         results(api)
 
 

@@ -138,6 +138,14 @@ def test_contradictory_framing_is_no_content(head: bytes) -> None:
         asyncio.run(fetch(in_turn(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n\r\n5\r\nhello\r\n0\r\n\r\n" + CUT)))
 
 
+@pytest.mark.parametrize("word", [b" chunked\t", b"\x0bchunked", b" chunked\xa0", b" chunked\r\n "])
+def test_what_is_said_to_be_chunked_and_is_read_until_the_end_is_no_content(word: bytes) -> None:
+    """aiohttp's parser takes these for another word, and so every beginning of the body for the whole of it."""
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding:" + word + b"\r\n\r\n"
+    with pytest.raises((SourceUntrusted, SourceUnavailable)):
+        asyncio.run(fetch(in_turn(head + b"40\r\n" + BODY[:20] + CUT), tuning=ONE_ATTEMPT))
+
+
 def test_bytes_after_the_announced_length_do_not_answer_the_next_request() -> None:
     """A second reply smuggled behind the first is thrown away with its connection."""
 
