@@ -15,6 +15,7 @@ from datetime import UTC, date, datetime, timedelta
 
 from pipelines.dates import RECORDING_LOOK_BACK, RETENTION, utc_day
 from pipelines.errors import SourceError, SourceUntrusted
+from pipelines.items import kept
 from pipelines.normalize import Extracted, ExtractedRecording
 from pipelines.records import Malformed, Recording, parse_recording
 from pipelines.sids import in_lower_case
@@ -250,7 +251,7 @@ async def _pump(pages: AsyncIterator[tuple[bytes, ...]], queue: "_Queue") -> Non
         async for page in pages:
             await queue.put(page)
     except Exception as error:  # handed to the reader of the queue, who raises it
-        await queue.put(error)
+        await queue.put(error.with_traceback(None))  # whose frames hold the page
     else:
         await queue.put(None)
 
@@ -346,7 +347,8 @@ def _assign(
                 raise Malformed("names another account than the one whose list it is in")  # as if unread
         except Malformed as reason:
             sentence = f"The recording {reason}, in the list of {day}."
-            out.append(QuarantineRow("recording", None, None, client.account_sid, sentence, raw))
+            beginning, sentence = kept(raw, sentence)
+            out.append(QuarantineRow("recording", None, None, client.account_sid, sentence, beginning))
             continue
         if (sid := in_lower_case(recording.sid)) != recording.sid and sid in found.seen:
             out.append(QuarantineRow("recording", sid, None, client.account_sid, OTHER_CASE, raw))

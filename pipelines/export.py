@@ -232,10 +232,7 @@ async def _export(
             await asyncio.wait({extracting})
             if not landing.done():
                 # what has been handed on is whole and in order, so it is landed even when extraction has failed
-                ending = asyncio.create_task(lander.end())
-                await asyncio.wait({ending, landing}, return_when=asyncio.FIRST_COMPLETED)
-                ending.cancel()  # where landing has failed nobody makes room for the end
-                await asyncio.wait({ending, landing})
+                await lander.end(landing)
             if not isinstance(_error_of(landing), WarehouseError):
                 if _error_of(landing) is None:
                     await asyncio.to_thread(_resolve, archive, progress, run_id, clock())

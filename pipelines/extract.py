@@ -23,6 +23,7 @@ from pipelines.errors import (
 )
 from pipelines.extraction import Extraction
 from pipelines.holding import Holding
+from pipelines.items import kept
 from pipelines.normalize import (
     Extracted,
     ExtractedContent,
@@ -303,6 +304,8 @@ class _Extract:
         self.tally.waits(reason)
 
     async def _quarantine(self, kind: str, sid: str | None, parent: str, reason: str, raw: bytes | None) -> None:
+        if kind != "content" and raw is not None:
+            raw, reason = kept(raw, reason)
         row = QuarantineRow(kind, sid, parent, self.client.account_sid, reason, raw)
         self.tally.quarantines(row, f"{kind} {sid or 'under ' + parent}: {reason}")
         await self.emit(row)

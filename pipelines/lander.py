@@ -70,9 +70,13 @@ class Lander:
             await self._rows.acquire(size)
         await self._queue.put(value)
 
-    async def end(self) -> None:
-        """Say that nothing more comes."""
-        await self._queue.put(None)
+    async def end(self, landing: asyncio.Task[None]) -> None:
+        """Say that nothing more comes, and wait until `landing`, which is `run`, has landed the rest or has failed."""
+        ending = asyncio.create_task(self._queue.put(None))
+        await asyncio.wait({ending, landing}, return_when=asyncio.FIRST_COMPLETED)
+        if landing.done():
+            ending.cancel()  # where landing has failed nobody makes room in the queue
+        await asyncio.wait({ending, landing})
 
     async def run(self) -> None:
         """Land until `end`."""

@@ -16,12 +16,10 @@ import msgspec
 
 from pipelines import sids
 from pipelines.dates import parse_timestamp
+from pipelines.items import LARGEST_ITEM
 from pipelines.sids import AddOnResultSid, PayloadSid, RecordingSid
 
 _Sid = TypeVar("_Sid")
-
-LARGEST = 32 << 10
-"""Bytes accepted of an item; documented ones have less than 2,000."""
 
 DEEPEST = 64
 """Levels of nesting accepted in an item; the deepest documented one has 3."""
@@ -175,8 +173,8 @@ class _Item:
     __slots__ = ("_fields", "_problems", "source")
 
     def __init__(self, raw: bytes) -> None:
-        if len(raw) > LARGEST:
-            raise Malformed(f"is larger than {LARGEST >> 10} KB")
+        if len(raw) > LARGEST_ITEM:
+            raise Malformed(f"is larger than {LARGEST_ITEM >> 10} KB")
         try:
             self.source = raw.decode()
             fields = _decoded(self.source)

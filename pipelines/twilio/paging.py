@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from pipelines.errors import SourceUntrusted
+from pipelines.items import cut
 from pipelines.sids import account_sid
 from pipelines.twilio.splitting import split_array, split_object
 from pipelines.twilio.values import Subaccount
@@ -109,14 +110,14 @@ def read_redirect(body: bytes, subject: str) -> str:
 def _read_envelope(body: bytes, key: str) -> tuple[str | None, tuple[bytes, ...]]:
     try:
         envelope = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-        items = tuple(bytes(item) for item in msgspec.json.decode(envelope[key], type=list[msgspec.Raw]))
+        items = tuple(cut(memoryview(item)) for item in msgspec.json.decode(envelope[key], type=list[msgspec.Raw]))
         names = (key.encode("ascii"), b"next_page_uri")
         if any(body.count(b'"%b"' % name) > 1 for name in names) or _ESCAPED_LETTER.search(body):
             split_object(body)  # refuses a member given twice: readers take the first or the last
         return _following(envelope.get("next_page_uri"), envelope.get("page_size"), len(items)), items
     except _BROKEN:  # by one value of one row, perhaps
         members = split_object(body)
-        items = tuple(split_array(members[key.encode("ascii")]))
+        items = tuple(map(cut, split_array(members[key.encode("ascii")])))
         return _following(members.get(b"next_page_uri"), members.get(b"page_size"), len(items)), items
 
 

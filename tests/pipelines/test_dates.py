@@ -42,6 +42,8 @@ def test_a_time_is_read_with_its_real_offset(text: str, expected: tuple[int, ...
         "Wed, 01 Abc 2010 15:15:41 +0000",
         "٢٠٢٦-11-20T10:11:12Z",
         "2026-13-01T00:00:00Z",
+        "Mon, 01 Jan 0001 00:00:00 +0000",
+        "1999-12-31T23:59:59Z",
     ],
 )
 def test_what_is_no_time_is_an_error_and_never_a_guess(text: str) -> None:

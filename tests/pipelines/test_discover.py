@@ -351,6 +351,35 @@ def test_rows_of_another_date_in_the_list_of_one_day_do_not_stand_for_the_other_
     assert len(asked) - len(set(asked)) == (strays >= PROOF), "a day is asked for again only to prove something"
 
 
+def test_a_list_of_another_day_leaves_its_own_day_open(world: World, sandbox: Sandbox, exporter: Exporter) -> None:
+    """What it holds is landed; nothing says that the day was listed, and the next export finds what it has."""
+    days = [NOW - timedelta(days=n) for n in (3, 10)]
+    for day in days:
+        world.add_payload(world.add_result(world.add_recording(sandbox.account_sid, day)), b"{}")
+    row = {"sid": "RE" + 32 * "5", "date_created": "Mon, 02 Nov 2026 10:00:00 +0000"}
+
+    def stray(request: Request) -> Reply | None:
+        if request.operation != "ListRecording" or request.query.get("DateCreated>") != days[0].date().isoformat():
+            return None
+        return Reply(200, json.dumps({"recordings": [row], "next_page_uri": None}).encode())
+
+    sandbox.settings.intercept = stray
+    with pytest.raises(IncompleteExport, match="run again") as caught:
+        exporter().verdict()
+    assert caught.value.again
+    assert any(
+        f"{days[0].date()}: the list of another day" in reason for reason in exporter.progress.extraction.reasons
+    )
+    assert exporter.rows("SELECT count(*) FROM contents") == [(1,)]
+    assert exporter.rows("SELECT count(*) FROM recordings") == [(2,)]
+    covered = "SELECT count(*) FROM listings WHERE ? BETWEEN first_day AND last_day"
+    assert exporter.rows(covered.replace("?", f"DATE '{days[0].date()}'")) == [(0,)]
+    assert exporter.rows(covered.replace("?", f"DATE '{days[1].date()}'")) != [(0,)]
+    sandbox.settings.intercept = None
+    exporter()
+    assert exporter.rows("SELECT count(*) FROM contents") == [(2,)]
+
+
 def test_a_list_that_ignores_the_filter_and_breaks_off_covers_its_own_day_at_most(
     world: World, sandbox: Sandbox, exporter: Exporter
 ) -> None:

@@ -1,5 +1,7 @@
 """The main job end to end: what the sandbox shows is what an analyst finds, whatever happens on the way."""
 
+import asyncio
+import errno
 import hashlib
 import json
 import time
@@ -16,6 +18,10 @@ import pytest
 from pipelines import conclude
 from pipelines.discover import Scope
 from pipelines.errors import FixConfiguration, FixWarehouse, IncompleteExport, RepairWarehouse, SourceError
+from pipelines.holding import Holding
+from pipelines.items import LARGEST_ITEM
+from pipelines.lander import BATCH_ROWS, Lander
+from pipelines.sandbox.answers import Answers
 from pipelines.sandbox.exchange import Reply, Request
 from pipelines.sandbox.made_up import made_up_world
 from pipelines.sandbox.run import Sandbox
@@ -23,6 +29,7 @@ from pipelines.sandbox.world import World
 from pipelines.verify import verify
 from tests.pipelines.conftest import NOW, Exporter
 from warehouse.publish import Destination
+from warehouse.quarantine import QuarantineRow
 
 RESULTS = "SELECT sid, reference_sid, status, date_created, date_completed, completed_date FROM add_on_results"
 CONTENTS = "SELECT p.sid, p.add_on_result_sid, c.content, p.content_sha256, p.content_length, c.completed_date " + (
@@ -199,6 +206,81 @@ def test_an_export_that_breaks_off_keeps_what_it_landed_and_goes_on_from_there(
     exporter().verdict()
     assert sandbox.journal.count("Content") == 25 - len(landed)
     assert set(exporter.rows(CONTENTS)) == _true_contents(sandbox)
+
+
+def test_rows_of_megabytes_cost_neither_their_neighbours_nor_the_publication(
+    sandbox: Sandbox, world: World, exporter: Exporter
+) -> None:
+    """In every list: in quarantine with their beginning; what stands beside them is landed and published."""
+    keys = {
+        "ListRecording": "recordings",
+        "ListRecordingAddOnResult": "add_on_results",
+        "ListRecordingAddOnResultPayload": "payloads",
+    }
+    for days in range(1, 9):
+        _completed(world, sandbox, b"content %d" % days, days=days)
+
+    honestly = Answers(world, secret=b"", storage_url="", url_lifetime=timedelta(hours=1))
+
+    def add_a_large_row(request: Request) -> Reply | None:
+        if (key := keys.get(request.operation)) is None:
+            return None
+        page = json.loads(honestly.answer(request, NOW).body)
+        if page[key]:
+            page[key].append(page[key][0] | {"label": "x" * 5_000_000})
+        return Reply(200, json.dumps(page).encode())
+
+    sandbox.settings.intercept = add_a_large_row
+    with pytest.raises(IncompleteExport, match="quarantine list"):
+        exporter().verdict()
+    assert set(exporter.rows(CONTENTS)) == _true_contents(sandbox)
+    kept = exporter.rows("SELECT kind, count(*), max(octet_length(raw)) FROM quarantine GROUP BY ALL ORDER BY ALL")
+    assert kept == [(kind, 8, LARGEST_ITEM) for kind in ("add_on_result", "payload", "recording")]
+    assert exporter.rows("SELECT count(*) FROM quarantine WHERE reason LIKE '%larger than 16 KB%'") == [(24,)]
+
+
+def test_a_content_the_disk_has_no_room_for_stops_no_other(
+    sandbox: Sandbox, world: World, exporter: Exporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waits with the reason; where there is room for the rest, the rest is landed."""
+    _completed(world, sandbox, b"x" * (5 << 20), days=20)  # more than is held in memory
+    for days in range(1, 9):
+        _completed(world, sandbox, b"content %d" % days, days=days)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("pipelines.holding.tempfile.TemporaryFile", full)
+    with pytest.raises(IncompleteExport, match="free some") as caught:
+        exporter().verdict()
+    assert caught.value.again
+    assert exporter.rows("SELECT count(*) FROM contents") == [(8,)]
+    monkeypatch.undo()
+    exporter().verdict()
+    assert set(exporter.rows(CONTENTS)) == _true_contents(sandbox)
+
+
+def test_a_landing_that_fails_while_its_queue_is_full_ends_the_export(exporter: Exporter) -> None:
+    """There is no room to say the end, and nobody makes any."""
+
+    async def ending() -> None:
+        lander = Lander(
+            exporter.archive, "duckdb", Holding(1, exporter.archive.root), run_id="t", clock=lambda: NOW, landed=print
+        )
+        for number in range(BATCH_ROWS):
+            await lander.put(QuarantineRow("recording", None, None, None, f"{number}", b"{}"))
+        handed_over = asyncio.Event()
+
+        async def fail() -> None:
+            await handed_over.wait()
+            raise FixWarehouse("made up")
+
+        landing = asyncio.create_task(fail())
+        asyncio.get_running_loop().call_later(0.05, handed_over.set)
+        await asyncio.wait_for(lander.end(landing), 30)
+        assert isinstance(landing.exception(), FixWarehouse)
+
+    asyncio.run(ending())
 
 
 _Fault = Callable[[Request], Reply | None]

@@ -131,8 +131,7 @@ def test_large_rows_are_handed_on_only_as_fast_as_they_are_landed(tmp_path: Path
             assert [task.done() for task in putting] == [True, False, False, False]
             running = asyncio.create_task(lander.run())
             await asyncio.gather(*putting)
-            await lander.end()
-            await running
+            await lander.end(running)
         return progress
 
     progress = asyncio.run(asyncio.wait_for(landing(), 60))

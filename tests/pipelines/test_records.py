@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipelines.items import LARGEST_ITEM, cut, kept
 from pipelines.records import Malformed, parse_add_on_result, parse_payload, parse_recording
 
 SAMPLES = Path(__file__).resolve().parents[3] / "shared" / "twilio" / "samples"
@@ -86,6 +87,19 @@ def test_an_unreadable_date_is_a_problem_and_the_rest_is_kept(field: str) -> Non
     assert len(result.problems) == 1
     assert field in result.problems[0]
     assert result.status == "completed"
+
+
+def test_an_item_larger_than_any_of_twilios_is_refused_and_its_beginning_kept() -> None:
+    """Hundreds of them, whole, would take all memory; one as large as is accepted is kept as it is."""
+    start = b'{"sid": "RE' + 32 * b"a" + b'", "media_url": "'
+    largest = start + (LARGEST_ITEM - len(start) - 2) * b"x" + b'"}'
+    assert parse_recording(largest).media_url is not None
+    assert kept(largest, "Why.") == (largest, "Why.")
+    larger = cut(start + 10 * LARGEST_ITEM * b"x" + b'"}')
+    with pytest.raises(Malformed, match="larger than 16 KB"):
+        parse_recording(larger)
+    assert kept(larger, "Why.") == (larger[:LARGEST_ITEM], "Why. Its first 16 KB are kept.")
+    assert len(larger) == LARGEST_ITEM + 1
 
 
 def test_half_a_surrogate_pair_costs_its_field_and_not_the_row() -> None:

@@ -140,7 +140,7 @@ def test_contradictory_framing_is_no_content(head: bytes) -> None:
 
 @pytest.mark.parametrize("word", [b" chunked\t", b"\x0bchunked", b" chunked\xa0", b" chunked\r\n "])
 def test_what_is_said_to_be_chunked_and_is_read_until_the_end_is_no_content(word: bytes) -> None:
-    """aiohttp's parser takes these for another word, and so every beginning of the body for the whole of it."""
+    """Aiohttp's parser takes these for another word, and so every beginning of the body for the whole of it."""
     head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding:" + word + b"\r\n\r\n"
     with pytest.raises((SourceUntrusted, SourceUnavailable)):
         asyncio.run(fetch(in_turn(head + b"40\r\n" + BODY[:20] + CUT), tuning=ONE_ATTEMPT))
