@@ -18,7 +18,7 @@ from warehouse import commits
 from warehouse.archive import Archive
 from warehouse.commits import Commit
 from warehouse.compact import compact
-from warehouse.errors import FixWarehouse
+from warehouse.errors import FixWarehouse, RepairWarehouse
 from warehouse.memory import return_freed_memory
 from warehouse.publish import NAME, Destination, publish
 from warehouse.schema import ADD_ON_RESULTS, CONTENTS
@@ -95,7 +95,11 @@ def _report(
 
 def _conclude(archive: Archive, destination: Destination, before: Commit, now: datetime, run_id: str) -> Conclusion:
     return_freed_memory()
-    compact(archive, now=now, run_id=run_id)
+    try:
+        compact(archive, now=now, run_id=run_id)
+    except RepairWarehouse:
+        publish(archive, destination, now=now)  # what is landed is shown, whatever is the matter with older files
+        raise
     shown = publish(archive, destination, now=now)
     archive.collect(now=now, grace=GRACE)
     return Conclusion(shown.commit, verify_since(archive, before))

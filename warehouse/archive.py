@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from warehouse import commits
 from warehouse.commits import CHUNKED, FOLDER, Commit, LiveFile
-from warehouse.damage import DAMAGED, reading_errors
+from warehouse.damage import DAMAGED, check_rows, reading_errors
 from warehouse.errors import FixWarehouse, RepairWarehouse
 from warehouse.files import ACCESS, Access, make_folder, sha256_of, storage_errors, sync_and_hash, sync_folder, unnamed
 from warehouse.keys import Keys
@@ -102,15 +102,22 @@ class Archive:
         """The rows of a file, or only `columns` of them, checked against the pages' checksums.
 
         The partition column is not in the file. Comes in row groups: no more than ROW_GROUP_BYTES and one row.
+
+        Raises:
+            OSError, ArrowException: the file is missing or damaged, or gives other rows than were committed.
         """
         names = columns or table.file_schema.names
         reader = pq.ParquetFile(self.root / file.path, page_checksum_verification=True)
+        read = without_key = 0
         with contextlib.closing(reader):
             for group in range(reader.num_row_groups):
                 rows = reader.read_row_group(group, columns=names, use_threads=False)
                 for name in set(names) - set(rows.column_names):  # the file was sealed before there was this column
                     rows = rows.append_column(name, pa.nulls(rows.num_rows, table.file_schema.field(name).type))
+                read += rows.num_rows
+                without_key += rows[table.key].null_count if table.key in names else 0
                 yield from rows.select(names).to_batches()
+        check_rows(file, read, without_key=without_key)
 
     def sound(self, file: LiveFile) -> LiveFile:
         """`file`, if its bytes are those that were committed: damage must not be rewritten under a new hash.
@@ -145,7 +152,7 @@ class Archive:
         gone = {file.path for file in drop}
         tables = {name: {p: f for p, f in files.items() if p not in gone} for name, files in before.tables.items()}
         for file in add:
-            tables[file.path.split("/")[0]][file.path] = file
+            tables[file.table][file.path] = file
         after = Commit(before.number + 1, at, run_id, tables)
         with storage_errors(self.root):
             for folder in {(self.root / file.path).parent for file in add}:

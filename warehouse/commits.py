@@ -35,6 +35,11 @@ class LiveFile:
     sha256: str
 
     @property
+    def table(self) -> str:
+        """The name of the table whose rows it holds."""
+        return self.path.split("/")[0]
+
+    @property
     def folder(self) -> str:
         """The partition folder, e.g. `completed_date=2026-11-20`; empty for a table without partitions."""
         parts = self.path.split("/")

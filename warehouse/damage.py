@@ -9,6 +9,7 @@ import duckdb
 import pyarrow as pa
 
 from warehouse import commits
+from warehouse.commits import LiveFile
 from warehouse.errors import FixWarehouse, RepairWarehouse
 from warehouse.files import sha256_of
 
@@ -45,6 +46,19 @@ def reading_errors(root: Path) -> Iterator[None]:
             f"Cannot read or write under {root}, though no live file is damaged: the disk fails; "
             "check EXPORT_ROOT and run again."
         ) from error
+
+
+def check_rows(file: LiveFile, rows: int, *, without_key: int = 0) -> None:
+    """Refuse what was read of a file unless it is every row that was committed, and each has its key.
+
+    Page checksums do not cover the footer, which says how many rows there are: a row that it hides would be landed
+    a second time.
+
+    Raises:
+        ArrowInvalid: it is not, as Arrow itself says of a damaged file; `reading_errors` makes a sentence of it.
+    """
+    if rows != file.rows or without_key:
+        raise pa.ArrowInvalid(f"{file.path} gives {rows} rows of {file.rows}, {without_key} of them without a key.")
 
 
 def _first_damaged(root: Path) -> str | None:
