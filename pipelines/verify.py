@@ -73,9 +73,10 @@ def _verify(archive: Archive, *, first: date | None, last: date | None) -> Verif
     broken = [*_broken_commits(archive)]
     try:
         head = archive.head()
-    except RepairWarehouse:  # without it nothing else can be judged
-        return Verification(max(commits.numbers(archive.root)), None, 0, 0, 0, tuple(broken))
-    shown = published(archive)
+    except RepairWarehouse:  # without it nothing else of the archive can be judged
+        shown, different = _judge_published(archive, comparable=False)
+        number = max(commits.numbers(archive.root))
+        return Verification(number, None if shown is None else shown.commit, 0, 0, 0, (*broken, *different))
     files = [f for table in head.tables.values() for f in table.values() if _in_range(f, first, last)]
     mismatches = [*_damaged_files(archive, files)]
     damaged = {m.subject for m in mismatches}
@@ -90,9 +91,9 @@ def _verify(archive: Archive, *, first: date | None, last: date | None) -> Verif
     if not damaged:
         references = [*_broken_references(archive, head), *_broken_ledger(archive, head)]
         mismatches += references
-        if not any(mismatch.kind == "file" for mismatch in references):
-            different = [*_published_differences(archive, shown)]
-            mismatches += different or _published_bits(archive)
+    comparable = not any(mismatch.kind == "file" for mismatch in mismatches)
+    shown, different = _judge_published(archive, comparable=comparable)
+    mismatches += different
     return Verification(
         head.number,
         None if shown is None else shown.commit,
@@ -268,6 +269,29 @@ def _broken_ledger(archive: Archive, head: Commit) -> Iterator[Mismatch]:
         yield Mismatch("deletions", DELETIONS.name, sentence)
 
 
+def _judge_published(archive: Archive, *, comparable: bool) -> tuple[Published | None, list[Mismatch]]:
+    """What `addons.duckdb` shows and what is wrong with it; without a sound archive its bytes alone are judged.
+
+    Judged anew when another was published meanwhile.
+    """
+    while True:
+        judged = _identity(archive)
+        shown = published(archive)
+        found = [*_published_differences(archive, shown)] if comparable else []
+        found = found or [*_published_bits(archive)]
+        if not found or _identity(archive) == judged:
+            return shown, found
+
+
+def _identity(archive: Archive) -> tuple[int, int] | None:
+    """Tells the file that is published now from those before and after it."""
+    try:
+        found = (archive.root / NAME).stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
+
+
 def _published_differences(archive: Archive, shown: Published | None) -> Iterator[Mismatch]:
     """Whether `addons.duckdb` holds what its commit says, row for row and byte for byte.
 
@@ -311,8 +335,8 @@ def _published_bits(archive: Archive) -> Iterator[Mismatch]:
             f"{log.name} was not written by addon-export, and changes what {NAME} shows; run `addon-export rebuild`."
         )
         yield Mismatch("published", NAME, sentence)
-    if archive.head().number and not unchanged(archive):
-        sentence = f"{NAME} does not have the SHA-256 it was published with; run `addon-export rebuild`."
+    if commits.numbers(archive.root) and not unchanged(archive):
+        sentence = f"{NAME} is missing or does not have the SHA-256 it was published with; run `addon-export rebuild`."
         yield Mismatch("published", NAME, sentence)
 
 
