@@ -19,7 +19,7 @@ from warehouse.commits import Commit, LiveFile
 from warehouse.damage import reading_errors
 from warehouse.erase import unfinished
 from warehouse.erasures import read_erased
-from warehouse.errors import FixWarehouse, RepairWarehouse
+from warehouse.errors import FixWarehouse, RepairWarehouse, WarehouseError
 from warehouse.files import sha256_of
 from warehouse.ledger import contradictions, deleted_results, read_ledger
 from warehouse.lock import shared
@@ -73,7 +73,7 @@ def _verify(archive: Archive, *, first: date | None, last: date | None) -> Verif
     broken = [*_broken_commits(archive)]
     try:
         head = archive.head()
-    except RepairWarehouse:  # without it nothing else of the archive can be judged
+    except WarehouseError:  # without it nothing else of the archive can be judged
         shown, different = _judge_published(archive, comparable=False)
         number = max(commits.numbers(archive.root))
         return Verification(number, None if shown is None else shown.commit, 0, 0, 0, (*broken, *different))
@@ -89,8 +89,8 @@ def _verify(archive: Archive, *, first: date | None, last: date | None) -> Verif
             sentence = "An erasure was cut off, and what it erased may still be on the disk; run `addon-export erase`."
             mismatches.append(Mismatch("erasure", ERASURES.name, sentence))
     if not damaged:
-        references = [*_broken_references(archive, head), *_broken_ledger(archive, head)]
-        mismatches += references
+        mismatches += _broken_references(archive, head)
+        mismatches += _broken_ledger(archive, head)
     comparable = not any(mismatch.kind == "file" for mismatch in mismatches)
     shown, different = _judge_published(archive, comparable=comparable)
     mismatches += different
@@ -144,7 +144,7 @@ def _broken_commits(archive: Archive) -> Iterator[Mismatch]:
     for number in commits.numbers(archive.root):
         try:
             commits.load(archive.root, number)
-        except RepairWarehouse as error:
+        except WarehouseError as error:
             yield Mismatch("commit", commits.commit_path(archive.root, number).name, str(error))
         except FileNotFoundError:
             continue  # collected meanwhile
@@ -187,7 +187,13 @@ def _wrong_contents(
                 continue
             expected = {sid: (digest, length) for sid, digest, length in rows}
             for file in together:
-                for sid, *found in hashed(archive.read(file, CONTENTS, PIECES)):
+                try:
+                    with reading_errors(archive.root):
+                        contents = [*hashed(archive.read(file, CONTENTS, PIECES))]
+                except RepairWarehouse as error:  # damaged since its bytes were compared
+                    yield Mismatch("file", file.path, str(error))
+                    continue
+                for sid, *found in contents:
                     if sid not in expected:
                         if len(sound) == len(payloads):
                             sentence = f"The content of payload {sid} has no payload row in its partition."

@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from warehouse import commits
 from warehouse.commits import CHUNKED, FOLDER, Commit, LiveFile
 from warehouse.damage import DAMAGED, check_rows, reading_errors
-from warehouse.errors import FixWarehouse, RepairWarehouse
+from warehouse.errors import FixWarehouse, RepairWarehouse, WarehouseError
 from warehouse.files import ACCESS, Access, make_folder, sha256_of, storage_errors, sync_and_hash, sync_folder, unnamed
 from warehouse.keys import Keys
 from warehouse.lock import make_lock, shared
@@ -184,7 +184,7 @@ class Archive:
             return commits.load(self.root, commit.number).tables == commit.tables
         except FileNotFoundError:
             return False
-        except (OSError, RepairWarehouse):
+        except WarehouseError:
             return True
 
     def relation(

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from warehouse.errors import CommitRace, RepairWarehouse
-from warehouse.files import Access, sync_folder, unnamed
+from warehouse.files import Access, cannot, sync_folder, unnamed
 from warehouse.schema import TABLES
 
 FOLDER = "_commits"
@@ -83,11 +83,17 @@ def commit_path(root: Path, number: int) -> Path:
 
 
 def numbers(root: Path) -> list[int]:
-    """The commits there are, ascending."""
+    """The commits there are, ascending.
+
+    Raises:
+        FixWarehouse: the folder cannot be read.
+    """
     try:
         names = [path.name for path in (root / FOLDER).iterdir()]
     except (FileNotFoundError, NotADirectoryError):
         return []
+    except OSError as error:
+        raise cannot("read", root / FOLDER, error) from error
     return sorted(int(found[1]) for name in names if (found := _NAME.fullmatch(name)))
 
 
@@ -101,7 +107,9 @@ def load(root: Path, number: int) -> Commit:
     """Read one commit.
 
     Raises:
-        RepairWarehouse: the commit file is not readable as one.
+        RepairWarehouse: the commit file does not hold what was committed.
+        FixWarehouse: it cannot be read.
+        FileNotFoundError: there is none.
     """
     path = commit_path(root, number)
     try:
@@ -118,6 +126,10 @@ def load(root: Path, number: int) -> Commit:
         raise RepairWarehouse(
             f"Commit file {name} is damaged; run `addon-export rebuild --archive` or restore it from a backup."
         ) from error
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise cannot("read", path, error) from error
 
 
 def _fingerprint(body: Mapping[str, object]) -> str:

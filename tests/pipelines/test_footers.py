@@ -2,18 +2,23 @@
 
 import struct
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from pipelines.conclude import conclude
 from pipelines.repair import repair
+from pipelines.status import status
 from pipelines.verify import verify
-from tests.warehouse.made_up import NOON, land_rows, later, logical, rows_by_key, whole
+from tests.warehouse.made_up import NOON, land_rows, later, logical, rows_by_key, sid, whole
 from warehouse.archive import Archive, open_archive
+from warehouse.damage import reading_errors
 from warehouse.errors import RepairWarehouse
+from warehouse.landed import landed_recordings
 from warehouse.publish import Destination, publish, published
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, Table
 
@@ -83,9 +88,27 @@ def test_a_row_that_was_landed_again_while_damage_hid_it_is_restored_once(
         path.write_bytes(data.replace(b"ARROW:schema", b"ARROW:Schema"))  # the pages still read
     done = repair(archive, now=later(2))
     assert len(done.aside) == 2
-    assert set(rows_by_key(archive, ADD_ON_PAYLOADS)) >= {f"XH{3:032x}"}
+    assert set(rows_by_key(archive, ADD_ON_PAYLOADS)) >= {sid("XH", 3)}
     publish(archive, destination, now=later(2), afresh=True)
     assert not [m for m in verify(archive).mismatches if "more than once" in m.sentence]
+
+
+def test_a_column_that_a_footer_names_otherwise_is_told_as_damage(landed: Archive) -> None:
+    """Neither DuckDB's complaint about our SQL nor the lack of a column is taken for a defect."""
+    (file,) = landed.head().tables[ADD_ON_RESULTS.name].values()
+    path = landed.root / file.path
+    path.write_bytes(path.read_bytes().replace(b"reference_sid", b"reference_sie"))
+    with pytest.raises(RepairWarehouse, match=file.path):
+        status(landed, now=later(2), settle=timedelta(hours=1))
+    with pytest.raises(RepairWarehouse, match=file.path):
+        landed_recordings(landed, landed.head(), [sid("RE", 1)], since=None)
+
+
+@pytest.mark.parametrize("error", [duckdb.BinderException("no such column"), KeyError("sid")], ids=type)
+def test_with_every_file_sound_it_is_a_defect_of_our_own(landed: Archive, error: Exception) -> None:
+    """It is raised as it is, not as the disk's."""
+    with pytest.raises(type(error)), reading_errors(landed.root):
+        raise error
 
 
 def test_an_export_shows_what_it_landed_though_older_files_cannot_be_joined(landed: Archive) -> None:
