@@ -62,7 +62,7 @@ def repair(archive: Archive, *, now: datetime) -> RepairReport:
         FixWarehouse: the root cannot be written.
         CommitRace: another process committed meanwhile; run again.
     """
-    with shared(archive.root):
+    with shared(archive.root), archive.undone():
         return _repair(archive, now=now)
 
 

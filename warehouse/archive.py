@@ -145,10 +145,9 @@ class Archive:
         """Make a new state durable: `before` without `drop`, with `add`.
 
         Raises:
-            CommitRace: another process committed since `before`; the added files are removed again.
+            CommitRace: another process committed since `before`; the added files, and what else an `undone` block has
+                sealed, are removed again.
         """
-        if (sealed := _SEALED.get()) is not None:
-            sealed.clear()  # from here on they may be live
         gone = {file.path for file in drop}
         tables = {name: {p: f for p, f in files.items() if p not in gone} for name, files in before.tables.items()}
         for file in add:
@@ -157,11 +156,13 @@ class Archive:
         with storage_errors(self.root):
             for folder in {(self.root / file.path).parent for file in add}:
                 self._sync(folder)
+            sealed = [*add, *(_SEALED.get() or ())]
             try:
+                (_SEALED.get() or []).clear()  # from here on they may be live
                 commits.save(self.root, after, self.access)
             except BaseException:
                 if not self._may_be_durable(after):
-                    for file in add:
+                    for file in sealed:
                         (self.root / file.path).unlink(missing_ok=True)
                 raise
         self.keys.forget_all_but(path for files in tables.values() for path in files)

@@ -99,7 +99,7 @@ def erase(
     with (shared if dry_run else alone)(archive.root, wait=wait) as got:
         if not got:
             return None
-        with reading_errors(archive.root):
+        with archive.undone(), reading_errors(archive.root):
             head = archive.head()
             chosen = choose(head)
             counts = chosen.rows(head)
@@ -118,8 +118,8 @@ def erase(
                     add += _rest(archive, TABLES[name], drop[-1], keys)
             record = _record(chosen, head.number + 1, sum(counts.values()), reason, now)
             add.append(archive.seal(ERASURES, None, record.to_batches()))
-        _mark(archive, head.number + 1)
-        after = archive.commit(head, drop=drop, add=add, at=now, run_id=RUN_ID)
+            _mark(archive, head.number + 1)
+            after = archive.commit(head, drop=drop, add=add, at=now, run_id=RUN_ID)
         return Erasure(after.number, counts, _finish(archive, destination, now=now))
 
 
