@@ -9,6 +9,7 @@ import pytest
 
 from pipelines.erase import erase_sids
 from pipelines.repair import repair
+from pipelines.sids import recording_sid
 from tests.warehouse.made_up import NOON, bad, land_rows, path_of, sid, whole
 from warehouse.archive import Archive, open_archive
 from warehouse.commits import commit_path
@@ -40,7 +41,7 @@ def _repair_commit(archive: Archive) -> None:
 
 
 def _erase(archive: Archive) -> None:
-    erase_sids(archive, "duckdb", recordings=[sid("RE", 2)], now=NOON)
+    erase_sids(archive, "duckdb", recordings=[recording_sid(sid("RE", 2))], now=NOON)
 
 
 @pytest.mark.parametrize("begin", [_repair_files, _repair_commit, _erase])
