@@ -21,7 +21,7 @@ from warehouse.archive import Archive, partition_day
 from warehouse.commits import Commit, LiveFile
 from warehouse.damage import reading_errors
 from warehouse.erasures import fingerprint, read_erased
-from warehouse.files import storage_errors, sync_and_hash, sync_folder, unnamed
+from warehouse.files import cannot, storage_errors, sync_and_hash, sync_folder, unnamed
 from warehouse.lock import alone, shared
 from warehouse.publish import KEPT, NAME, Destination, publish
 from warehouse.schema import ERASURES, TABLES, Table
@@ -126,15 +126,23 @@ def erase(
 def unfinished(archive: Archive) -> bool:
     """Whether an erasure was cut off after its commit: files that hold what it erased may still be there.
 
+    A damaged mark counts as one: to finish what is finished already does no harm.
+
     Raises:
         RepairWarehouse: a file of `erasures` is missing or damaged.
+        FixWarehouse: the mark cannot be read.
     """
     try:
-        identity = (archive.root / MARK).read_text()
+        identity = (archive.root / MARK).read_bytes().decode(errors="replace")
     except FileNotFoundError:
         return False
+    except OSError as error:
+        raise cannot("read", archive.root / MARK, error) from error
     with archive.reading() as head:
-        return identity in read_erased(archive, head).fingerprints
+        if identity in read_erased(archive, head).fingerprints:
+            return True
+        # of one that was cut off before its commit; the number may have been taken since
+        return identity not in map(_identity, range(1, head.number + 2))
 
 
 def finish(archive: Archive, destination: Destination, *, now: datetime, wait: bool = False) -> bool:
