@@ -50,6 +50,10 @@ DAYS_SHOWN = 10
 """Incomplete partitions that `status` prints."""
 
 
+FIRST_YEAR, LAST_YEAR = 2008, 2199
+"""Of days that are asked for: Twilio was founded in 2008, and times are reckoned for weeks around a day."""
+
+
 class ExitCode(IntEnum):
     """What the process says when it ends."""
 
@@ -169,9 +173,12 @@ class _Parser(argparse.ArgumentParser):
 
 def _date(text: str) -> date:
     try:
-        return date.fromisoformat(text)
+        day = date.fromisoformat(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a date like 2026-11-20") from None
+    if not FIRST_YEAR <= day.year <= LAST_YEAR:
+        raise argparse.ArgumentTypeError(f"{text} is not in the years {FIRST_YEAR} to {LAST_YEAR}")
+    return day
 
 
 def _checked_range(options: argparse.Namespace) -> tuple[date | None, date | None]:

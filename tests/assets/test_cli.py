@@ -108,6 +108,8 @@ def test_a_bad_row_or_list_of_accounts_does_not_stop_the_accounts_that_are_known
         (("export",), {"EXPORT_START_DATE": "yesterday"}, 2, "EXPORT_START_DATE"),
         (("export", "--from", "2026-11-20", "--to", "2026-11-01"), {}, 2, "--from 2026-11-20 is after --to"),
         (("export", "--from", "20.11.2026"), {}, 2, "is not a date"),
+        (("export", "--from", "0001-01-01", "--to", "0001-01-02"), {}, 2, "0001-01-01 is not in the years 2008 to"),
+        (("verify", "--from", "9999-12-31"), {}, 2, "9999-12-31 is not in the years 2008 to"),
         (("export", "--everything"), {}, 2, "--everything"),
     ],
 )
