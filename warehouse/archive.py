@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from warehouse import commits
 from warehouse.commits import CHUNKED, FOLDER, Commit, LiveFile
 from warehouse.damage import DAMAGED, check_rows, reading_errors
-from warehouse.errors import FixWarehouse, RepairWarehouse, WarehouseError
+from warehouse.errors import CommitRace, FixWarehouse, RepairWarehouse, WarehouseError
 from warehouse.files import ACCESS, Access, make_folder, sha256_of, storage_errors, sync_and_hash, sync_folder, unnamed
 from warehouse.keys import Keys
 from warehouse.lock import make_lock, shared
@@ -146,7 +146,7 @@ class Archive:
 
         Raises:
             CommitRace: another process committed since `before`; the added files, and what else an `undone` block has
-                sealed, are removed again.
+                sealed, are removed again. Or an added file has been collected meanwhile.
         """
         gone = {file.path for file in drop}
         tables = {name: {p: f for p, f in files.items() if p not in gone} for name, files in before.tables.items()}
@@ -158,6 +158,9 @@ class Archive:
                 self._sync(folder)
             sealed = [*add, *(_SEALED.get() or ())]
             try:
+                if any(not (self.root / file.path).exists() for file in add):
+                    # whoever is stopped for longer than the grace time has its files collected as leftovers
+                    raise CommitRace("Sealed files were collected before they were committed; run again.")
                 (_SEALED.get() or []).clear()  # from here on they may be live
                 commits.save(self.root, after, self.access)
             except BaseException:
