@@ -47,7 +47,7 @@ def conclude(archive: Archive, destination: Destination, *, since: int, now: dat
     Raises:
         WarehouseError: the archive cannot be written or read.
     """
-    before = commits.load(archive.root, since) if since else commits.EMPTY
+    before = _commit(archive, since)
     head, contents = archive.head(), before.tables[CONTENTS.name]
     new = [file.bytes for path, file in head.tables[CONTENTS.name].items() if path not in contents]
     results = head.rows(ADD_ON_RESULTS.name) - before.rows(ADD_ON_RESULTS.name)
@@ -55,6 +55,14 @@ def conclude(archive: Archive, destination: Destination, *, since: int, now: dat
         return _conclude(archive, destination, before, now, run_id)
     return_freed_memory()
     return _elsewhere(archive, destination, before, now, run_id)
+
+
+def _commit(archive: Archive, number: int) -> Commit:
+    """A commit, or EMPTY where it is collected already: then everything is read back."""
+    try:
+        return commits.load(archive.root, number) if number else commits.EMPTY
+    except FileNotFoundError:
+        return commits.EMPTY
 
 
 def _elsewhere(archive: Archive, destination: Destination, before: Commit, now: datetime, run_id: str) -> Conclusion:

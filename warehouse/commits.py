@@ -98,9 +98,21 @@ def numbers(root: Path) -> list[int]:
 
 
 def head(root: Path) -> Commit:
-    """The newest commit, or EMPTY."""
+    """The newest commit, or EMPTY.
+
+    Raises:
+        RepairWarehouse, FixWarehouse: as `load`.
+    """
     found = numbers(root)
-    return load(root, found[-1]) if found else EMPTY
+    while found:
+        try:
+            return load(root, found[-1])
+        except FileNotFoundError:
+            # an erasure removes what is superseded at once: there must be a newer one
+            before, found = found, numbers(root)
+            if found[-1:] == before[-1:]:
+                raise
+    return EMPTY
 
 
 def load(root: Path, number: int) -> Commit:

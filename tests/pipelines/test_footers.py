@@ -16,6 +16,7 @@ from pipelines.status import status
 from pipelines.verify import verify
 from tests.warehouse.made_up import NOON, land_rows, later, logical, rows_by_key, sid, whole
 from warehouse.archive import Archive, open_archive
+from warehouse.commits import commit_path
 from warehouse.damage import reading_errors
 from warehouse.errors import RepairWarehouse
 from warehouse.landed import landed_recordings
@@ -121,3 +122,14 @@ def test_an_export_shows_what_it_landed_though_older_files_cannot_be_joined(land
     shown = published(landed)
     assert shown is not None
     assert shown.commit == landed.head().number == 2
+
+
+def test_where_the_commit_before_is_collected_everything_is_read_back(landed: Archive) -> None:
+    """An export that began before it was: it ends as always, and says more and not less."""
+    land_rows(landed, whole(20), now=later(1))
+    commit_path(landed.root, 1).unlink()
+    assert conclude(landed, "duckdb", since=1, now=later(1), run_id="test").mismatches == ()
+    old = next((landed.root / "recordings").rglob("*.parquet"))
+    old.write_bytes(old.read_bytes()[:-1] + b"?")
+    (mismatch,) = conclude(landed, "duckdb", since=1, now=later(1), run_id="test").mismatches
+    assert mismatch.subject == old.relative_to(landed.root).as_posix()
