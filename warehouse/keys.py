@@ -40,7 +40,7 @@ class Keys:
         """Which of `values` are in `column`, by the path of the file that holds them; files without any are left out.
 
         Raises:
-            OSError, ArrowException: a file is missing or damaged.
+            OSError, ArrowException, KeyError: a file is missing or damaged; `reading_errors` makes a sentence of it.
         """
         paths = sorted(files)
         if not paths or not len(values):
