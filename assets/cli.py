@@ -2,7 +2,7 @@
 
     0 all asked for is landed and verified      4 what is stored differs, or input is in quarantine
     1 unexpected                                5 Twilio did not give everything; run again
-    2 configuration, credentials or a question  6 the warehouse cannot be written or read
+    2 configuration, credentials or a question  6 the warehouse or stdout cannot be written or read
     3 a guard refused to delete                 130 interrupted
 
 Commands import what they need when they run, so that `--help` and `status` do not wait for Dagster.
@@ -28,7 +28,7 @@ from assets.interrupt import send_again_what_is_swallowed
 from assets.quarantine_command import add_quarantine_commands
 from assets.repair_command import add_rebuild_options, run_rebuild
 from assets.sql_command import add_sql_command, add_tables_command
-from assets.terminal import say, show
+from assets.terminal import drop_what_cannot_be_printed, say, show
 from pipelines.errors import (
     ApplyAgain,
     ExportError,
@@ -48,6 +48,10 @@ if TYPE_CHECKING:
 
 DAYS_SHOWN = 10
 """Incomplete partitions that `status` prints."""
+
+
+FIRST_YEAR, LAST_YEAR = 2008, 2199
+"""Of days that are asked for: Twilio was founded in 2008, and times are reckoned for weeks around a day."""
 
 
 class ExitCode(IntEnum):
@@ -101,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         sys.exit(exit_code(error))
     except KeyboardInterrupt:
         say("Interrupted; what was landed stays, and the next export goes on from there.")
-        sys.stdout.flush()
+        drop_what_cannot_be_printed()
         os._exit(ExitCode.INTERRUPTED)  # everything has unwound; libraries' exit hooks may not change the code
     except BrokenPipeError:
         sys.exit(ExitCode.OK)  # the reader of our output has seen enough
@@ -109,6 +113,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         say(discreet(error))
         say("This is a defect of addon-export; nothing that was landed is harmed.")
         sys.exit(ExitCode.UNEXPECTED)
+    finally:
+        drop_what_cannot_be_printed()
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
@@ -167,9 +173,12 @@ class _Parser(argparse.ArgumentParser):
 
 def _date(text: str) -> date:
     try:
-        return date.fromisoformat(text)
+        day = date.fromisoformat(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a date like 2026-11-20") from None
+    if not FIRST_YEAR <= day.year <= LAST_YEAR:
+        raise argparse.ArgumentTypeError(f"{text} is not in the years {FIRST_YEAR} to {LAST_YEAR}")
+    return day
 
 
 def _checked_range(options: argparse.Namespace) -> tuple[date | None, date | None]:

@@ -2,11 +2,10 @@
 
 import argparse
 import json
-import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from assets.terminal import say, show
+from assets.terminal import say, show, show_bytes
 from pipelines.settings import environment, warehouse_settings
 
 if TYPE_CHECKING:
@@ -77,8 +76,7 @@ def _show(options: argparse.Namespace) -> int:
     (entry,) = named(entries(archive, resolved=True), [options.id])
     data = raw(archive, entry)
     if options.raw:
-        sys.stdout.buffer.write(data or b"")
-        sys.stdout.buffer.flush()
+        show_bytes(data or b"")
         return 0
     for name, value in _plain(entry).items():
         show(f"{name:<15} {'' if value is None else value}")

@@ -1,19 +1,56 @@
 """The person at the terminal: data on stdout, talk and progress on stderr."""
 
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+
+from pipelines.errors import FixWarehouse
 
 
 def say(sentence: str) -> None:
-    """Talk to the person: one line on stderr."""
-    print(sentence, file=sys.stderr, flush=True)  # noqa: T201  # the command line is where printing belongs
+    """Talk to the person: one line on stderr, or nothing where that cannot be written, as on a full disk."""
+    with suppress(OSError):
+        print(sentence, file=sys.stderr, flush=True)  # noqa: T201  # the command line is where printing belongs
 
 
 def show(text: str) -> None:
-    """Data for whoever reads stdout."""
-    print(text, flush=True)  # noqa: T201  # as above
+    """Data for whoever reads stdout.
+
+    Raises:
+        BrokenPipeError: nobody reads it any more.
+        FixWarehouse: it cannot be written.
+    """
+    with _printing():
+        print(text, flush=True)  # noqa: T201  # as above
+
+
+def show_bytes(data: bytes) -> None:
+    """The same for bytes, as they are."""
+    with _printing():
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+
+
+@contextmanager
+def _printing() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise FixWarehouse(f"Cannot write to stdout: {reason}; what the command did so far stays.") from error
+
+
+def drop_what_cannot_be_printed() -> None:
+    """What is still to be printed and cannot be: Python would try again at its end, and change the exit code."""
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from warehouse import commits
 from warehouse.archive import Archive
 from warehouse.commits import Commit
 from warehouse.compact import compact
-from warehouse.errors import FixWarehouse
+from warehouse.errors import FixWarehouse, RepairWarehouse
 from warehouse.memory import return_freed_memory
 from warehouse.publish import NAME, Destination, publish
 from warehouse.schema import ADD_ON_RESULTS, CONTENTS
@@ -47,7 +47,7 @@ def conclude(archive: Archive, destination: Destination, *, since: int, now: dat
     Raises:
         WarehouseError: the archive cannot be written or read.
     """
-    before = commits.load(archive.root, since) if since else commits.EMPTY
+    before = _commit(archive, since)
     head, contents = archive.head(), before.tables[CONTENTS.name]
     new = [file.bytes for path, file in head.tables[CONTENTS.name].items() if path not in contents]
     results = head.rows(ADD_ON_RESULTS.name) - before.rows(ADD_ON_RESULTS.name)
@@ -55,6 +55,14 @@ def conclude(archive: Archive, destination: Destination, *, since: int, now: dat
         return _conclude(archive, destination, before, now, run_id)
     return_freed_memory()
     return _elsewhere(archive, destination, before, now, run_id)
+
+
+def _commit(archive: Archive, number: int) -> Commit:
+    """A commit, or EMPTY where it is collected already: then everything is read back."""
+    try:
+        return commits.load(archive.root, number) if number else commits.EMPTY
+    except FileNotFoundError:
+        return commits.EMPTY
 
 
 def _elsewhere(archive: Archive, destination: Destination, before: Commit, now: datetime, run_id: str) -> Conclusion:
@@ -95,7 +103,11 @@ def _report(
 
 def _conclude(archive: Archive, destination: Destination, before: Commit, now: datetime, run_id: str) -> Conclusion:
     return_freed_memory()
-    compact(archive, now=now, run_id=run_id)
+    try:
+        compact(archive, now=now, run_id=run_id)
+    except RepairWarehouse:
+        publish(archive, destination, now=now)  # what is landed is shown, whatever is the matter with older files
+        raise
     shown = publish(archive, destination, now=now)
     archive.collect(now=now, grace=GRACE)
     return Conclusion(shown.commit, verify_since(archive, before))

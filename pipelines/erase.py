@@ -48,13 +48,14 @@ def erase_sids(
     """
 
     def choose(head: Commit) -> Selection:
-        kinds = {**_spellings(recordings, RECORDINGS), **_spellings(results, ADD_ON_RESULTS)}
-        of_recordings = [sid for sid, table in kinds.items() if table is RECORDINGS]
-        found = {sid for sid, table in kinds.items() if table is ADD_ON_RESULTS}
+        of_recordings = _spellings(archive, head, recordings)
+        found: set[str] = {*results}
         found |= _column(archive, head, ADD_ON_RESULTS, "reference_sid", of_recordings, "sid")
         found |= _column(archive, head, ADD_ON_PAYLOADS, "reference_sid", of_recordings, "add_on_result_sid")
+        found = _spellings(archive, head, found)
         payloads = _column(archive, head, ADD_ON_PAYLOADS, "reference_sid", of_recordings, "sid")
         payloads |= _column(archive, head, ADD_ON_PAYLOADS, "add_on_result_sid", found, "sid")
+        payloads = _spellings(archive, head, payloads)
         _nothing_unsettled(archive, head, found)
         before = read_erased(archive, head)
         by_fingerprint: dict[str, tuple[str, str]] = {}  # one SID may be landed in two spellings
@@ -165,9 +166,17 @@ _MADE_AT = {
 """The times by which a row without a day is judged: the first of them that is known."""
 
 
-def _spellings(sids: Iterable[str], table: Table) -> dict[str, Table]:
-    """SIDs as they may be landed: as given, and with the digits in either case."""
-    return {spelt: table for sid in sids for spelt in (sid, sid[:2] + sid[2:].lower(), sid[:2] + sid[2:].upper())}
+def _spellings(archive: Archive, head: Commit, sids: Collection[str]) -> set[str]:
+    """SIDs as given, and as they are landed, whatever the case of their digits."""
+    spelt = {*sids}
+    wanted, lower = {fingerprint(sid) for sid in sids}, pa.array(sorted({sid.lower() for sid in sids}), pa.string())
+    for table in (RECORDINGS, ADD_ON_RESULTS, ADD_ON_PAYLOADS, CONTENTS) if sids else ():
+        columns = SIDS_OF[table.name]
+        for batch in (batch for file in _files(head, table) for batch in archive.read(file, table, columns)):
+            for name in columns:
+                alike = batch[name].filter(pc.is_in(pc.utf8_lower(batch[name]), value_set=lower))
+                spelt.update(sid for sid in alike.to_pylist() if fingerprint(sid) in wanted)
+    return spelt
 
 
 def _files(head: Commit, table: Table) -> list[LiveFile]:
@@ -199,8 +208,9 @@ def _sids(archive: Archive, table: Table, files: Iterable[LiveFile]) -> Iterator
 
 def _nothing_unsettled(archive: Archive, head: Commit, results: Collection[str]) -> None:
     """A DELETE that may still be processed must first be settled by who sent it."""
+    wanted = Erased(frozenset(map(fingerprint, results)))
     for sid, entry in read_ledger(archive, head).last().items():
-        if sid in results and entry.step.step in UNSETTLED:
+        if sid in wanted and entry.step.step in UNSETTLED:
             raise ApplyAgain(
                 f"Add-on result {sid} cannot be erased: its deletion at Twilio is not settled. Run the `delete apply` "
                 "that began it again, then erase; nothing was erased."

@@ -116,7 +116,10 @@ def _only_reads(db: duckdb.DuckDBPyConnection, sql: str) -> None:
     """Raise FixQuery unless `sql` is one statement that can do nothing but read."""
     explained = _EXPLAIN.match(sql)
     text = sql[explained.end() :] if explained else sql
-    parsed = json.loads(db.execute("SELECT json_serialize_sql($1)", [text]).fetchall()[0][0])
+    try:
+        parsed = json.loads(db.execute("SELECT json_serialize_sql($1)", [text]).fetchall()[0][0])
+    except RecursionError as error:
+        raise FixQuery("The query is nested too deeply; ask it in parts.") from error
     if parsed["error"]:
         message = str(parsed["error_message"])
         raise FixQuery(

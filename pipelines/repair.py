@@ -21,6 +21,7 @@ from pipelines.repair_copy import as_received, copied, copy_of, seal_groups
 from pipelines.repair_head import broken_commits, newest
 from pipelines.repair_settle import settle
 from pipelines.repair_state import Repair, is_sound, label
+from pipelines.repair_twice import twice
 from warehouse import commits
 from warehouse.archive import Archive, partition_day
 from warehouse.commits import Commit, LiveFile
@@ -61,7 +62,7 @@ def repair(archive: Archive, *, now: datetime) -> RepairReport:
         FixWarehouse: the root cannot be written.
         CommitRace: another process committed meanwhile; run again.
     """
-    with shared(archive.root):
+    with shared(archive.root), archive.undone():
         return _repair(archive, now=now)
 
 
@@ -118,7 +119,8 @@ def _set_aside(archive: Archive, path: str) -> str | None:
 def _restore(work: Repair, table: Table, damaged: list[LiveFile], db: duckdb.DuckDBPyConnection, base: Commit) -> bool:
     """Seal the rows of the damaged files of one partition anew from the published ones; False when that is not exact.
 
-    The rows are those of the partition that no sound file of it holds; there must be as many as the commit says.
+    The rows are those of the partition that no sound file of it holds; there must be as many as the commit says. Those
+    that were landed a second time since, while the damage hid them, are there already.
     """
     archive, day = work.archive, partition_day(damaged[0])
     live = base.tables[table.name]
@@ -131,10 +133,12 @@ def _restore(work: Repair, table: Table, damaged: list[LiveFile], db: duckdb.Duc
         if not all(is_sound(archive, file) for file in others):
             return _undo(archive, done)
         held = {key for f in others for batch in archive.read(f, table, [table.key]) for key in _keys(batch, table)}
-        rows = (_without(batch, table, held) for batch in copied(db, table, day, chunked=chunked))
+        missing = (_without(batch, table, held) for batch in copied(db, table, day, chunked=chunked))
+        again = twice(work, table, but=live)
+        rows = map(again.dropped, missing)
         sealed = seal_groups(archive, table, day, (b for b in rows if b.num_rows), chunked=chunked)
         done += sealed
-        if sum(f.rows for f in sealed) != sum(f.rows for f in those) or len(sealed) > len(those):
+        if again.rows + sum(f.rows for f in sealed) != sum(f.rows for f in those) or len(sealed) > len(those):
             return _undo(archive, done)
         if table is CONTENTS and not as_received(db, archive, sealed):
             return _undo(archive, done)
@@ -159,19 +163,23 @@ def _without(batch: pa.RecordBatch, table: Table, held: set[str]) -> pa.RecordBa
 
 
 def _salvage(work: Repair, table: Table, damaged: list[LiveFile]) -> None:
-    """Seal the row groups that still read; count the rest. The ledger of deletions is all or nothing."""
+    """Seal the row groups that still read, without what is landed again; count the rest.
+
+    The ledger of deletions is all or nothing.
+    """
     if table is DELETIONS:
         work.left += [file.path for file in damaged]
         return
     name = label(table, damaged[0])
     for file in damaged:
-        groups = [] if file.chunked else _readable(work.archive, table, file)
+        again = twice(work, table, but={})
+        groups = [] if file.chunked else [again.dropped(batch) for batch in _readable(work.archive, table, file)]
         kept = sum(batch.num_rows for batch in groups)
         if kept:
             work.add.append(work.archive.seal(table, partition_day(file), groups))
             work.restored[name] += kept
         work.drop.append(file)
-        if (lost := file.keys - kept) and table is not CONTENTS:  # of contents, the payloads tell more
+        if (lost := file.keys - kept - again.rows) and table is not CONTENTS:  # of contents, the payloads tell more
             work.gone[name] += lost
 
 

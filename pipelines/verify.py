@@ -19,7 +19,7 @@ from warehouse.commits import Commit, LiveFile
 from warehouse.damage import reading_errors
 from warehouse.erase import unfinished
 from warehouse.erasures import read_erased
-from warehouse.errors import FixWarehouse, RepairWarehouse
+from warehouse.errors import FixWarehouse, RepairWarehouse, WarehouseError
 from warehouse.files import sha256_of
 from warehouse.ledger import contradictions, deleted_results, read_ledger
 from warehouse.lock import shared
@@ -73,9 +73,10 @@ def _verify(archive: Archive, *, first: date | None, last: date | None) -> Verif
     broken = [*_broken_commits(archive)]
     try:
         head = archive.head()
-    except RepairWarehouse:  # without it nothing else can be judged
-        return Verification(max(commits.numbers(archive.root)), None, 0, 0, 0, tuple(broken))
-    shown = published(archive)
+    except WarehouseError:  # without it nothing else of the archive can be judged
+        shown, different = _judge_published(archive, comparable=False)
+        number = max(commits.numbers(archive.root))
+        return Verification(number, None if shown is None else shown.commit, 0, 0, 0, (*broken, *different))
     files = [f for table in head.tables.values() for f in table.values() if _in_range(f, first, last)]
     mismatches = [*_damaged_files(archive, files)]
     damaged = {m.subject for m in mismatches}
@@ -88,11 +89,11 @@ def _verify(archive: Archive, *, first: date | None, last: date | None) -> Verif
             sentence = "An erasure was cut off, and what it erased may still be on the disk; run `addon-export erase`."
             mismatches.append(Mismatch("erasure", ERASURES.name, sentence))
     if not damaged:
-        references = [*_broken_references(archive, head), *_broken_ledger(archive, head)]
-        mismatches += references
-        if not any(mismatch.kind == "file" for mismatch in references):
-            different = [*_published_differences(archive, shown)]
-            mismatches += different or _published_bits(archive)
+        mismatches += _broken_references(archive, head)
+        mismatches += _broken_ledger(archive, head)
+    comparable = not any(mismatch.kind == "file" for mismatch in mismatches)
+    shown, different = _judge_published(archive, comparable=comparable)
+    mismatches += different
     return Verification(
         head.number,
         None if shown is None else shown.commit,
@@ -143,7 +144,7 @@ def _broken_commits(archive: Archive) -> Iterator[Mismatch]:
     for number in commits.numbers(archive.root):
         try:
             commits.load(archive.root, number)
-        except RepairWarehouse as error:
+        except WarehouseError as error:
             yield Mismatch("commit", commits.commit_path(archive.root, number).name, str(error))
         except FileNotFoundError:
             continue  # collected meanwhile
@@ -186,7 +187,13 @@ def _wrong_contents(
                 continue
             expected = {sid: (digest, length) for sid, digest, length in rows}
             for file in together:
-                for sid, *found in hashed(archive.read(file, CONTENTS, PIECES)):
+                try:
+                    with reading_errors(archive.root):
+                        contents = [*hashed(archive.read(file, CONTENTS, PIECES))]
+                except RepairWarehouse as error:  # damaged since its bytes were compared
+                    yield Mismatch("file", file.path, str(error))
+                    continue
+                for sid, *found in contents:
                     if sid not in expected:
                         if len(sound) == len(payloads):
                             sentence = f"The content of payload {sid} has no payload row in its partition."
@@ -268,6 +275,29 @@ def _broken_ledger(archive: Archive, head: Commit) -> Iterator[Mismatch]:
         yield Mismatch("deletions", DELETIONS.name, sentence)
 
 
+def _judge_published(archive: Archive, *, comparable: bool) -> tuple[Published | None, list[Mismatch]]:
+    """What `addons.duckdb` shows and what is wrong with it; without a sound archive its bytes alone are judged.
+
+    Judged anew when another was published meanwhile.
+    """
+    while True:
+        judged = _identity(archive)
+        shown = published(archive)
+        found = [*_published_differences(archive, shown)] if comparable else []
+        found = found or [*_published_bits(archive)]
+        if not found or _identity(archive) == judged:
+            return shown, found
+
+
+def _identity(archive: Archive) -> tuple[int, int] | None:
+    """Tells the file that is published now from those before and after it."""
+    try:
+        found = (archive.root / NAME).stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
+
+
 def _published_differences(archive: Archive, shown: Published | None) -> Iterator[Mismatch]:
     """Whether `addons.duckdb` holds what its commit says, row for row and byte for byte.
 
@@ -311,8 +341,8 @@ def _published_bits(archive: Archive) -> Iterator[Mismatch]:
             f"{log.name} was not written by addon-export, and changes what {NAME} shows; run `addon-export rebuild`."
         )
         yield Mismatch("published", NAME, sentence)
-    if archive.head().number and not unchanged(archive):
-        sentence = f"{NAME} does not have the SHA-256 it was published with; run `addon-export rebuild`."
+    if commits.numbers(archive.root) and not unchanged(archive):
+        sentence = f"{NAME} is missing or does not have the SHA-256 it was published with; run `addon-export rebuild`."
         yield Mismatch("published", NAME, sentence)
 
 

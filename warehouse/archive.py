@@ -23,8 +23,8 @@ import pyarrow.parquet as pq
 
 from warehouse import commits
 from warehouse.commits import CHUNKED, FOLDER, Commit, LiveFile
-from warehouse.damage import DAMAGED, reading_errors
-from warehouse.errors import FixWarehouse, RepairWarehouse
+from warehouse.damage import DAMAGED, check_rows, reading_errors
+from warehouse.errors import CommitRace, FixWarehouse, RepairWarehouse, WarehouseError
 from warehouse.files import ACCESS, Access, make_folder, sha256_of, storage_errors, sync_and_hash, sync_folder, unnamed
 from warehouse.keys import Keys
 from warehouse.lock import make_lock, shared
@@ -102,15 +102,22 @@ class Archive:
         """The rows of a file, or only `columns` of them, checked against the pages' checksums.
 
         The partition column is not in the file. Comes in row groups: no more than ROW_GROUP_BYTES and one row.
+
+        Raises:
+            OSError, ArrowException: the file is missing or damaged, or gives other rows than were committed.
         """
         names = columns or table.file_schema.names
         reader = pq.ParquetFile(self.root / file.path, page_checksum_verification=True)
+        read = without_key = 0
         with contextlib.closing(reader):
             for group in range(reader.num_row_groups):
                 rows = reader.read_row_group(group, columns=names, use_threads=False)
                 for name in set(names) - set(rows.column_names):  # the file was sealed before there was this column
                     rows = rows.append_column(name, pa.nulls(rows.num_rows, table.file_schema.field(name).type))
+                read += rows.num_rows
+                without_key += rows[table.key].null_count if table.key in names else 0
                 yield from rows.select(names).to_batches()
+        check_rows(file, read, without_key=without_key)
 
     def sound(self, file: LiveFile) -> LiveFile:
         """`file`, if its bytes are those that were committed: damage must not be rewritten under a new hash.
@@ -138,23 +145,27 @@ class Archive:
         """Make a new state durable: `before` without `drop`, with `add`.
 
         Raises:
-            CommitRace: another process committed since `before`; the added files are removed again.
+            CommitRace: another process committed since `before`; the added files, and what else an `undone` block has
+                sealed, are removed again. Or an added file has been collected meanwhile.
         """
-        if (sealed := _SEALED.get()) is not None:
-            sealed.clear()  # from here on they may be live
         gone = {file.path for file in drop}
         tables = {name: {p: f for p, f in files.items() if p not in gone} for name, files in before.tables.items()}
         for file in add:
-            tables[file.path.split("/")[0]][file.path] = file
+            tables[file.table][file.path] = file
         after = Commit(before.number + 1, at, run_id, tables)
         with storage_errors(self.root):
             for folder in {(self.root / file.path).parent for file in add}:
                 self._sync(folder)
+            sealed = [*add, *(_SEALED.get() or ())]
             try:
+                if any(not (self.root / file.path).exists() for file in add):
+                    # whoever is stopped for longer than the grace time has its files collected as leftovers
+                    raise CommitRace("Sealed files were collected before they were committed; run again.")
+                (_SEALED.get() or []).clear()  # from here on they may be live
                 commits.save(self.root, after, self.access)
             except BaseException:
                 if not self._may_be_durable(after):
-                    for file in add:
+                    for file in sealed:
                         (self.root / file.path).unlink(missing_ok=True)
                 raise
         self.keys.forget_all_but(path for files in tables.values() for path in files)
@@ -177,7 +188,7 @@ class Archive:
             return commits.load(self.root, commit.number).tables == commit.tables
         except FileNotFoundError:
             return False
-        except (OSError, RepairWarehouse):
+        except WarehouseError:
             return True
 
     def relation(

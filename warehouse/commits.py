@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from warehouse.errors import CommitRace, RepairWarehouse
-from warehouse.files import Access, sync_folder, unnamed
+from warehouse.files import Access, cannot, sync_folder, unnamed
 from warehouse.schema import TABLES
 
 FOLDER = "_commits"
@@ -33,6 +33,11 @@ class LiveFile:
     rows: int
     bytes: int
     sha256: str
+
+    @property
+    def table(self) -> str:
+        """The name of the table whose rows it holds."""
+        return self.path.split("/")[0]
 
     @property
     def folder(self) -> str:
@@ -78,25 +83,45 @@ def commit_path(root: Path, number: int) -> Path:
 
 
 def numbers(root: Path) -> list[int]:
-    """The commits there are, ascending."""
+    """The commits there are, ascending.
+
+    Raises:
+        FixWarehouse: the folder cannot be read.
+    """
     try:
         names = [path.name for path in (root / FOLDER).iterdir()]
     except (FileNotFoundError, NotADirectoryError):
         return []
+    except OSError as error:
+        raise cannot("read", root / FOLDER, error) from error
     return sorted(int(found[1]) for name in names if (found := _NAME.fullmatch(name)))
 
 
 def head(root: Path) -> Commit:
-    """The newest commit, or EMPTY."""
+    """The newest commit, or EMPTY.
+
+    Raises:
+        RepairWarehouse, FixWarehouse: as `load`.
+    """
     found = numbers(root)
-    return load(root, found[-1]) if found else EMPTY
+    while found:
+        try:
+            return load(root, found[-1])
+        except FileNotFoundError:
+            # an erasure removes what is superseded at once: there must be a newer one
+            before, found = found, numbers(root)
+            if found[-1:] == before[-1:]:
+                raise
+    return EMPTY
 
 
 def load(root: Path, number: int) -> Commit:
     """Read one commit.
 
     Raises:
-        RepairWarehouse: the commit file is not readable as one.
+        RepairWarehouse: the commit file does not hold what was committed.
+        FixWarehouse: it cannot be read.
+        FileNotFoundError: there is none.
     """
     path = commit_path(root, number)
     try:
@@ -113,6 +138,10 @@ def load(root: Path, number: int) -> Commit:
         raise RepairWarehouse(
             f"Commit file {name} is damaged; run `addon-export rebuild --archive` or restore it from a backup."
         ) from error
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise cannot("read", path, error) from error
 
 
 def _fingerprint(body: Mapping[str, object]) -> str:

@@ -9,13 +9,20 @@ import duckdb
 import pyarrow as pa
 
 from warehouse import commits
+from warehouse.commits import LiveFile
 from warehouse.errors import FixWarehouse, RepairWarehouse
-from warehouse.files import sha256_of
+from warehouse.files import cannot, sha256_of
 
 DAMAGED = (
     "{} is damaged or missing: it does not have the SHA-256 its commit names; "
     "run `addon-export rebuild --archive` to repair it."
 )
+
+
+_OURS = (duckdb.BinderException, duckdb.CatalogException, duckdb.ParserException, KeyError)
+"""Raised where our own SQL or code is wrong, if no file is."""
+
+_MISSING = (errno.ENOENT, errno.EISDIR, errno.ENOTDIR)
 
 
 @contextlib.contextmanager
@@ -28,11 +35,14 @@ def reading_errors(root: Path) -> Iterator[None]:
     """
     try:
         yield
-    except (duckdb.BinderException, duckdb.CatalogException, duckdb.ParserException):
-        raise  # our own SQL is wrong, not a file
-    except (duckdb.Error, pa.ArrowException, UnicodeDecodeError, OSError) as error:
-        if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
+    except _OURS as error:
+        # a name or a type in a footer may be damaged too, and does not fit our SQL then
+        if (path := _first_damaged(root)) is None:
             raise
+        raise RepairWarehouse(DAMAGED.format(path)) from error
+    except (duckdb.Error, pa.ArrowException, UnicodeDecodeError, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in (None, *_MISSING):
+            raise cannot("read", root, error) from error
         # a checkpoint that has too little memory is a FatalException
         if isinstance(error, duckdb.OutOfMemoryException) or "failed to allocate" in str(error):
             raise FixWarehouse(f"DuckDB has too little memory for what is under {root}; no file is damaged.") from error
@@ -47,6 +57,19 @@ def reading_errors(root: Path) -> Iterator[None]:
         ) from error
 
 
+def check_rows(file: LiveFile, rows: int, *, without_key: int = 0) -> None:
+    """Refuse what was read of a file unless it is every row that was committed, and each has its key.
+
+    Page checksums do not cover the footer, which says how many rows there are: a row that it hides would be landed
+    a second time.
+
+    Raises:
+        ArrowInvalid: it is not, as Arrow itself says of a damaged file; `reading_errors` makes a sentence of it.
+    """
+    if rows != file.rows or without_key:
+        raise pa.ArrowInvalid(f"{file.path} gives {rows} rows of {file.rows}, {without_key} of them without a key.")
+
+
 def _first_damaged(root: Path) -> str | None:
     """A live file that is not what was committed; reads them all, which only happens once something has failed."""
     for table in commits.head(root).tables.values():
@@ -55,6 +78,8 @@ def _first_damaged(root: Path) -> str | None:
             try:
                 if path.stat().st_size != file.bytes or sha256_of(path) != file.sha256:
                     return file.path
-            except OSError:
+            except OSError as error:
+                if error.errno not in _MISSING:
+                    raise cannot("read", path, error) from error
                 return file.path
     return None

@@ -21,7 +21,7 @@ from warehouse.archive import Archive, partition_day
 from warehouse.commits import Commit, LiveFile
 from warehouse.damage import reading_errors
 from warehouse.erasures import fingerprint, read_erased
-from warehouse.files import storage_errors, sync_and_hash, sync_folder, unnamed
+from warehouse.files import cannot, storage_errors, sync_and_hash, sync_folder, unnamed
 from warehouse.lock import alone, shared
 from warehouse.publish import KEPT, NAME, Destination, publish
 from warehouse.schema import ERASURES, TABLES, Table
@@ -99,7 +99,7 @@ def erase(
     with (shared if dry_run else alone)(archive.root, wait=wait) as got:
         if not got:
             return None
-        with reading_errors(archive.root):
+        with archive.undone(), reading_errors(archive.root):
             head = archive.head()
             chosen = choose(head)
             counts = chosen.rows(head)
@@ -118,23 +118,31 @@ def erase(
                     add += _rest(archive, TABLES[name], drop[-1], keys)
             record = _record(chosen, head.number + 1, sum(counts.values()), reason, now)
             add.append(archive.seal(ERASURES, None, record.to_batches()))
-        _mark(archive, head.number + 1)
-        after = archive.commit(head, drop=drop, add=add, at=now, run_id=RUN_ID)
+            _mark(archive, head.number + 1)
+            after = archive.commit(head, drop=drop, add=add, at=now, run_id=RUN_ID)
         return Erasure(after.number, counts, _finish(archive, destination, now=now))
 
 
 def unfinished(archive: Archive) -> bool:
     """Whether an erasure was cut off after its commit: files that hold what it erased may still be there.
 
+    A damaged mark counts as one: to finish what is finished already does no harm.
+
     Raises:
         RepairWarehouse: a file of `erasures` is missing or damaged.
+        FixWarehouse: the mark cannot be read.
     """
     try:
-        identity = (archive.root / MARK).read_text()
+        identity = (archive.root / MARK).read_bytes().decode(errors="replace")
     except FileNotFoundError:
         return False
+    except OSError as error:
+        raise cannot("read", archive.root / MARK, error) from error
     with archive.reading() as head:
-        return identity in read_erased(archive, head).fingerprints
+        if identity in read_erased(archive, head).fingerprints:
+            return True
+        # of one that was cut off before its commit; the number may have been taken since
+        return identity not in map(_identity, range(1, head.number + 2))
 
 
 def finish(archive: Archive, destination: Destination, *, now: datetime, wait: bool = False) -> bool:

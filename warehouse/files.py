@@ -41,10 +41,14 @@ def storage_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        hint = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "check EXPORT_ROOT"
-        reason = error.strerror or type(error).__name__
-        name = error.filename2 or error.filename or path
-        raise FixWarehouse(f"Cannot write to {name}: {reason}; {hint} and run again.") from error
+        raise cannot("write to", path, error) from error
+
+
+def cannot(do: str, path: Path, error: OSError) -> FixWarehouse:
+    """What an OSError while doing something to `path` means: one sentence that names the path and the cause."""
+    hint = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "check EXPORT_ROOT"
+    reason = error.strerror or type(error).__name__
+    return FixWarehouse(f"Cannot {do} {error.filename2 or error.filename or path}: {reason}; {hint} and run again.")
 
 
 def make_folder(path: Path, access: Access) -> None:

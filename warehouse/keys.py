@@ -2,11 +2,12 @@
 
 Sealed files are immutable, so a 64-bit hash of each value is remembered from the first reading on: 8 bytes a value.
 Files are read with page checksums, which DuckDB does not check (a damaged key would land its row a second time), and
-a hit among the hashes is settled by the file itself.
+must give the rows they were committed with, since no checksum protects the footer. A hit among the hashes is settled by
+the file itself.
 """
 
 from bisect import bisect_right
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import accumulate
 from pathlib import Path
 from threading import Lock
@@ -15,6 +16,10 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+
+from warehouse.commits import Files, LiveFile
+from warehouse.damage import check_rows
+from warehouse.schema import TABLES
 
 HASHED_AT_ONCE = 200_000
 """Values; a call of DuckDB for each of many small files would cost more than the hashing."""
@@ -31,24 +36,24 @@ class Keys:
     def __reduce__(self) -> tuple[type["Keys"], tuple[()]]:
         return Keys, ()  # another process remembers for itself
 
-    def holding(self, root: Path, files: Collection[str], column: str, values: pa.Array) -> dict[str, set[str]]:
+    def holding(self, root: Path, files: Files, column: str, values: pa.Array) -> dict[str, set[str]]:
         """Which of `values` are in `column`, by the path of the file that holds them; files without any are left out.
 
         Raises:
-            OSError, ArrowException: a file is missing or damaged.
+            OSError, ArrowException, KeyError: a file is missing or damaged; `reading_errors` makes a sentence of it.
         """
         paths = sorted(files)
         if not paths or not len(values):
             return {}
         with self._lock:
-            self._remember(root, [path for path in paths if (path, column) not in self._hashes], column)
+            self._remember(root, [files[path] for path in paths if (path, column) not in self._hashes], column)
             hashes = [self._hashes[path, column] for path in paths]
             (wanted,) = self._hash([values])
         ends = list(accumulate(map(len, hashes)))
         hits = pc.indices_nonzero(pc.is_in(pa.chunked_array(hashes, pa.uint64()), value_set=wanted)).to_pylist()
         found = {}
         for path in {paths[bisect_right(ends, hit)] for hit in hits}:
-            there = _read(root / path, column)
+            there = _read(root, files[path], column)
             if exact := there.filter(pc.is_in(there, value_set=values)).to_pylist():
                 found[path] = set(exact)
         return found
@@ -59,12 +64,12 @@ class Keys:
         with self._lock:
             self._hashes = {key: value for key, value in self._hashes.items() if key[0] in kept}
 
-    def _remember(self, root: Path, paths: Iterable[str], column: str) -> None:
+    def _remember(self, root: Path, files: Iterable[LiveFile], column: str) -> None:
         together: list[tuple[str, pa.Array]] = []
         count = 0
-        for path in paths:
-            values = _read(root / path, column)
-            together.append((path, values))
+        for file in files:
+            values = _read(root, file, column)
+            together.append((file.path, values))
             count += len(values)
             if count >= HASHED_AT_ONCE:
                 self._keep(together, column)
@@ -91,7 +96,9 @@ class Keys:
             start += len(values)
 
 
-def _read(path: Path, column: str) -> pa.Array:
-    """One column of a file, checked against its pages' checksums."""
-    with pq.ParquetFile(path, page_checksum_verification=True) as reader:
-        return reader.read(columns=[column], use_threads=False)[column].combine_chunks()
+def _read(root: Path, file: LiveFile, column: str) -> pa.Array:
+    """One column of a file, checked against its pages' checksums and the rows it was committed with."""
+    with pq.ParquetFile(root / file.path, page_checksum_verification=True) as reader:
+        values = reader.read(columns=[column], use_threads=False)[column].combine_chunks()
+    check_rows(file, len(values), without_key=values.null_count if column == TABLES[file.table].key else 0)
+    return values

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from subprocess import PIPE
+from typing import IO, Any
 
 import duckdb
 import pytest
@@ -49,14 +50,16 @@ class CommandLine:
         env = {**inherited, "PYTHONPATH": str(ROOT), **self.environment, **environment}
         return {name: value for name, value in env.items() if value}
 
-    def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+    def start(
+        self, *arguments: str, stdout: int | IO[str] = PIPE, stderr: int | IO[str] = PIPE, **environment: str
+    ) -> subprocess.Popen[str]:
         """Start a command; environment variables given as "" are unset."""
         return subprocess.Popen(
             [sys.executable, "-m", "assets.cli", *arguments],
             cwd=self.folder,
             env=self.clean_environment(**environment),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stdout=stdout,
+            stderr=stderr,
             text=True,
         )
 

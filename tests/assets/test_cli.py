@@ -1,11 +1,13 @@
 """The command line as a user meets it: exit codes, one clear sentence, data on stdout, nothing secret anywhere."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -106,6 +108,8 @@ def test_a_bad_row_or_list_of_accounts_does_not_stop_the_accounts_that_are_known
         (("export",), {"EXPORT_START_DATE": "yesterday"}, 2, "EXPORT_START_DATE"),
         (("export", "--from", "2026-11-20", "--to", "2026-11-01"), {}, 2, "--from 2026-11-20 is after --to"),
         (("export", "--from", "20.11.2026"), {}, 2, "is not a date"),
+        (("export", "--from", "0001-01-01", "--to", "0001-01-02"), {}, 2, "0001-01-01 is not in the years 2008 to"),
+        (("verify", "--from", "9999-12-31"), {}, 2, "9999-12-31 is not in the years 2008 to"),
         (("export", "--everything"), {}, 2, "--everything"),
     ],
 )
@@ -279,6 +283,40 @@ def test_what_only_reads_needs_no_space(arguments: tuple[str, ...], command: Com
     done = command.without_space(0, *arguments)
     assert done.returncode == 0, done.stderr
     assert files() == before
+
+
+def test_a_full_disk_for_the_log_stops_nothing(command: CommandLine) -> None:
+    """What cannot be said is not said; the export lands everything and its result is on stdout."""
+    with Path("/dev/full").open("w") as full, command.start("export", stderr=full) as running:
+        shown, _ = running.communicate(timeout=120)
+    assert running.returncode == 0
+    assert json.loads(shown)["results_landed"] > 0
+
+
+@pytest.mark.parametrize(
+    "arguments", [("status",), ("verify", "--json"), ("sql", "SELECT 1"), ("tables",)], ids=" ".join
+)
+def test_a_full_disk_for_the_results_is_said_in_one_sentence(arguments: tuple[str, ...], exported: CommandLine) -> None:
+    """With exit code 6, and not as a defect; without a word where nothing can be said either."""
+    with Path("/dev/full").open("w") as full:
+        with exported.start(*arguments, stdout=full) as running:
+            _, said = running.communicate(timeout=120)
+        assert (running.returncode, said) == (
+            6,
+            "Cannot write to stdout: No space left on device; what the command did so far stays.\n",
+        )
+        with exported.start(*arguments, stdout=full, stderr=full) as running:
+            pass
+        assert running.returncode == 6
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(exported: CommandLine) -> None:
+    """A closed pipe ends the command with exit code 0 and without a word."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as pipe, exported.start("tables", stdout=pipe) as running:
+        _, said = running.communicate(timeout=120)
+    assert (running.returncode, said) == (0, "")
 
 
 @pytest.mark.parametrize("arguments", [("erase", "--recording", "RE" + 32 * "0"), ("quarantine", "list")], ids=" ".join)

@@ -1,5 +1,6 @@
 """Erasing: every byte is gone, nobody else's is, it does not come back, and a kill on the way is made good."""
 
+import hashlib
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +25,19 @@ from pipelines.sids import add_on_result_sid, recording_sid
 from pipelines.verify import verify
 from tests.erasures import control, erase_and_die, judge, made_up_people, traces
 from tests.pipelines.conftest import NOW, Exporter
-from tests.warehouse.made_up import NOON, land_rows, logical, payload, recording, result, rows_by_key, sid, whole
+from tests.warehouse.made_up import (
+    NOON,
+    content,
+    land_rows,
+    live_files,
+    logical,
+    payload,
+    recording,
+    result,
+    rows_by_key,
+    sid,
+    whole,
+)
 from tests.warehouse.processes import CONTEXT
 from tests.warehouse.test_ledger import step
 from warehouse import commits
@@ -36,7 +49,7 @@ from warehouse.ledger import INTENT, append
 from warehouse.lock import alone, shared
 from warehouse.publish import Destination, publish
 from warehouse.quarantine import QuarantineRow, quarantine_rows
-from warehouse.schema import ADD_ON_RESULTS, CONTENTS, ERASURES, QUARANTINE, RECORDINGS, RESOLUTIONS
+from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, CONTENTS, ERASURES, QUARANTINE, RECORDINGS, RESOLUTIONS
 
 
 @pytest.fixture
@@ -113,6 +126,43 @@ def test_what_is_not_landed_yet_can_be_kept_out(archive: Archive) -> None:
     assert rows_by_key(archive, CONTENTS).keys() == {sid("XH", 11)}
     assert erase_sids(archive, "duckdb", recordings=[recording_sid(sid("RE", 10))], now=NOON) is None
     assert sid("RE", 10) in read_erased(archive, archive.head())
+
+
+def test_what_is_landed_in_mixed_case_is_erased_whatever_case_is_given(archive: Archive) -> None:
+    """Digits of a SID in mixed case: recording, result, payload and content go, and nothing else."""
+    mixed = {kind: f"{kind}aBcDeF{1:026x}" for kind in ("RE", "XR")}
+    land_rows(
+        archive,
+        [
+            recording(1, sid=mixed["RE"]),
+            result(1, sid=mixed["XR"], reference_sid=mixed["RE"].replace("B", "b")),
+            payload(1, data=b"made up", add_on_result_sid=mixed["XR"].replace("D", "d"), reference_sid=None),
+            content(1, b"made up"),
+            *whole(2),
+        ],
+    )
+    done = erase_sids(archive, "duckdb", recordings=[recording_sid(mixed["RE"].replace("aBcDeF", "AbCdEf"))], now=NOON)
+    assert done is not None
+    assert done.rows == {"recordings": 1, "add_on_results": 1, "add_on_payloads": 1, "contents": 1}
+    for table in (RECORDINGS, ADD_ON_RESULTS, ADD_ON_PAYLOADS, CONTENTS):
+        assert len(rows_by_key(archive, table)) == 1
+
+
+@pytest.mark.parametrize("damage", [b"", b"\xff\xfe", b"0" * 64, None], ids=["empty", "no text", "another", "flipped"])
+def test_a_damaged_mark_is_of_an_erasure_that_is_not_finished(archive: Archive, damage: bytes | None) -> None:
+    """What was erased may still be on the disk: verify says so, and the next export finishes it."""
+    land_rows(archive, [*whole(1), *whole(2)])
+    publish(archive, "duckdb", now=NOON)
+    cut_off(archive, 1)
+    mark = archive.root / MARK
+    good = mark.read_bytes()
+    mark.write_bytes(bytes([good[0] ^ 1, *good[1:]]) if damage is None else damage)
+    assert [m.kind for m in verify(archive).mismatches] == ["erasure"]
+    assert erase_due(archive, "duckdb", days=None, now=NOON) is None
+    assert not mark.exists()
+    on_disk = {path.relative_to(archive.root).as_posix() for path in archive.root.rglob("*.parquet")}
+    assert on_disk == live_files(archive)
+    assert verify(archive).mismatches == ()
 
 
 def test_a_new_result_of_an_old_recording_is_landed_after_what_is_older_was_erased(
@@ -222,7 +272,7 @@ def test_what_is_removed_was_replaced_durably_and_is_gone_durably(
 def test_a_kill_before_the_commit_leaves_nothing_to_finish(archive: Archive) -> None:
     """What was asked for is not erased, and nobody is told that it is."""
     land_rows(archive, whole(1))
-    (archive.root / MARK).write_text("f" * 64)
+    (archive.root / MARK).write_text(hashlib.sha256(b"erasure 2").hexdigest())
     assert not unfinished(archive)
     assert not finish(archive, "duckdb", now=NOON)
     assert erase_sids(archive, "duckdb", recordings=[recording_sid(sid("RE", 1))], now=NOON) is not None

@@ -176,6 +176,7 @@ def test_a_question_may_need_more_than_memory(unchanged: Path) -> None:
         ("", "One question"),
         ("SELECT 1/0::INTEGER + 'x'::INTEGER", "INT32"),
         ("SELECT error('made up')", "made up"),
+        (f"SELECT {'NOT ' * 600}true", "nested too deeply"),
     ],
 )
 def test_what_cannot_be_answered_is_said(unchanged: Path, sql: str, sentence: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.verify import verify
-from tests.warehouse.made_up import NOON, land_rows, later, live_files, logical, result, whole
+from tests.warehouse.made_up import NOON, land_rows, later, live_files, logical, path_of, result, whole
 from warehouse import commits
 from warehouse.archive import Archive
 from warehouse.publish import publish
@@ -98,6 +98,28 @@ def test_a_file_sealed_but_not_yet_committed_stays(archive: Archive, monkeypatch
     land_rows(archive, whole(2), now=later(1))
     assert removed == [0]
     publish(archive, "parquet", now=NOON)
+    assert verify(archive).mismatches == ()
+
+
+def test_what_was_sealed_and_is_collected_before_its_commit_is_landed_anew(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A writer that is stopped for longer than the grace time, as a closed laptop is, commits no file that is gone."""
+    land_rows(archive, whole(1))
+    fsync = os.fsync
+    removed: list[int] = []
+
+    def stopped_for_long(handle: int) -> None:
+        fsync(handle)
+        if path_of(handle).endswith("completed_date=2026-11-20") and not removed:  # the folders come after the files
+            age(archive, NOON - timedelta(days=400))
+            removed.append(archive.collect(now=datetime.now(tz=NOON.tzinfo), grace=GRACE))
+
+    monkeypatch.setattr(os, "fsync", stopped_for_long)
+    load = land_rows(archive, whole(2), now=later(1))
+    assert removed == [5]
+    assert load.commit == 2
+    publish(archive, "duckdb", now=NOON)
     assert verify(archive).mismatches == ()
 
 

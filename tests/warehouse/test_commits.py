@@ -75,6 +75,31 @@ def test_the_loser_of_a_race_leaves_no_files(archive: Archive, monkeypatch: pyte
     assert on_disk == {path for files in archive.head().tables.values() for path in files}
 
 
+def test_a_commit_that_an_erasure_removes_while_it_is_looked_up_is_looked_up_anew(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between listing and reading there is a newer one; a newest one that cannot be there is still an error."""
+    land_rows(archive, whole(1))
+    read = Path.read_bytes
+
+    def gone_first(path: Path) -> bytes:
+        if path == commits.commit_path(archive.root, 1) and path.exists():
+            land_rows_after(path)
+        return read(path)
+
+    def land_rows_after(path: Path) -> None:
+        monkeypatch.setattr(Path, "read_bytes", read)
+        land_rows(archive, whole(2))
+        monkeypatch.setattr(Path, "read_bytes", gone_first)
+        path.unlink()
+
+    monkeypatch.setattr(Path, "read_bytes", gone_first)
+    assert archive.head().number == 2
+    commits.commit_path(archive.root, 3).symlink_to("nowhere")
+    with pytest.raises(FileNotFoundError):
+        archive.head()
+
+
 def test_a_commit_that_may_be_durable_keeps_its_files(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
     """When syncing the folder fails after the commit has its name, others may have built on it: its files stay."""
     fsync, state = os.fsync, {"failed": False}

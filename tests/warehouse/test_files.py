@@ -16,6 +16,7 @@ from pipelines.verify import verify
 from tests.warehouse.made_up import NOON, land_rows, later, leftovers, logical, path_of, result, rows_by_key, sid, whole
 from tests.warehouse.processes import hear, land_with_small_files_only, open_as_somebody_else, start
 from warehouse.archive import Archive, open_archive
+from warehouse.commits import commit_path
 from warehouse.damage import reading_errors
 from warehouse.errors import FixWarehouse, RepairWarehouse
 from warehouse.publish import NAME, publish, published
@@ -253,6 +254,28 @@ def test_whether_a_file_is_damaged_is_read_from_the_files_not_from_the_words(arc
     damaged.write_bytes(damaged.read_bytes()[:-1])
     with pytest.raises(RepairWarehouse, match=damaged.name), reading_errors(archive.root):
         raise duckdb.FatalException(said)
+
+
+def unreadable(path: Path) -> None:
+    """Every read of it ends with an I/O error, as those of a bad disk do."""
+    path.unlink()
+    path.symlink_to("/proc/self/mem")  # the first page of a process is never mapped
+
+
+def test_a_disk_that_does_not_read_is_said_in_one_sentence(archive: Archive) -> None:
+    """Of the newest commit and of a live file; verify names the commit, and judges the published file all the same."""
+    land_rows(archive, whole(1))
+    publish(archive, "duckdb", now=NOON)
+    live = archive.root / next(iter(archive.head().tables[CONTENTS.name]))
+    unreadable(live)
+    with pytest.raises(FixWarehouse, match=r"Cannot read .*Input/output error"), reading_errors(archive.root):
+        archive.sound(archive.head().tables[CONTENTS.name][live.relative_to(archive.root).as_posix()])
+    commit = commit_path(archive.root, 1)
+    unreadable(commit)
+    with pytest.raises(FixWarehouse, match=f"Cannot read .*{commit.name}: Input/output error"):
+        archive.head()
+    (mismatch,) = verify(archive).mismatches
+    assert (mismatch.kind, mismatch.subject) == ("commit", commit.name)
 
 
 def _fill(path: Path, *, leave: int) -> None:

@@ -26,9 +26,9 @@ from tests.warehouse.made_up import (
     whole,
 )
 from warehouse.archive import Archive, by_day, open_archive
-from warehouse.commits import EMPTY
+from warehouse.commits import EMPTY, commit_path
 from warehouse.land import land
-from warehouse.publish import NAME, publish
+from warehouse.publish import NAME, Destination, publish
 from warehouse.schema import TABLES
 
 FLIPS = 200
@@ -301,6 +301,50 @@ def test_a_published_file_behind_the_archive_is_judged_by_the_commit_it_shows(ar
     assert (verification.mismatches, verification.commit, verification.published_commit) == ((), 2, 1)
     with edited(archive, "UPDATE add_on_results SET status = 'failed'"):
         assert found(archive) == {("published", "add_on_results")}
+
+
+@pytest.mark.parametrize("destination", ["duckdb", "parquet"])
+def test_what_is_published_while_it_reads_is_no_mismatch(
+    archive: Archive, destination: Destination, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An export that ends between any two looks at the published file: what is there then is judged, as one."""
+    land_rows(archive, whole(0))
+    publish(archive, destination, now=NOON)
+    looks: list[str] = []
+    real = duckdb.connect
+
+    def connect(*given: object, **options: object) -> object:
+        if given and not looks:
+            number = archive.head().number
+            looks.append(str(given[0]))
+            there = real(*given, **options)  # type: ignore[arg-type]  # as given
+            land_rows(archive, whole(number, at=later(number)))
+            publish(archive, destination, now=later(number))
+            return there
+        return real(*given, **options)  # type: ignore[arg-type]  # as given
+
+    monkeypatch.setattr(duckdb, "connect", connect)
+    verification = verify(archive)
+    assert looks
+    assert verification.mismatches == ()
+    assert verification.published_commit == 2
+
+
+@pytest.mark.parametrize("damage", ["contents", "commit"])
+def test_damage_of_the_archive_hides_no_damage_of_the_published_file(landed: Archive, damage: str) -> None:
+    """Its bytes are checked all the same, also where the newest commit itself is damaged."""
+    number = landed.head().number
+    path = commit_path(landed.root, number) if damage == "commit" else landed.root / first_file(landed, damage)
+    flipped = {"commit": path.name, "contents": str(path.relative_to(landed.root))}[damage]
+    kind = {"commit": "commit", "contents": "file"}[damage]
+
+    def flip(good: bytes) -> bytes:
+        return bytes([*good[: len(good) // 2], good[len(good) // 2] ^ 1, *good[len(good) // 2 + 1 :]])
+
+    with changed(path, flip):
+        assert found(landed) == {(kind, flipped)}
+        with changed((landed.root / NAME).resolve(), flip):
+            assert found(landed) == {(kind, flipped), ("published", NAME)}
 
 
 def test_damage_inside_the_published_file_is_found_or_without_effect(landed: Archive) -> None:

@@ -1,0 +1,35 @@
+"""Repair, what is there twice: a row that damage hid may have been landed a second time since."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from pipelines.repair_state import Repair
+from warehouse.commits import LiveFile
+from warehouse.schema import Table
+
+
+@dataclass(slots=True)
+class Twice:
+    """Rows of damaged files that sound files hold too; `rows` counts them."""
+
+    work: Repair
+    table: Table
+    files: Mapping[str, LiveFile]
+    rows: int = 0
+
+    def dropped(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """`batch` without them."""
+        archive, key = self.work.archive, self.table.key
+        there = set[str]().union(*archive.keys.holding(archive.root, self.files, key, batch[key]).values())
+        left = batch.filter(pa.array([value not in there for value in batch[key].to_pylist()], pa.bool_()))
+        self.rows += batch.num_rows - left.num_rows
+        return left
+
+
+def twice(work: Repair, table: Table, *, but: Mapping[str, LiveFile]) -> Twice:
+    """Compares with the sound live files of a table, leaving out those in `but`."""
+    live = work.head.tables[table.name]
+    there = {path: file for path, file in live.items() if path not in but and path not in work.damaged}
+    return Twice(work, table, there)
