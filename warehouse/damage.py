@@ -22,6 +22,9 @@ DAMAGED = (
 _OURS = (duckdb.BinderException, duckdb.CatalogException, duckdb.ParserException, KeyError)
 """Raised where our own SQL or code is wrong, if no file is."""
 
+_NO_MEMORY = ("failed to allocate", "failed to pin")
+"""How DuckDB says it within an error of another kind, such as that of a checkpoint or a transaction."""
+
 _MISSING = (errno.ENOENT, errno.EISDIR, errno.ENOTDIR)
 
 
@@ -43,8 +46,7 @@ def reading_errors(root: Path) -> Iterator[None]:
     except (duckdb.Error, pa.ArrowException, UnicodeDecodeError, OSError) as error:
         if isinstance(error, OSError) and error.errno not in (None, *_MISSING):
             raise cannot("read", root, error) from error
-        # a checkpoint that has too little memory is a FatalException
-        if isinstance(error, duckdb.OutOfMemoryException) or "failed to allocate" in str(error):
+        if isinstance(error, duckdb.OutOfMemoryException) or any(words in str(error) for words in _NO_MEMORY):
             raise FixWarehouse(f"DuckDB has too little memory for what is under {root}; no file is damaged.") from error
         if "No space left" in str(error):
             raise FixWarehouse(f"No space left under {root}; free some and run again.") from error
