@@ -315,7 +315,7 @@ QUARANTINE = Table(
         Column("parent_sid", pa.string(), "The recording, result or payload it was found under."),
         Column("account_sid", pa.string(), "Account it was found in."),
         Column("reason", pa.string(), "Why, in one sentence."),
-        Column("raw", pa.binary(), "The bytes as received; null when there were none."),
+        Column("raw", pa.binary(), "The bytes as received, 16 KB of a larger row; null when there were none."),
         Column("quarantined_at", UTC_TIME, "When (UTC)."),
     ),
 )
