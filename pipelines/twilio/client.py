@@ -288,6 +288,7 @@ class TwilioClient:
                     if refusal.code != _BAD_PAGE_TOKEN or begun_again:
                         raise
                     uri, seen, begun_again = listing.first_uri, set(), True
+                    shown, nothing_new = set(), 0
                     continue
                 assert page is not None, "the page cap is the most"
                 content = hash(page.items)

@@ -221,6 +221,13 @@ def test_a_list_that_goes_round_in_a_circle_is_left_soon(items: list[object]) ->
     assert results(twice) == 6 * items
 
 
+def test_a_long_list_that_begins_again_is_no_circle() -> None:
+    """All its pages come a second time, in a row."""
+    pages = [page("add_on_results", [n], f"{RESULTS}?Page={n}") for n in range(30)]
+    api = client(in_turn(*pages, problem(400, 21481), *pages, page("add_on_results", ["last"])))
+    assert results(api) == [*range(30), *range(30), "last"]
+
+
 def test_an_address_too_long_to_remember_is_not_followed() -> None:
     """Thousands of pages may each name one."""
     api = client(lambda _: page("add_on_results", [], f"{RESULTS}?PageToken={'a' * 5000}"))
