@@ -29,6 +29,7 @@ from assets.quarantine_command import add_quarantine_commands
 from assets.repair_command import add_rebuild_options, run_rebuild
 from assets.sql_command import add_sql_command, add_tables_command
 from assets.terminal import drop_what_cannot_be_printed, say, show
+from pipelines.dates import FIRST_YEAR
 from pipelines.errors import (
     ApplyAgain,
     ExportError,
@@ -50,8 +51,8 @@ DAYS_SHOWN = 10
 """Incomplete partitions that `status` prints."""
 
 
-FIRST_YEAR, LAST_YEAR = 2008, 2199
-"""Of days that are asked for: Twilio was founded in 2008, and times are reckoned for weeks around a day."""
+LAST_YEAR = 2199
+"""Of days that are asked for: times are reckoned for weeks around a day."""
 
 
 class ExitCode(IntEnum):

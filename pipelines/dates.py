@@ -18,9 +18,10 @@ _MONTHS = dict(
     zip(("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"), range(1, 13), strict=True)
 )
 
-_FIRST_YEAR, _LAST_YEAR = 2008, 9998
-"""There was no Twilio before, and a day's partition for each day since would be many; a deadline after the last is
-beyond Python's dates."""
+FIRST_YEAR = 2008
+"""There was no Twilio before, and a day's partition for each day since would be many."""
+
+_LAST_YEAR = 9998  # a deadline after it is beyond Python's dates
 
 _RFC_2822 = re.compile(
     r"(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), )?(\d{1,2}) ([A-Z][a-z]{2}) (\d{4}) "
@@ -67,7 +68,7 @@ def parse_timestamp(text: str) -> datetime:
 
 
 def _utc(year: int, month: int, day: int, hour: int, minute: int, second: int, micros: int, zone: str) -> datetime:
-    if not _FIRST_YEAR <= year <= _LAST_YEAR:
+    if not FIRST_YEAR <= year <= _LAST_YEAR:
         raise ValueError("a year in which nothing was recorded, or beyond all deadlines")
     leap = second == 60
     offset = _offset(zone)

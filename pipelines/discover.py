@@ -354,9 +354,10 @@ def _assign(
             out.append(QuarantineRow("recording", sid, None, client.account_sid, OTHER_CASE, raw))
             continue
         created = utc_day(recording.date_created)
-        astray = created is not None and abs((created - day).days) > 1
-        others += created is not None and abs((created - day).days) > COARSEST
-        ours += created is not None and abs((created - day).days) <= COARSEST
+        off = None if created is None else abs((created - day).days)
+        astray = off is not None and off > 1
+        others += off is not None and off > COARSEST
+        ours += off is not None and off <= COARSEST
         if recording.sid in found.seen and (astray or found.astray.get(recording.sid, created) == created):
             continue
         found.seen.add(recording.sid)

@@ -154,17 +154,16 @@ def _content(value: Extracted) -> ExtractedContent | None:
 
 def _large_row(value: Extracted) -> int:
     """Bytes that the JSON of a row takes in memory; 0 when it is ordinary."""
-    raw: str | bytes | None = None
+    texts: Sequence[str | bytes | None] = ()
     if isinstance(value, ExtractedRecording):
-        size = sum(sys.getsizeof(text) for text in _texts(value.recording))
-        return size if size > LARGE_ROW else 0
-    if isinstance(value, ExtractedResult):
-        raw = value.result.raw
+        texts = _texts(value.recording)
+    elif isinstance(value, ExtractedResult):
+        texts = [value.result.raw]
     elif isinstance(value, ExtractedPayload):
-        raw = value.payload.raw
+        texts = [value.payload.raw]
     elif isinstance(value, QuarantineRow):
-        raw = value.raw
-    size = 0 if raw is None else sys.getsizeof(raw)
+        texts = [value.raw]
+    size = sum(map(sys.getsizeof, texts))
     return size if size > LARGE_ROW else 0
 
 

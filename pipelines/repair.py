@@ -21,7 +21,7 @@ from pipelines.repair_copy import as_received, copied, copy_of, seal_groups
 from pipelines.repair_head import broken_commits, newest
 from pipelines.repair_settle import settle
 from pipelines.repair_state import Repair, is_sound, label
-from pipelines.repair_twice import twice
+from pipelines.repair_twice import keys, twice, without
 from warehouse import commits
 from warehouse.archive import Archive, partition_day
 from warehouse.commits import Commit, LiveFile
@@ -132,8 +132,8 @@ def _restore(work: Repair, table: Table, damaged: list[LiveFile], db: duckdb.Duc
         others = [f for f in live.values() if f.folder == damaged[0].folder and f.chunked == chunked and f not in those]
         if not all(is_sound(archive, file) for file in others):
             return _undo(archive, done)
-        held = {key for f in others for batch in archive.read(f, table, [table.key]) for key in _keys(batch, table)}
-        missing = (_without(batch, table, held) for batch in copied(db, table, day, chunked=chunked))
+        held = {key for f in others for batch in archive.read(f, table, [table.key]) for key in keys(batch, table)}
+        missing = (without(batch, table, held) for batch in copied(db, table, day, chunked=chunked))
         again = twice(work, table, but=live)
         rows = map(again.dropped, missing)
         sealed = seal_groups(archive, table, day, (b for b in rows if b.num_rows), chunked=chunked)
@@ -152,14 +152,6 @@ def _undo(archive: Archive, sealed: Iterable[LiveFile]) -> bool:
     for file in sealed:
         (archive.root / file.path).unlink()
     return False
-
-
-def _keys(batch: pa.RecordBatch, table: Table) -> list[str]:
-    return batch[table.key].to_pylist()  # type: ignore[no-any-return]  # Arrow has no types
-
-
-def _without(batch: pa.RecordBatch, table: Table, held: set[str]) -> pa.RecordBatch:
-    return batch.filter(pa.array([key not in held for key in _keys(batch, table)], pa.bool_()))
 
 
 def _salvage(work: Repair, table: Table, damaged: list[LiveFile]) -> None:

@@ -66,7 +66,7 @@ def newest(archive: Archive, broken: set[int]) -> Commit:
         live = [known.get(path) or _described(archive, path) for path in _shown_paths(archive)]
     tables: dict[str, dict[str, LiveFile]] = {table: {} for table in TABLES}
     for file in live:
-        tables[file.path.split("/")[0]][file.path] = file
+        tables[file.table][file.path] = file
     broken.add(newest)
     return Commit(newest, shown.committed_at, "repair", tables)
 

@@ -20,7 +20,7 @@ def settle(work: Repair) -> None:
     """Make the remaining rows say what is not there any more, so that the next export asks for it."""
     if not work.drop:
         return
-    lost = {file.path.split("/")[0] for file in work.drop} & {label.split()[0] for label in work.gone}
+    lost = {file.table for file in work.drop} & {label.split()[0] for label in work.gone}
     contents = any(f.path.startswith(f"{CONTENTS.name}/") for f in work.drop)
     if contents or ADD_ON_PAYLOADS.name in lost:
         _settle_payloads(work)

@@ -23,9 +23,19 @@ class Twice:
         """`batch` without them."""
         archive, key = self.work.archive, self.table.key
         there = set[str]().union(*archive.keys.holding(archive.root, self.files, key, batch[key]).values())
-        left = batch.filter(pa.array([value not in there for value in batch[key].to_pylist()], pa.bool_()))
+        left = without(batch, self.table, there)
         self.rows += batch.num_rows - left.num_rows
         return left
+
+
+def keys(batch: pa.RecordBatch, table: Table) -> list[str]:
+    """The key of each row."""
+    return batch[table.key].to_pylist()  # type: ignore[no-any-return]  # Arrow has no types
+
+
+def without(batch: pa.RecordBatch, table: Table, held: set[str]) -> pa.RecordBatch:
+    """The rows whose key is not `held`."""
+    return batch.filter(pa.array([key not in held for key in keys(batch, table)], pa.bool_()))
 
 
 def twice(work: Repair, table: Table, *, but: Mapping[str, LiveFile]) -> Twice:

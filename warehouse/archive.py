@@ -156,12 +156,13 @@ class Archive:
         with storage_errors(self.root):
             for folder in {(self.root / file.path).parent for file in add}:
                 self._sync(folder)
-            sealed = [*add, *(_SEALED.get() or ())]
+            undoable = _SEALED.get() or []
+            sealed = [*add, *undoable]
             try:
                 if any(not (self.root / file.path).exists() for file in add):
                     # whoever is stopped for longer than the grace time has its files collected as leftovers
                     raise CommitRace("Sealed files were collected before they were committed; run again.")
-                (_SEALED.get() or []).clear()  # from here on they may be live
+                undoable.clear()  # from here on they may be live
                 commits.save(self.root, after, self.access)
             except BaseException:
                 if not self._may_be_durable(after):

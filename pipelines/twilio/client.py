@@ -105,8 +105,8 @@ class TwilioClient:
             sleep=sleep,
             random=random,
         )
-        # one each, as the payloads of results in a large page are listed while that page is in hand
         self._large_page = asyncio.Semaphore(1)
+        # one each, as the payloads of results in a large page are listed while that page is in hand
         self._large_results, self._large_payloads = asyncio.Semaphore(_LARGE_LISTS), asyncio.Semaphore(_LARGE_LISTS)
         downloads = min(_MOST_DOWNLOADS, max_concurrency)
         self._storage = Host(
@@ -277,13 +277,14 @@ class TwilioClient:
                 seen.add(uri)
                 try:
                     page = await self._page(uri, listing, cap)
-                    if page is None and large is None:
-                        async with self._large_page:
-                            page = await self._page(uri, listing, self._tuning.page_cap)
-                    elif page is None and large is not None:
-                        await place.enter_async_context(large)  # with nothing in hand, not even a place to ask
-                        cap = self._tuning.page_cap
-                        page = await self._page(uri, listing, cap)
+                    if page is None:
+                        if large is None:
+                            async with self._large_page:
+                                page = await self._page(uri, listing, self._tuning.page_cap)
+                        else:
+                            await place.enter_async_context(large)  # with nothing in hand, not even a place to ask
+                            cap = self._tuning.page_cap
+                            page = await self._page(uri, listing, cap)
                 except SourceRefused as refusal:
                     if refusal.code != _BAD_PAGE_TOKEN or begun_again:
                         raise
