@@ -9,21 +9,24 @@ Commands import what they need when they run, so that `--help` and `status` do n
 """
 
 import argparse
+import difflib
 import json
 import logging
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
 from enum import IntEnum
 from types import FrameType
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from assets.compact_command import add_compact_command
 from assets.delete_command import add_delete_commands
 from assets.discreet import discreet
 from assets.erase_command import add_erase_command
+from assets.export_command import add_export_command
 from assets.interrupt import send_again_what_is_swallowed
 from assets.quarantine_command import add_quarantine_commands
 from assets.repair_command import add_rebuild_options, run_rebuild
@@ -127,22 +130,26 @@ def _parser() -> argparse.ArgumentParser:
         prog="addon-export",
         description="Export Twilio recording add-on results before Twilio deletes them after 30 days.",
     )
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    def show_help(options: argparse.Namespace) -> int:
+        show(parser.format_help().rstrip())
+        return ExitCode.OK
+
+    parser.set_defaults(run=show_help, needs_account=False)
+    commands = parser.add_subparsers(metavar="COMMAND")
 
     def command(
         name: str, text: str, run: Callable[[argparse.Namespace], int] | None = None
     ) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=text, description=text)
-        added.set_defaults(run=run, needs_account=name not in ("demo", "sandbox"))
+        added.set_defaults(run=run, needs_account=False)
         return added
 
     def days(added: argparse.ArgumentParser, *, required: bool = False) -> None:
         for flag, name, text in (("--from", "first", "first UTC day, YYYY-MM-DD"), ("--to", "last", "last, included")):
             added.add_argument(flag, dest=name, type=_date, metavar="DATE", help=text, required=required)
 
-    export = command("export", "export what can still be had and is not landed, or the days asked for", _export)
-    days(export)
-    export.add_argument("--full", action="store_true", help="list settled recordings again too")
+    add_export_command(command("export", "export what can still be had and is not landed, or the days asked for"), days)
     verify = command("verify", "read everything back and compare it with what was received", _verify)
     days(verify)
     verify.add_argument("--json", action="store_true", help="print the result as JSON")
@@ -165,9 +172,16 @@ def _parser() -> argparse.ArgumentParser:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one sentence."""
+    """Says what is wrong in one sentence; takes no abbreviated options, whose meaning a later option would change."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**{**settings, "allow_abbrev": False})
 
     def error(self, message: str) -> NoReturn:
+        if found := re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message):
+            near = difflib.get_close_matches(found[1], re.findall(r"[\w-]+", found[2]), n=1)
+            meant = f"did you mean {near[0]}" if near else f"there are {found[2].replace(chr(39), '')}"
+            message = f"there is no {found[1]!r}, {meant}"
         say(f"{message[0].upper()}{message[1:]}; see `{self.prog} --help`.")
         sys.exit(ExitCode.CONFIGURATION)
 
@@ -195,34 +209,6 @@ def _archive() -> "Archive":
 
     settings = warehouse_settings(environment())
     return existing_archive(settings.root, shared_read=settings.shared_read, add_on_names=settings.add_on_names)
-
-
-def _export(options: argparse.Namespace) -> int:
-    from assets.run import run_export
-
-    first, last = _checked_range(options)
-    progress = run_export(first, last, full=options.full)
-    found, landed = progress.extraction, progress.landed
-    show(
-        json.dumps(
-            {
-                "recordings_listed": found.recordings,
-                "recordings_settled": progress.discovery.settled,
-                "results_seen": found.results,
-                "results_landed": landed.get("add_on_results", 0),
-                "results_changed": progress.changed.get("add_on_results", 0),
-                "results_unfinished": found.unfinished,
-                "results_other_days": found.deferred,
-                "payloads_landed": landed.get("add_on_payloads", 0),
-                "contents_landed": landed.get("contents", 0),
-                "content_bytes": found.content_bytes,
-                "unknown_statuses": dict(found.unknown_statuses),
-                "requests": progress.traffic().requests,
-                "commit": progress.commit,
-            }
-        )
-    )
-    return ExitCode.OK
 
 
 def _verify(options: argparse.Namespace) -> int:

@@ -16,7 +16,7 @@ def add_delete_commands(delete: argparse.ArgumentParser, add_days: Callable[...,
     steps = delete.add_subparsers(metavar="plan|apply", required=True)
     text = "write down what would be deleted and why that is safe; changes nothing"
     plan = steps.add_parser("plan", help=text, description=text)
-    plan.set_defaults(run=_plan)
+    plan.set_defaults(run=_plan, needs_account=True)
     add_days(plan, required=True)
     plan.add_argument("--min-age-hours", type=_hours, default=72.0, metavar="H", help="rest time (default 72)")
     plan.add_argument("--max-delete", type=_count, default=500, metavar="N", help="most results (default 500)")

@@ -5,6 +5,7 @@ import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
+from assets.export_command import summary
 from assets.formats import table
 from assets.questions import DEMO
 from assets.run import run_export
@@ -32,12 +33,7 @@ def demo() -> None:
         os.environ.pop("TWILIO_API_KEY", None)
         say(f"A stand-in for Twilio with made-up calls listens on {sandbox.base_url}.")
         progress = run_export(None, None, full=False)
-    landed = progress.landed
-    show(
-        f"Exported {landed['recordings']} recordings, {landed['add_on_results']} add-on results, "
-        f"{landed['contents']} contents ({progress.extraction.content_bytes:,} bytes) with "
-        f"{progress.traffic().requests:,} requests."
-    )
+    show(summary(progress))
     found = verify(open_archive(FOLDER))
     show(
         f"Verified {found.files} files and {found.contents} contents against what came over the wire: "

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 from datetime import UTC, datetime
 
 from assets.terminal import say, show
@@ -25,6 +26,7 @@ def add_erase_command(erase: argparse.ArgumentParser) -> None:
         erase.add_argument(flag, type=of, action="append", default=[], metavar="SID", help=text)
     text = "what is older than EXPORT_RETENTION_DAYS, as every export does at its end"
     erase.add_argument("--older", action="store_true", help=text)
+    erase.add_argument("--yes", action="store_true", help="do not ask on a terminal")
     erase.add_argument("--dry-run", action="store_true", help="say what would be erased; changes nothing")
 
 
@@ -59,19 +61,23 @@ def _erase(options: argparse.Namespace) -> int:
         say("An erasure that had been cut off is finished.")
     if not (finished or asked):
         raise FixConfiguration(SAY_WHAT)
-    erased: list[Erasure | None] = []
-    if options.recording or options.result:
-        found = erase_sids(
-            archive,
-            settings.destination,
-            recordings=options.recording,
-            results=options.result,
-            now=now,
-            dry_run=dry,
-        )
-        erased.append(found)
-    if options.older and days is not None:
-        erased.append(erase_older(archive, settings.destination, days=days, now=now, wait=True, dry_run=dry))
+
+    def run(*, dry_run: bool) -> list[Erasure | None]:
+        found: list[Erasure | None] = []
+        if options.recording or options.result:
+            sids_of = {"recordings": options.recording, "results": options.result}
+            found.append(erase_sids(archive, settings.destination, **sids_of, now=now, dry_run=dry_run))
+        if options.older and days is not None:
+            older = erase_older(archive, settings.destination, days=days, now=now, wait=True, dry_run=dry_run)
+            found.append(older)
+        return found
+
+    if asked and not dry and not options.yes and sys.stdin.isatty() and sys.stderr.isatty():
+        rows_found = sum(sum(each.rows.values()) for each in run(dry_run=True) if each is not None)
+        if not _agreed(rows_found):
+            say("Nothing was erased.")
+            return 3
+    erased = run(dry_run=dry)
     done = [each for each in erased if each is not None]
     rows: dict[str, int] = {}
     for each in done:
@@ -88,6 +94,12 @@ def _erase(options: argparse.Namespace) -> int:
         )
         return 4
     return 0
+
+
+def _agreed(rows: int) -> bool:
+    """Whether the person at the terminal says yes."""
+    say(f"{rows} rows would be erased here, for good. Erase them? [y/N]")
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def _explain(rows: dict[str, int], *, dry_run: bool, recorded: bool) -> None:

@@ -14,11 +14,14 @@ import pytest
 from pipelines.sandbox.exchange import Reply, Request
 from pipelines.sandbox.run import Sandbox
 from tests.assets.conftest import CommandLine
+from tests.assets.terminals import on_a_terminal
 from tests.warehouse.made_up import NOON, land_rows, whole
 from warehouse.archive import open_archive
 from warehouse.land import land
 from warehouse.publish import publish
 from warehouse.quarantine import QuarantineRow, quarantine_rows
+
+RANGE = ("--from", "2026-11-01", "--to", "2026-11-02")
 
 
 def test_export_verify_status_and_rebuild(command: CommandLine, sandbox: Sandbox) -> None:
@@ -71,6 +74,40 @@ def test_subaccounts_are_exported_with_the_main_accounts_token(command: CommandL
         assert not path.is_file() or not any(token in path.read_bytes() for token in tokens), path
 
 
+def test_only_what_talks_to_twilio_asks_for_credentials(exported: CommandLine) -> None:
+    """Whoever has only the folder can look at it, check it, and put it in order."""
+    nobody = dict.fromkeys(exported.environment, "")
+    for arguments in (("status",), ("verify",), ("compact",), ("rebuild",), ("rebuild", "--archive")):
+        done = exported(*arguments, **nobody, EXPORT_ROOT="data")
+        assert done.returncode == 0, (arguments, done.stderr)
+
+
+def test_a_bare_command_shows_help(command: CommandLine) -> None:
+    """Whoever types only the name sees which commands there are."""
+    done = command()
+    assert (done.returncode, "addon-export [-h] COMMAND" in done.stdout) == (0, True)
+
+
+def test_an_erasure_on_a_terminal_asks_first(exported: CommandLine) -> None:
+    """Only yes erases; a program, which has no terminal, and --yes are not asked."""
+    ((sid, recordings),) = exported.rows("SELECT min(sid), count(*) FROM recordings")
+    asked = on_a_terminal(exported, "erase", "--recording", sid, answer="no\n")
+    assert (asked.code, "would be erased here, for good" in asked.printed) == (3, True), asked.printed
+    assert exported.rows("SELECT count(*) FROM recordings") == [(recordings,)]
+    done = on_a_terminal(exported, "erase", "--recording", sid, "--yes")
+    assert done.code == 0, done.printed
+    assert exported.rows("SELECT count(*) FROM recordings") == [(recordings - 1,)]
+
+
+def test_an_export_on_a_terminal_says_what_it_did(exported: CommandLine) -> None:
+    """A sentence with its numbers, and what comes next; JSON is for programs, and for those who ask for it."""
+    done = on_a_terminal(exported, "export")
+    assert done.code == 0, done.printed
+    assert "Nothing new: 25 recordings looked at" in done.printed
+    assert "Next: `addon-export status`" in done.printed
+    assert '"commit"' not in done.printed
+
+
 @pytest.mark.parametrize("rows", [1, 0])
 def test_a_bad_row_or_list_of_accounts_does_not_stop_the_accounts_that_are_known(
     rows: int, command: CommandLine, sandbox: Sandbox
@@ -96,7 +133,11 @@ def test_a_bad_row_or_list_of_accounts_does_not_stop_the_accounts_that_are_known
     ("arguments", "environment", "code", "sentence"),
     [
         (("export",), {"TWILIO_ACCOUNT_SID": ""}, 2, "No Twilio credentials"),
-        (("status",), {"TWILIO_AUTH_TOKEN": ""}, 2, "No Twilio credentials"),
+        (("delete", "plan", *RANGE, "--out", "plan"), {"TWILIO_AUTH_TOKEN": ""}, 2, "No Twilio credentials"),
+        (("status",), {"TWILIO_AUTH_TOKEN": ""}, 6, "Nothing has been exported"),
+        (("exprot",), {}, 2, "did you mean export"),
+        (("quarantine", "lst"), {}, 2, "did you mean list"),
+        (("sql", "--form", "csv", "SELECT 1"), {}, 2, "--form"),
         (("export",), {"TWILIO_ACCOUNT_SID": "AC12"}, 2, "TWILIO_ACCOUNT_SID is not an Account SID"),
         (("export",), {"TWILIO_AUTH_TOKEN": "wrong"}, 2, "credentials"),
         (("export",), {"TWILIO_BASE_URL": "http://api.example.com"}, 2, "https"),
