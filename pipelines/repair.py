@@ -25,9 +25,10 @@ from pipelines.repair_twice import keys, twice, without
 from warehouse import commits
 from warehouse.archive import Archive, partition_day
 from warehouse.commits import Commit, LiveFile
-from warehouse.erase import ASIDE as ASIDE
 from warehouse.files import make_folder, storage_errors, sync_folder
 from warehouse.lock import shared
+from warehouse.names import ASIDE as ASIDE
+from warehouse.names import set_aside
 from warehouse.schema import CONTENTS, DELETIONS, TABLES, Table
 
 
@@ -104,7 +105,7 @@ def _set_aside(archive: Archive, path: str) -> str | None:
     if not source.exists():
         return None
     make_folder(archive.root / ASIDE, replace(archive.access, folder=0o700))
-    name = f"{ASIDE}/{path.replace('/', '.')}"
+    name = set_aside(path)
     if source.is_dir():
         source.rename(archive.root / name)
         sync_folder(source.parent)

@@ -5,7 +5,6 @@ if nothing had been lost.
 """
 
 import contextlib
-import re
 from pathlib import Path
 
 import duckdb
@@ -18,6 +17,7 @@ from warehouse.archive import Archive
 from warehouse.commits import Commit, LiveFile
 from warehouse.errors import RepairWarehouse
 from warehouse.files import sha256_of
+from warehouse.names import sealed_in
 from warehouse.publish import NAME, intact, published
 from warehouse.schema import TABLES
 
@@ -45,7 +45,7 @@ def newest(archive: Archive, broken: set[int]) -> Commit:
     newest = numbers[-1]
     if newest not in broken:
         if shown is None or shown.commit <= newest:
-            return archive.head()
+            return archive.head_to_change()
         newest = shown.commit  # the file of the newest commit is gone
     name = commits.commit_path(Path(), newest)
     if shown is None or shown.commit != newest:
@@ -71,14 +71,11 @@ def newest(archive: Archive, broken: set[int]) -> Commit:
     return Commit(newest, shown.committed_at, "repair", tables)
 
 
-_PATH = re.compile(rf"(?:{'|'.join(TABLES)})/(?:[a-z_]+=[^/']+/)?[0-9a-f]{{32}}(?:\.chunks)?\.parquet")
-
-
 def _shown_paths(archive: Archive) -> list[str]:
     """Live files as the published views name them."""
     with contextlib.closing(duckdb.connect(str(archive.root / NAME), read_only=True)) as db:
         views = db.execute("SELECT sql FROM duckdb_views() WHERE NOT internal").fetchall()
-    return sorted({path for (sql,) in views for path in _PATH.findall(sql)})
+    return sorted({path for (sql,) in views for path in sealed_in(sql)})
 
 
 def _described(archive: Archive, path: str) -> LiveFile:

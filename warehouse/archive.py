@@ -11,7 +11,7 @@ import tempfile
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
@@ -28,10 +28,11 @@ from warehouse.errors import CommitRace, FixWarehouse, RepairWarehouse, Warehous
 from warehouse.files import ACCESS, Access, make_folder, sha256_of, storage_errors, sync_and_hash, sync_folder, unnamed
 from warehouse.keys import Keys
 from warehouse.lock import make_lock, shared
+from warehouse.marker import read_marker, update_marker
+from warehouse.names import NULL_DAY as NULL_DAY
 from warehouse.schema import TABLES, Column, Table, sql_type
-
-NULL_DAY = "__HIVE_DEFAULT_PARTITION__"
-"""Hive's name for the null partition: rows whose day is not known yet."""
+from warehouse.stamp import OURS, stored
+from warehouse.strangers import refuse_others
 
 ROW_GROUP_BYTES = 4 << 20
 """Whoever writes or reads a content holds its row group; 4 MB cost 10 % more CPU than 16 MB and far less memory."""
@@ -61,6 +62,14 @@ class Archive:
     def head(self) -> Commit:
         """The newest commit; EMPTY when nothing has landed."""
         return commits.head(self.root)
+
+    def head_to_change(self) -> Commit:
+        """The newest commit, for whoever commits, publishes, collects or erases: all of that goes through here.
+
+        Raises:
+            UpdateProgram: a newer version wrote what is here.
+        """
+        return _writable(self.root, self.head())
 
     def seal(
         self, table: Table, day: date | None, batches: Iterable[pa.RecordBatch], *, ending: str = ".parquet"
@@ -145,9 +154,11 @@ class Archive:
         """Make a new state durable: `before` without `drop`, with `add`.
 
         Raises:
+            UpdateProgram: a newer version made `before`.
             CommitRace: another process committed since `before`; the added files, and what else an `undone` block has
                 sealed, are removed again. Or an added file has been collected meanwhile.
         """
+        _writable(self.root, before)
         gone = {file.path for file in drop}
         tables = {name: {p: f for p, f in files.items() if p not in gone} for name, files in before.tables.items()}
         for file in add:
@@ -262,6 +273,7 @@ class Archive:
             return self._collect(now=now, grace=grace, keep=keep)
 
     def _collect(self, *, now: datetime, grace: timedelta, keep: int) -> int:
+        self.head_to_change()
         known = self._readable_commits()
         young = [n for n, commit in known.items() if commit.at > now - grace]
         # a reader may have opened what was newest when the grace time began
@@ -321,11 +333,42 @@ def open_archive(
     with storage_errors(root):
         if root.is_dir() and root.stat().st_mode & 0o002:
             raise FixWarehouse(f"Everybody on this machine may write to EXPORT_ROOT {root}; run `chmod o-w` on it.")
+        _refuse(root)
         make_folder(root / commits.FOLDER, archive.access)
         with unnamed(root / commits.FOLDER, archive.access) as (stream, _):
             stream.write(b"writable?")
         make_lock(root, archive.access)
+    _mark(archive)
     return archive
+
+
+def _refuse(root: Path) -> None:
+    """Refuse a root that others use, or that a newer version has written to, before anything is written there.
+
+    A damaged commit or marker is left to whoever needs it.
+    """
+    refuse_others(root)
+    with contextlib.suppress(RepairWarehouse):
+        _writable(root, commits.head(root))
+
+
+def _writable(root: Path, head: Commit) -> Commit:
+    """`head`, if this program may write to the archive; the marker may be newer than it."""
+    marker = read_marker(root)
+    if marker is not None and not marker.stamp.writable:
+        raise marker.stamp.refusal(root)
+    if head.number and not head.stamp.writable:
+        raise head.stamp.refusal(root)
+    return head
+
+
+def _mark(archive: Archive) -> None:
+    """Make the root ours, if it has no marker that says so."""
+    committed = bool(commits.numbers(archive.root))
+    with contextlib.suppress(RepairWarehouse):  # of a damaged one, which is left as it is
+        marker = read_marker(archive.root)
+        if marker is None or (committed and not marker.committed):
+            update_marker(archive, lambda found: replace(found, committed=found.committed or committed))
 
 
 def existing_archive(
@@ -339,6 +382,8 @@ def existing_archive(
     root = Path(os.path.abspath(root))  # noqa: PTH100  # as open_archive does
     if not (root / FOLDER).is_dir():
         raise FixWarehouse(f"Nothing has been exported to {root}; check EXPORT_ROOT.")
+    with contextlib.suppress(RepairWarehouse):  # `verify` says it; the commits decide what can be read
+        read_marker(root)
     return Archive(root, ACCESS[shared_read], add_on_names=dict(add_on_names))
 
 
@@ -393,6 +438,7 @@ def _write_parquet(stream: object, table: Table, batches: Iterable[pa.RecordBatc
         write_page_checksum=True,
         store_schema=True,
     ) as writer:
+        writer.add_key_value_metadata(stored(OURS))
         group: list[pa.RecordBatch] = []
         size = count = 0
         for batch in batches:

@@ -7,22 +7,25 @@ landing at once safe: the loser reads the winner's commit, merges again and take
 import hashlib
 import json
 import os
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+from warehouse import names
 from warehouse.errors import CommitRace, RepairWarehouse
 from warehouse.files import Access, cannot, sync_folder, unnamed
+from warehouse.names import CHUNKED as CHUNKED
+from warehouse.names import COMMITS
 from warehouse.schema import TABLES
+from warehouse.stamp import OURS, Stamp, stamp_of
 
-FOLDER = "_commits"
+FOLDER = COMMITS
 
-CHUNKED = ".chunks.parquet"
-"""How the name of a file ends whose rows are the chunks of one large content."""
+_MEMBERS = {"commit", "at", "run_id", "tables", "format", "version"}
 
-_NAME = re.compile(r"(\d{12})\.json", re.ASCII)
+_FACTS = {"rows", "bytes", "sha256"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,7 @@ class Commit:
     at: datetime
     run_id: str
     tables: Mapping[str, Files]
+    stamp: Stamp = OURS
 
     def rows(self, table: str) -> int:
         """Rows of one table; the chunks of a content count as one."""
@@ -89,12 +93,12 @@ def numbers(root: Path) -> list[int]:
         FixWarehouse: the folder cannot be read.
     """
     try:
-        names = [path.name for path in (root / FOLDER).iterdir()]
+        found = [path.name for path in (root / FOLDER).iterdir()]
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
         raise cannot("read", root / FOLDER, error) from error
-    return sorted(int(found[1]) for name in names if (found := _NAME.fullmatch(name)))
+    return sorted(number for name in found if (number := names.commit_number(name)) is not None)
 
 
 def head(root: Path) -> Commit:
@@ -116,32 +120,64 @@ def head(root: Path) -> Commit:
 
 
 def load(root: Path, number: int) -> Commit:
-    """Read one commit.
+    """Read one commit; each file it names has a name of our own form.
 
     Raises:
-        RepairWarehouse: the commit file does not hold what was committed.
+        RepairWarehouse: the commit file does not hold what was committed, or names files outside the root.
+        UpdateProgram: it is of a format that this program does not know.
         FixWarehouse: it cannot be read.
         FileNotFoundError: there is none.
     """
     path = commit_path(root, number)
+    name = path.relative_to(root)
+    damaged = f"Commit file {name} is damaged; run `addon-export rebuild --archive` or restore it from a backup."
     try:
         body = json.loads(path.read_bytes())
-        if body.pop("sha256") != _fingerprint(body) or body["commit"] != number:
-            raise ValueError("does not hold what was committed")
-        tables = {
-            name: {p: LiveFile(p, f["rows"], f["bytes"], f["sha256"]) for p, f in body["tables"].get(name, {}).items()}
-            for name in {**EMPTY.tables, **body["tables"]}
-        }
-        return Commit(body["commit"], datetime.fromisoformat(body["at"]), body["run_id"], tables)
+        whole = body.pop("sha256") == _fingerprint(body)
+        stamp = stamp_of(body)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, IsADirectoryError) as error:
-        name = path.relative_to(root)
-        raise RepairWarehouse(
-            f"Commit file {name} is damaged; run `addon-export rebuild --archive` or restore it from a backup."
-        ) from error
+        raise RepairWarehouse(damaged) from error
     except FileNotFoundError:
         raise
     except OSError as error:
         raise cannot("read", path, error) from error
+    if not stamp.readable and (whole or stamp.version != OURS.version):
+        raise stamp.refusal(name)
+    if not whole or body.get("commit") != number:
+        raise RepairWarehouse(damaged)
+    try:
+        return _commit(body, stamp)
+    except _Outside as error:
+        raise RepairWarehouse(
+            f"Commit file {name} names a file that no version of this program made: it is damaged or not ours, so "
+            "nothing it names was touched; restore it from a backup."
+        ) from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        # its hash is right, so this is no damage
+        raise replace(stamp, unknown=(*stamp.unknown, "another layout")).refusal(name) from error
+
+
+class _Outside(Exception):
+    """A name in a commit that may lead out of the root."""
+
+
+def _commit(body: Mapping[str, Any], stamp: Stamp) -> Commit:
+    """What a whole commit file says; an exception where that is not in our form."""
+    unknown = [f"member {member}" for member in sorted(body.keys() - _MEMBERS)]
+    tables: dict[str, Files] = {name: {} for name in TABLES}
+    for table, files in body["tables"].items():
+        if table not in TABLES:
+            unknown.append(f"table {table if names.PLAIN.fullmatch(table) else '?'}")
+        for path, facts in files.items():
+            if not names.is_within(path):
+                raise _Outside
+            if not names.is_live(path) or path.split("/")[0] != table:
+                raise ValueError("another layout")
+            unknown += [f"member {member} of a file" for member in sorted(facts.keys() - _FACTS)]
+        tables[table] = {p: LiveFile(p, f["rows"], f["bytes"], f["sha256"]) for p, f in files.items()}
+    at = datetime.fromisoformat(body["at"])
+    every = (*stamp.unknown, *dict.fromkeys(unknown))
+    return Commit(body["commit"], at, body["run_id"], tables, replace(stamp, unknown=every))
 
 
 def _fingerprint(body: Mapping[str, object]) -> str:
@@ -162,6 +198,7 @@ def save(root: Path, commit: Commit, access: Access) -> None:
         "commit": commit.number,
         "at": commit.at.isoformat(),
         "run_id": commit.run_id,
+        **commit.stamp.members(),
         "tables": {
             name: {f.path: {"rows": f.rows, "bytes": f.bytes, "sha256": f.sha256} for f in files.values()}
             for name, files in commit.tables.items()

@@ -70,7 +70,7 @@ def compact(
     while True:
         try:
             with shared(archive.root), archive.undone():
-                head = archive.head()
+                head = archive.head_to_change()
                 step = _commit_some(archive, head, _crowded(head, now, most_files, thorough=thorough), now, run_id)
         except CommitRace:
             tries -= 1

@@ -23,14 +23,11 @@ from warehouse.damage import reading_errors
 from warehouse.erasures import fingerprint, read_erased
 from warehouse.files import cannot, storage_errors, sync_and_hash, sync_folder, unnamed
 from warehouse.lock import alone, shared
+from warehouse.names import ASIDE, ERASING
 from warehouse.publish import KEPT, NAME, Destination, publish
 from warehouse.schema import ERASURES, TABLES, Table
 
-ASIDE = "_damaged"
-"""Folder under the root for damaged files: kept for whoever wants to look, until something is erased; never read."""
-
-MARK = ".erasing"
-"""Under the root while an erasure is not finished: the id it has in `erasures` once it is committed."""
+MARK = ERASING
 
 RUN_ID = "erase"
 
@@ -93,6 +90,7 @@ def erase(
         dry_run: say what would be erased, and change nothing.
 
     Raises:
+        UpdateProgram: a newer version wrote what is here; nothing was erased.
         RepairWarehouse: a live file is damaged, so nothing could be published afterwards; nothing was erased.
         FixWarehouse: the root cannot be written; what was begun is finished by `finish`.
     """
@@ -100,7 +98,7 @@ def erase(
         if not got:
             return None
         with archive.undone(), reading_errors(archive.root):
-            head = archive.head()
+            head = archive.head_to_change()
             chosen = choose(head)
             counts = chosen.rows(head)
             if not counts and not chosen.record:
@@ -156,6 +154,7 @@ def finish(archive: Archive, destination: Destination, *, now: datetime, wait: b
         return False
     with alone(archive.root, wait=wait) as got:
         if got and unfinished(archive):
+            archive.head_to_change()
             _finish(archive, destination, now=now)
         return got
 

@@ -5,6 +5,8 @@
     |   +-- FixWarehouse            the operator must make the root usable: path, permission, space
     |   +-- RepairWarehouse         landed files are missing or damaged: run `verify`, then `rebuild` or re-export
     |   +-- CommitRace              another process took the commit number too often: run again
+    |   +-- UpdateProgram           a newer version wrote it: install that version; nothing was changed
+    +-- ChooseRoot                  EXPORT_ROOT holds files of others where ours would be: set another (exit code 2)
     +-- (the other branches: see `pipelines.errors`)
 
 Messages are one clear sentence. They carry paths, SIDs and counts, never a secret, a signed URL or content.
@@ -29,3 +31,11 @@ class RepairWarehouse(WarehouseError):
 
 class CommitRace(WarehouseError):
     """Other processes committed first too many times in a row; running again settles it."""
+
+
+class UpdateProgram(WarehouseError):
+    """What a newer version wrote is not written to, nor erased from, by this one."""
+
+
+class ChooseRoot(ExportError):
+    """EXPORT_ROOT is a folder in use: files that this program did not make are where it would make its own."""

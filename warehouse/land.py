@@ -99,7 +99,7 @@ def land(
     for _ in range(ATTEMPTS):
         try:
             with shared(archive.root), reading_errors(archive.root), archive.undone():
-                head = archive.head()
+                head = archive.head_to_change()
                 rows, spooled = without_erased(
                     read_erased(archive, head), batch(head) if callable(batch) else batch, spooled
                 )

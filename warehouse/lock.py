@@ -15,8 +15,9 @@ from contextvars import ContextVar
 from pathlib import Path
 
 from warehouse.files import Access
+from warehouse.names import ARCHIVE_LOCK
 
-NAME = ".archive.lock"
+NAME = ARCHIVE_LOCK
 
 _NONE: Mapping[Path, int] = {}
 

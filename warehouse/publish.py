@@ -26,19 +26,13 @@ from warehouse.damage import reading_errors
 from warehouse.errors import RepairWarehouse
 from warehouse.files import copy_and_hash, sha256_of, storage_errors, sync_folder
 from warehouse.lock import shared
+from warehouse.names import KEPT as KEPT
+from warehouse.names import PUBLISH_LOCK, PUBLISHED
 from warehouse.schema import CONTENTS, TABLES, Table, sql_type
 from warehouse.shown import LAYOUT, Shown
 from warehouse.shown import Destination as Destination
 
-NAME = "addons.duckdb"
-
-KEPT = ".addons-"
-"""Start of the names of published files; their ends are the SHA-256 they were published with.
-
-`addons.duckdb` is a link to the newest, the one before it stays."""
-
-LOCK = ".publish.lock"
-"""Held while publishing; its text is the SHA-256 of the file as it was published."""
+LOCK, NAME = PUBLISH_LOCK, PUBLISHED
 
 STORAGE_VERSION = {"duckdb": "v1.2.0", "parquet": "v1.0.0"}
 """Oldest DuckDB that can open the file; v1.2.0 is the first that compresses long strings."""
@@ -75,7 +69,7 @@ def publish(archive: Archive, destination: Destination, *, now: datetime, afresh
     """
     target = archive.root / NAME
     with shared(archive.root), storage_errors(target), _publisher_lock(archive):
-        head = archive.head()
+        head = archive.head_to_change()
         # an instance open in this process may outlive its file
         usable = target.exists() and not stray_logs(archive.root)
         before = published(archive) if usable else None
@@ -107,12 +101,10 @@ def published(archive: Archive) -> Published | None:
     try:
         with contextlib.closing(duckdb.connect(str(archive.root / NAME), read_only=True)) as db:
             db.execute("SET TimeZone = 'UTC'")
-            found = db.execute("SELECT * EXCLUDE (number, published_at), number AS commit FROM _commit")
-            names = [column[0] for column in found.description or []]
-            rows = [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+            found = db.execute("SELECT number, committed_at, destination, layout, definitions FROM _commit").fetchall()
     except (duckdb.Error, OSError, ValueError, OverflowError):  # damaged values need not be valid ones
         return None
-    return Published(**rows[0]) if rows else None
+    return Published(*found[0]) if found else None
 
 
 def stray_logs(root: Path) -> list[Path]:

@@ -13,11 +13,12 @@ import duckdb
 from warehouse import parts, views
 from warehouse.archive import Archive
 from warehouse.commits import Commit
+from warehouse.stamp import OURS
 from warehouse.transcripts import shapes
 
 Destination = Literal["duckdb", "parquet"]
 
-LAYOUT = 5
+LAYOUT = 6
 """Raised when the inner layout changes; a file of another layout is rebuilt, not refreshed."""
 
 
@@ -54,6 +55,9 @@ class Shown:
         )
         values = [head.number, head.at, now, self.destination, LAYOUT, self.fingerprint]
         db.execute("INSERT INTO _commit VALUES (?, ?, ?, ?, ?, ?)", values)
+        db.execute("CREATE SCHEMA IF NOT EXISTS _about")
+        db.execute("CREATE OR REPLACE TABLE _about.format (read BIGINT, write BIGINT, version VARCHAR)")
+        db.execute("INSERT INTO _about.format VALUES (?, ?, ?)", [OURS.read, OURS.write, OURS.version])
         for statement in self.statements:
             db.execute(statement)
         db.execute("COMMIT")

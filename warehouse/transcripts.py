@@ -14,9 +14,10 @@ from types import MappingProxyType
 import duckdb
 
 from warehouse.archive import quote
+from warehouse.names import SHAPES
+from warehouse.stamp import FORMAT
 
-FOLDER = "_shapes"
-"""Folder under the root for shapes of the operator's own: `<vendor>.toml`."""
+FOLDER = SHAPES
 
 BUILT_IN = ("ibm_watson", "google", "voicebase", "deepgram", "generic", "text")
 """In the order in which they are tried, after the operator's own; the first whose `when` holds is taken."""
@@ -95,6 +96,8 @@ def read_shape(path: Path) -> Shape:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"It is not TOML: {error}.") from error
+    if (needed := values.pop("format", 0)) not in range(FORMAT + 1):
+        raise ValueError(f"It is of format {needed}; this version reads shapes up to format {FORMAT}.")
     known = {"description", "when", *PARTS}
     if unknown := sorted(values.keys() - known):
         raise ValueError(f"It sets {', '.join(unknown)}; what can be set is {', '.join(sorted(known))}.")

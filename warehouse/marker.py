@@ -1,0 +1,132 @@
+"""`_archive.json`: the root is ours, which format it has, and what belongs to the archive as a whole.
+
+Accounts and settings that whoever reads or writes the archive must know are kept here and not in an environment. The
+file is replaced whole and durably, under a lock, so two processes that change it lose nothing of each other. Members
+that this version does not know are written back as they were. An archive that was made before there were markers gets
+one when it is first written to again.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from warehouse.errors import RepairWarehouse
+from warehouse.files import cannot, storage_errors, sync_and_hash, sync_folder, unnamed
+from warehouse.names import COMMITS, MARKER
+from warehouse.stamp import OURS, VERSION, Stamp, stamp_of
+
+if TYPE_CHECKING:
+    from warehouse.archive import Archive
+
+_KNOWN = {"format", "written_by", "created_at", "committed", "accounts", "settings"}
+
+Value = object
+"""Anything that JSON can hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """What belongs to an archive: `accounts` by account SID, `settings` by name, and when it was made (UTC).
+
+    `committed`: there has been a commit, so that sealed files without any mean that the commits are lost.
+    """
+
+    created_at: datetime
+    committed: bool = False
+    accounts: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
+    settings: Mapping[str, Value] = field(default_factory=dict)
+    stamp: Stamp = OURS
+    others: Mapping[str, Value] = field(default_factory=dict)
+    """Members of a later version."""
+
+
+def read_marker(root: Path) -> Marker | None:
+    """The marker of the archive at `root`; None when there is none.
+
+    Raises:
+        UpdateProgram: it is of a format that this version cannot read.
+        RepairWarehouse: it is damaged.
+        FixWarehouse: it cannot be read.
+    """
+    path = root / MARKER
+    try:
+        body = json.loads(path.read_bytes())
+        stamp = replace(stamp_of(body), version=str(body.get("written_by", "")))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (ValueError, AttributeError, RecursionError, IsADirectoryError) as error:
+        raise _damaged() from error
+    except OSError as error:
+        raise cannot("read", path, error) from error
+    if not stamp.readable:
+        raise stamp.refusal(MARKER)
+    try:
+        return Marker(
+            datetime.fromisoformat(body["created_at"]),
+            bool(body.get("committed")),
+            {sid: dict(facts) for sid, facts in body["accounts"].items()},
+            dict(body["settings"]),
+            stamp,
+            {name: value for name, value in body.items() if name not in _KNOWN},
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _damaged() from error
+
+
+def update_marker(archive: "Archive", change: Callable[[Marker], Marker]) -> Marker:
+    """Replace the marker by what `change` makes of it, alone and durably; a new one where there is none.
+
+    Nothing is written where nothing changes.
+
+    Raises:
+        UpdateProgram: a newer version wrote it.
+        RepairWarehouse: it is damaged.
+        FixWarehouse: the root cannot be written.
+    """
+    with _alone(archive.root):
+        before = read_marker(archive.root)
+        if before is not None and not before.stamp.writable:
+            raise before.stamp.refusal(MARKER)
+        after = replace(change(before or Marker(datetime.now(UTC))), stamp=OURS)
+        if after != before:
+            _write(archive, after)
+        return after
+
+
+def _write(archive: "Archive", marker: Marker) -> None:
+    body = {
+        "format": marker.stamp.members()["format"],
+        "written_by": VERSION,
+        "created_at": marker.created_at.isoformat(),
+        "committed": marker.committed,
+        "accounts": marker.accounts,
+        "settings": marker.settings,
+        **marker.others,
+    }
+    with storage_errors(archive.root), unnamed(archive.root, archive.access) as (stream, name):
+        stream.write(json.dumps(body, indent=2).encode() + b"\n")
+        sync_and_hash(stream)
+        name.rename(archive.root / MARKER)
+        sync_folder(archive.root)
+
+
+@contextlib.contextmanager
+def _alone(root: Path) -> Iterator[None]:
+    """One writer of the marker at a time; the folder of the commits is locked, which every archive has."""
+    with storage_errors(root):
+        handle = os.open(root / COMMITS, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)
+
+
+def _damaged() -> RepairWarehouse:
+    return RepairWarehouse(f"{MARKER} is damaged; restore it from a backup, or run `addon-export rebuild --archive`.")

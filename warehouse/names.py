@@ -1,0 +1,126 @@
+"""The one list of names that this program makes under a root. Whatever removes or looks for files goes by it.
+
+A file is ours when its whole path has a form that is listed here; whatever else lies there belongs to somebody else
+and is never changed, moved or removed. Names alone: nothing here looks at a disk.
+"""
+
+import re
+from collections.abc import Iterator
+from datetime import date
+from enum import Enum
+
+from warehouse.schema import TABLES
+
+COMMITS = "_commits"
+"""Folder of the numbered commits."""
+
+ASIDE = "_damaged"
+"""Folder for damaged files: kept for whoever wants to look, until something is erased; never read."""
+
+SHAPES = "_shapes"
+"""Folder for shapes of the operator's own. We make nothing in it, so nothing in it is ours or strange."""
+
+MARKER = "_archive.json"
+"""Says that the root is ours."""
+
+PUBLISHED = "addons.duckdb"
+"""What analysts open: a link to the newest of the published files."""
+
+KEPT = ".addons-"
+"""Start of the names of published files; their ends are the SHA-256 they were published with."""
+
+ARCHIVE_LOCK, PUBLISH_LOCK, ERASING = ".archive.lock", ".publish.lock", ".erasing"
+
+CHUNKED = ".chunks.parquet"
+"""How the name of a file ends whose rows are the chunks of one large content."""
+
+NULL_DAY = "__HIVE_DEFAULT_PARTITION__"
+"""Hive's name for the null partition: rows whose day is not known yet."""
+
+PLAIN = re.compile(r"[a-z][a-z0-9_]{0,62}", re.ASCII)
+"""A name of a table or column as we give them."""
+
+_ID = "[0-9a-f]{32}"
+_DAY = rf"(?:[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}|{NULL_DAY})"
+_FILE = rf"{_ID}(?:\.chunks)?\.parquet"
+_COMMIT = re.compile(r"([0-9]{12})\.json")
+
+_SEALED_OF = "|".join(
+    name if table.partition is None else f"{name}/{table.partition}={_DAY}" for name, table in TABLES.items()
+)
+
+
+class Made(Enum):
+    """What something of ours is, by its name alone."""
+
+    SEALED = rf"(?:{_SEALED_OF})/{_FILE}"
+    COMMIT = rf"{COMMITS}/[0-9]{{12}}\.json"
+    BEGUN = rf"(?:(?:{_SEALED_OF}|{COMMITS})/)?\.{_ID}\.tmp(?:/.+)?"
+    """A file that has no name of its own yet, or the folder in which a file is published; left by a kill."""
+    SPILL = rf"\.{_ID}\.spill(?:/.+)?"
+    """What did not fit into memory."""
+    SHOWN = rf"{re.escape(KEPT)}{_ID}-[0-9a-f]{{64}}\.duckdb"
+    LOG = rf"{re.escape(KEPT)}{_ID}-[0-9a-f]{{64}}\.duckdb\.wal(?:\.[a-z]+)?|{re.escape(PUBLISHED)}\.wal(?:\.[a-z]+)?"
+    """What DuckDB leaves beside a file that somebody has opened to write to it."""
+    ASIDE = rf"{ASIDE}/(?:(?:{_SEALED_OF.replace('/', '[.]')})\.{_FILE}|{COMMITS}\.[0-9]{{12}}\.json|{MARKER})"
+    SINGLE = "|".join(map(re.escape, (MARKER, PUBLISHED, ARCHIVE_LOCK, PUBLISH_LOCK, ERASING)))
+
+
+_FORMS = [(kind, re.compile(kind.value, re.ASCII | re.DOTALL)) for kind in Made]
+
+_FOLDERS = re.compile(rf"{_SEALED_OF}|{'|'.join(TABLES)}|{COMMITS}|{ASIDE}", re.ASCII)
+
+_OTHER_TABLE = re.compile(rf"({PLAIN.pattern})/(?:{PLAIN.pattern}={_DAY}/)?{_FILE}", re.ASCII)
+
+
+def made(path: str) -> Made | None:
+    """What the file at `path` (relative to the root, `/` between names) is of ours; None when it is a stranger's."""
+    for kind, form in _FORMS:
+        if form.fullmatch(path):
+            return kind if _days_exist(path) else None
+    return None
+
+
+def is_folder(path: str) -> bool:
+    """Whether a folder at `path` is one that we make and keep files in."""
+    return _FOLDERS.fullmatch(path) is not None and _days_exist(path)
+
+
+def is_live(path: str) -> bool:
+    """Whether a commit may name a file so: as one of ours, or of a table that only a newer version knows."""
+    if made(path) is Made.SEALED:
+        return True
+    found = _OTHER_TABLE.fullmatch(path)
+    return found is not None and found[1] not in TABLES and _days_exist(path)
+
+
+def is_within(path: str) -> bool:
+    """Whether a path cannot lead out of the folder it is relative to, however it is put together with that."""
+    parts = path.split("/")
+    return not {"", ".", ".."} & {*parts} and path.isprintable() and "\\" not in path
+
+
+def commit_number(name: str) -> int | None:
+    """The number of the commit whose file has this name; None when it is no name of one."""
+    found = _COMMIT.fullmatch(name)
+    return int(found[1]) if found else None
+
+
+def set_aside(path: str) -> str:
+    """Where a damaged file of ours is kept."""
+    return f"{ASIDE}/{path.replace('/', '.')}"
+
+
+def sealed_in(text: str) -> Iterator[str]:
+    """Every path of a sealed file that a text holds."""
+    yield from (found[0] for found in re.finditer(Made.SEALED.value, text, re.ASCII) if _days_exist(found[0]))
+
+
+def _days_exist(path: str) -> bool:
+    """Whether each day in a path is one of the calendar."""
+    for text in re.findall(r"=([0-9]{4}-[0-9]{2}-[0-9]{2})", path):
+        try:
+            date.fromisoformat(text)
+        except ValueError:
+            return False
+    return True

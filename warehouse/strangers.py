@@ -1,0 +1,115 @@
+"""What lies under a root and is not ours: looked for, counted and named, and never touched."""
+
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from warehouse import commits
+from warehouse.errors import ChooseRoot, RepairWarehouse
+from warehouse.marker import read_marker
+from warehouse.names import (
+    ARCHIVE_LOCK,
+    ASIDE,
+    COMMITS,
+    ERASING,
+    MARKER,
+    PUBLISH_LOCK,
+    PUBLISHED,
+    SHAPES,
+    Made,
+    made,
+)
+from warehouse.schema import TABLES
+
+NAMED = 3
+"""Names of strangers that a sentence gives."""
+
+
+def files_under(root: Path, start: Sequence[str] = ("",)) -> Iterator[tuple[str, Made | None]]:
+    """Every file in the folders `start` of `root` by its path from there, with what it is of ours; no link is followed.
+
+    A link is ours only where we make one; one in a folder's place is a stranger's, and so is what is in a folder of
+    his. The folder of shapes is left out.
+    """
+    waiting = [*start]
+    while waiting:
+        folder = waiting.pop()
+        try:
+            with os.scandir(root / folder) as entries:
+                found = sorted(entries, key=lambda entry: entry.name)
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
+            continue
+        for entry in found:
+            path = f"{folder}/{entry.name}" if folder else entry.name
+            if not entry.is_dir(follow_symlinks=False):
+                yield path, _kind(path, is_link=entry.is_symlink())
+            elif path != SHAPES:
+                waiting.append(path)
+
+
+def _kind(path: str, *, is_link: bool) -> Made | None:
+    kind = made(path)
+    return None if is_link and path != PUBLISHED and kind is not Made.BEGUN else kind
+
+
+def strangers(root: Path) -> list[str]:
+    """Paths of the files under `root` that this program did not make, in order."""
+    return sorted(path for path, kind in files_under(root) if kind is None)
+
+
+def refuse_others(root: Path) -> None:
+    """Refuse a root without commits that has files of others where ours would be made, or has lost its commits.
+
+    Raises:
+        ChooseRoot: it has some of others; nothing was written.
+        RepairWarehouse: it holds our sealed files, and the commits that named them are gone.
+    """
+    if commits.numbers(root):
+        return
+    ours, others = _in_our_places(root)
+    if others:
+        more = f" and {len(others) - NAMED} more" if len(others) > NAMED else ""
+        raise ChooseRoot(
+            f"EXPORT_ROOT {root} holds files that addon-export did not make where its own would be "
+            f"({', '.join(others[:NAMED])}{more}); nothing was written: set EXPORT_ROOT to another folder."
+        )
+    marker = read_marker(root)
+    if ours and (marker is None or marker.committed):
+        raise RepairWarehouse(
+            f"{root} holds sealed files ({ours[0]}) and no commit that names them; nothing was written: restore the "
+            f"folder {COMMITS} from a backup, or move those files away."
+        )
+
+
+def _in_our_places(root: Path) -> tuple[list[str], list[str]]:
+    """Sealed files, and files of others in our folders or under our names, each in order."""
+    ours, others = [], []
+    for path, kind in files_under(root, (*TABLES, COMMITS, ASIDE)):
+        if kind is None:
+            others.append(path)
+        elif kind is Made.SEALED:
+            ours.append(path)
+    singles = [*TABLES, COMMITS, ASIDE, ARCHIVE_LOCK, PUBLISH_LOCK, ERASING]
+    others += [name for name in singles if _is_other(root / name, folder=name in (*TABLES, COMMITS, ASIDE))]
+    published = root / PUBLISHED
+    if os.path.lexists(published) and not (published.is_symlink() and _is_shown(published.readlink())):
+        others.append(PUBLISHED)
+    try:
+        read_marker(root)
+    except RepairWarehouse:
+        others.append(MARKER)
+    return sorted(ours), sorted(others)
+
+
+def _is_other(path: Path, *, folder: bool) -> bool:
+    """Whether something else than a folder, or a plain file, of ours stands at `path`."""
+    try:
+        mode = path.lstat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return not (stat.S_ISDIR(mode) if folder else stat.S_ISREG(mode))
+
+
+def _is_shown(target: Path) -> bool:
+    return made(str(target)) is Made.SHOWN
