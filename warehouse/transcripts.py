@@ -5,19 +5,33 @@ A shape says by `when` whether a content is of its kind, and by the other expres
 Everything becomes one view, so that any DuckDB client can read it; no content, however odd, stops that view.
 """
 
+import os
+import re
+import stat
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
-import duckdb
-
 from warehouse.archive import quote
 from warehouse.names import SHAPES
+from warehouse.shape_rules import guarded
+from warehouse.shape_trial import problem
 from warehouse.stamp import FORMAT
 
 FOLDER = SHAPES
+
+FILE_BYTES = 64 << 10
+"""Largest file of a shape."""
+
+MOST_SHAPES = 50
+"""Files that are read; every one is tried on every content."""
+
+LONGEST_PROBLEM = 500
+"""Characters; what is said of a file may quote it."""
+
+_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,62}[A-Za-z0-9])?")
 
 BUILT_IN = ("ibm_watson", "google", "voicebase", "deepgram", "generic", "text")
 """In the order in which they are tried, after the operator's own; the first whose `when` holds is taken."""
@@ -76,25 +90,30 @@ def shapes(root: Path) -> Shapes:
     """
     own: dict[str, Shape] = {}
     broken: dict[str, str] = {}
-    for path in sorted((root / FOLDER).glob("*.toml")):
+    for number, path in enumerate(sorted((root / FOLDER).glob("*.toml"))):
+        name = path.name.encode("utf-8", "backslashreplace").decode()
         try:
-            own[path.stem] = _tried(read_shape(path))
+            if number >= MOST_SHAPES:
+                raise ValueError(f"No more than {MOST_SHAPES} files are read.")
+            own[path.stem] = _tried(read_shape(path.stem, _read(path)))
         except (OSError, ValueError) as error:
-            broken[path.name] = str(error)
-    given = (read_shape(Path(__file__).parent / "shapes" / f"{name}.toml") for name in BUILT_IN)
+            broken[name] = f"{error.strerror}." if isinstance(error, OSError) else str(error)[:LONGEST_PROBLEM]
+    folder = Path(__file__).parent / "shapes"
+    given = (read_shape(name, (folder / f"{name}.toml").read_bytes()) for name in BUILT_IN)
     return Shapes((*own.values(), *(shape for shape in given if shape.vendor not in own)), broken)
 
 
-def read_shape(path: Path) -> Shape:
-    """One file.
+def read_shape(vendor: str, data: bytes) -> Shape:
+    """What one file says.
 
     Raises:
         ValueError: it does not say what a shape says.
-        OSError: it cannot be read.
     """
+    if not _NAME.fullmatch(vendor):
+        raise ValueError("Its name is the vendor's: letters, digits, and _ . - between them, 64 at most.")
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        values = tomllib.loads(data.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"It is not TOML: {error}.") from error
     if (needed := values.pop("format", 0)) not in range(FORMAT + 1):
         raise ValueError(f"It is of format {needed}; this version reads shapes up to format {FORMAT}.")
@@ -106,28 +125,43 @@ def read_shape(path: Path) -> Shape:
     if not all(isinstance(value, str) for value in values.values()):
         raise ValueError("Every value must be text.")
     parts = {name: values[name].strip() for name in PARTS if name in values}
-    return Shape(path.stem, values.get("description", ""), values["when"].strip(), parts)
+    return Shape(vendor, values.get("description", ""), values["when"].strip(), parts)
+
+
+def _read(path: Path) -> bytes:
+    """The bytes of a file of a shape: a plain file, of a size that shapes have.
+
+    Raises:
+        ValueError: it is another kind of file, or larger.
+        OSError: it cannot be read.
+    """
+    # a pipe must not be waited for, and a link may lead to anything
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(handle, "rb") as file:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise ValueError("It is not a plain file.")
+        data = file.read(FILE_BYTES + 1)
+    if len(data) > FILE_BYTES:
+        raise ValueError(f"It has more than {FILE_BYTES} bytes.")
+    return data
 
 
 def _tried(shape: Shape) -> Shape:
-    """`shape`, if DuckDB accepts its expressions.
+    """`shape`, if its expressions are of what shapes can say, and pass a trial.
 
     Raises:
-        ValueError: it does not.
+        ValueError: they do not.
     """
-    nulls = ", ".join(f"CAST(NULL AS {kind}) AS {name}" for name, kind in INPUTS.items())
-    with duckdb.connect() as db:
-        for name, expression in {"when": shape.when, **shape.parts}.items():
-            try:
-                db.execute(f"SELECT {_safe(expression, PARTS.get(name, 'BOOLEAN'))} FROM (SELECT {nulls})").fetchall()
-            except duckdb.Error as error:
-                raise ValueError(f"Its `{name}` cannot be used: {str(error).splitlines()[0]}") from error
+    expressions = {"when": shape.when, **shape.parts}
+    asked = tuple((name, expression, PARTS.get(name, "BOOLEAN")) for name, expression in expressions.items())
+    if (found := problem(asked, tuple(INPUTS.items()))) is not None:
+        raise ValueError(found)
     return shape
 
 
 def transcripts_sql(usable: Sequence[Shape]) -> str:
     """The query behind the view `transcripts`."""
-    vendor = " ".join(f"WHEN {_safe(shape.when, 'BOOLEAN')} THEN {quote(shape.vendor)}" for shape in usable)
+    vendor = " ".join(f"WHEN {guarded(shape.when, 'BOOLEAN')} THEN {quote(shape.vendor)}" for shape in usable)
     parts = ",\n".join(
         f"    {_part(usable, name, kind)} AS {name}" for name, kind in PARTS.items() if name != "speakers"
     )
@@ -157,11 +191,6 @@ FROM heard h LEFT JOIN add_on_names n ON n.add_on_sid = h.add_on_sid
 
 def _part(usable: Sequence[Shape], name: str, kind: str) -> str:
     cases = " ".join(
-        f"WHEN {quote(shape.vendor)} THEN {_safe(shape.parts[name], kind)}" for shape in usable if name in shape.parts
+        f"WHEN {quote(shape.vendor)} THEN {guarded(shape.parts[name], kind)}" for shape in usable if name in shape.parts
     )
     return f"CASE vendor {cases} END" if cases else f"CAST(NULL AS {kind})"
-
-
-def _safe(expression: str, kind: str) -> str:
-    """An expression that is null, of the given type, where it cannot be computed."""
-    return f"TRY_CAST(TRY({expression}) AS {kind})"
