@@ -37,6 +37,7 @@ from pipelines.errors import (
     ApplyAgain,
     ExportError,
     FixConfiguration,
+    FixProcess,
     FixQuery,
     IncompleteExport,
     PlanAgain,
@@ -44,6 +45,7 @@ from pipelines.errors import (
     VerificationMismatch,
     WarehouseError,
 )
+from pipelines.open_files import raise_open_files
 from pipelines.settings import environment, settle_time, twilio_settings, warehouse_settings
 
 if TYPE_CHECKING:
@@ -74,7 +76,7 @@ class ExitCode(IntEnum):
 def exit_code(error: BaseException) -> ExitCode:
     """The exit code an error means."""
     match error:
-        case FixConfiguration() | FixQuery():
+        case FixConfiguration() | FixQuery() | FixProcess():
             return ExitCode.CONFIGURATION
         case PlanAgain():
             return ExitCode.REFUSED
@@ -97,6 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     os.umask(0o077)  # Dagster makes the files of its history as open as this lets it
     signal.signal(signal.SIGTERM, _interrupt)  # a plain SIGTERM unwinds like Ctrl-C
     send_again_what_is_swallowed()
+    raise_open_files()
     run: Callable[[argparse.Namespace], int] = options.run
     try:
         if options.needs_account:

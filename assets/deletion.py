@@ -9,19 +9,12 @@ import uuid
 from datetime import UTC, date, datetime
 from pathlib import Path
 
+from assets.clients import own_client
 from assets.interrupt import run_until_interrupted
 from pipelines.delete import DeleteReport, delete, propose
 from pipelines.deletion_plan import DeletePlan, Terms, read_plan
 from pipelines.errors import FixConfiguration
-from pipelines.settings import (
-    DeleteSettings,
-    TwilioSettings,
-    delete_settings,
-    environment,
-    twilio_settings,
-    warehouse_settings,
-)
-from pipelines.twilio.client import Credential, TwilioClient, connect
+from pipelines.settings import delete_settings, environment, twilio_settings, warehouse_settings
 from warehouse.archive import existing_archive, open_archive
 
 
@@ -35,7 +28,7 @@ def make_plan(first: date, last: date, *, terms: Terms, out: Path | None) -> Del
     archive = existing_archive(target.root, shared_read=target.shared_read)
 
     async def run() -> DeletePlan:
-        async with _client(settings) as client:
+        async with own_client(settings) as client:
             return await propose(
                 client, archive, first=first, last=last, terms=terms, destination=target.destination, clock=_now
             )
@@ -83,7 +76,7 @@ def carry_out(plan: DeletePlan, *, report: DeleteReport, run_id: str | None = No
     archive = open_archive(target.root, shared_read=target.shared_read, add_on_names=target.add_on_names)
 
     async def run() -> None:
-        async with _client(settings) as client:
+        async with own_client(settings) as client:
             await delete(
                 client,
                 archive,
@@ -95,15 +88,6 @@ def carry_out(plan: DeletePlan, *, report: DeleteReport, run_id: str | None = No
             )
 
     run_until_interrupted(run())
-
-
-def _client(settings: TwilioSettings | DeleteSettings) -> TwilioClient:
-    return connect(
-        settings.account_sid,
-        Credential(settings.login.username, settings.login.password),
-        base_url=settings.base_url,
-        max_concurrency=settings.max_concurrency,
-    )
 
 
 def _write(plan: DeletePlan, out: Path) -> None:

@@ -9,11 +9,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import dagster as dg
 
+from assets.clients import client, network
 from pipelines.errors import SourceError
 from pipelines.export import Progress
-from pipelines.settings import Login, TwilioSettings, environment, twilio_settings, warehouse_settings
+from pipelines.settings import TwilioSettings, environment, twilio_settings, warehouse_settings
 from pipelines.sids import AccountSid
-from pipelines.twilio.client import Credential, TwilioClient, connect
+from pipelines.twilio.client import TwilioClient
 from warehouse.archive import Archive, existing_archive, open_archive
 from warehouse.errors import FixWarehouse
 from warehouse.publish import Destination
@@ -41,11 +42,8 @@ class Twilio(dg.ConfigurableResource[None]):
 async def _open_clients(
     settings: TwilioSettings, stack: AsyncExitStack, lacking: Callable[[str], None]
 ) -> list[TwilioClient]:
-    def client(sid: AccountSid, login: Login) -> TwilioClient:
-        credential = Credential(login.username, login.password)
-        return connect(sid, credential, base_url=settings.base_url, max_concurrency=settings.max_concurrency)
-
-    main = await stack.enter_async_context(client(settings.account_sid, settings.login))
+    connections = await stack.enter_async_context(network(settings))
+    main = client(connections, settings, settings.account_sid, settings.login)
     wanted = settings.subaccounts
     if wanted == "all":
         wanted = await _active(main, lacking)
@@ -53,7 +51,7 @@ async def _open_clients(
     for sid in () if wanted == "none" else wanted:
         if sid != settings.account_sid:
             login = settings.subaccount_logins.get(sid, settings.login)
-            clients.append(await stack.enter_async_context(client(sid, login)))
+            clients.append(client(connections, settings, sid, login))
     return clients
 
 

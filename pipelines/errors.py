@@ -21,7 +21,7 @@ No message carries a token, a signed URL or content.
 
 from collections.abc import Sequence
 
-from warehouse.errors import CommitRace, ExportError, FixWarehouse, RepairWarehouse, WarehouseError
+from warehouse.errors import CommitRace, ExportError, FixProcess, FixWarehouse, RepairWarehouse, WarehouseError
 
 __all__ = [
     "AlertNotDelivered",
@@ -29,6 +29,7 @@ __all__ = [
     "CommitRace",
     "ExportError",
     "FixConfiguration",
+    "FixProcess",
     "FixQuery",
     "FixWarehouse",
     "IncompleteExport",

@@ -7,7 +7,7 @@ no repr, message or log. Nothing is read at import.
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Literal, cast
@@ -17,17 +17,17 @@ from dotenv import dotenv_values
 from pipelines import sids
 from pipelines.errors import FixConfiguration
 from pipelines.sids import AccountSid
+from pipelines.twilio.base_url import confirmed_base_url, regional_url
 from pipelines.twilio.values import MAX_CONCURRENCY
-
-DEFAULT_BASE_URL = "https://api.twilio.com"
 
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """What authenticates requests for one account: Auth Token or API key."""
+    """What authenticates requests for one account: Auth Token or API key, and the `variable` that holds it."""
 
     username: str
     password: str = field(repr=False)
+    variable: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ def twilio_settings(env: Mapping[str, str]) -> TwilioSettings:
         )
     account = _account(account_text, "TWILIO_ACCOUNT_SID")
     if login.username == "":
-        login = Login(account, login.password)
+        login = replace(login, username=account)
     subaccounts = _subaccounts(env.get("TWILIO_SUBACCOUNTS", "none").strip())
     named = subaccounts if isinstance(subaccounts, tuple) else ()
     own: dict[AccountSid, Login] = {}
@@ -112,11 +112,11 @@ def twilio_settings(env: Mapping[str, str]) -> TwilioSettings:
         if sid != name and sid.startswith("AC"):
             key = _account(sid, name)
             if (given := _login(env, f"_{sid}")) is not None:
-                own[key] = Login(given.username or key, given.password)
+                own[key] = replace(given, username=given.username or key)
     return TwilioSettings(
         account_sid=account,
         login=login,
-        base_url=env.get("TWILIO_BASE_URL", "").strip() or DEFAULT_BASE_URL,
+        base_url=_base_url(env),
         max_concurrency=_number(env, "TWILIO_MAX_CONCURRENCY", default=MAX_CONCURRENCY, least=1, most=1000),
         subaccounts=named or subaccounts,
         subaccount_logins=own,
@@ -139,8 +139,8 @@ def delete_settings(env: Mapping[str, str]) -> DeleteSettings:
         )
     return DeleteSettings(
         account_sid=_account(account, "TWILIO_ACCOUNT_SID"),
-        login=Login(key, secret),
-        base_url=env.get("TWILIO_BASE_URL", "").strip() or DEFAULT_BASE_URL,
+        login=Login(key, secret, "TWILIO_DELETE_API_KEY"),
+        base_url=_base_url(env),
         max_concurrency=_number(env, "TWILIO_MAX_CONCURRENCY", default=MAX_CONCURRENCY, least=1, most=1000),
     )
 
@@ -251,11 +251,19 @@ def _login(env: Mapping[str, str], suffix: str) -> Login | None:
     """The API key, else the Auth Token (with an empty user name: the account's SID is it)."""
     key, secret = env.get(f"TWILIO_API_KEY{suffix}", ""), env.get(f"TWILIO_API_SECRET{suffix}", "")
     if key and secret:
-        return Login(key, secret)
+        return Login(key, secret, f"TWILIO_API_KEY{suffix}")
     if key or secret:
         raise FixConfiguration(f"Set both TWILIO_API_KEY{suffix} and TWILIO_API_SECRET{suffix}, or neither.")
     token = env.get(f"TWILIO_AUTH_TOKEN{suffix}", "")
-    return Login("", token) if token else None
+    return Login("", token, f"TWILIO_AUTH_TOKEN{suffix}") if token else None
+
+
+def _base_url(env: Mapping[str, str]) -> str:
+    """Where the API is: TWILIO_BASE_URL goes before TWILIO_REGION and TWILIO_EDGE."""
+    given, confirmed, region, edge = (
+        env.get(f"TWILIO_{name}", "").strip() for name in ("BASE_URL", "BASE_URL_CONFIRMED", "REGION", "EDGE")
+    )
+    return confirmed_base_url(given, confirmed) if given else regional_url(region, edge)
 
 
 def _account(text: str, name: str) -> AccountSid:

@@ -3,6 +3,7 @@
     ExportError                     everything this project raises on purpose
     +-- WarehouseError              storage could not do what was asked (exit code 6)
     |   +-- FixWarehouse            the operator must make the root usable: path, permission, space
+    |   |   +-- FixProcess          a limit of this process is too low, and nothing is wrong with the root (exit code 2)
     |   +-- RepairWarehouse         landed files are missing or damaged: run `verify`, then `rebuild` or re-export
     |   +-- CommitRace              another process took the commit number too often: run again
     |   +-- UpdateProgram           a newer version wrote it: install that version; nothing was changed
@@ -23,6 +24,10 @@ class WarehouseError(ExportError):
 
 class FixWarehouse(WarehouseError):
     """The destination folder is not usable: wrong path, missing permission, no space."""
+
+
+class FixProcess(FixWarehouse):
+    """A limit of this process, such as that on open files, is too low; the root is in order."""
 
 
 class RepairWarehouse(WarehouseError):

@@ -9,13 +9,14 @@ import contextlib
 import errno
 import hashlib
 import os
+import resource
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BufferedRandom
 from pathlib import Path
 
-from warehouse.errors import FixWarehouse
+from warehouse.errors import FixProcess, FixWarehouse
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +47,18 @@ def storage_errors(path: Path) -> Iterator[None]:
 
 def cannot(do: str, path: Path, error: OSError) -> FixWarehouse:
     """What an OSError while doing something to `path` means: one sentence that names the path and the cause."""
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return too_many_open(error)
     hint = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "check EXPORT_ROOT"
     reason = error.strerror or type(error).__name__
     return FixWarehouse(f"Cannot {do} {error.filename2 or error.filename or path}: {reason}; {hint} and run again.")
+
+
+def too_many_open(error: Exception) -> FixProcess:
+    """What running out of open files means: a limit of the process or the machine, nothing of the folder."""
+    whose = "this machine has" if isinstance(error, OSError) and error.errno == errno.ENFILE else "this process has"
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return FixProcess(f"Too many open files: {whose} no more of them; raise its limit (`ulimit -n` is {soft}).")
 
 
 def make_folder(path: Path, access: Access) -> None:

@@ -17,7 +17,7 @@ import httpx
 
 from pipelines.holding import SpoolFile
 from pipelines.twilio.failure import Cause, Failure, error_code, request_id, retry_after
-from pipelines.twilio.transport import AddressRefused, Incoming, Transport
+from pipelines.twilio.transport import AddressRefused, Incoming, NoMoreFiles, Transport
 from pipelines.twilio.wire import SPOOLING_BYTES, Framing, Reply, WireFault, framing, receive
 
 _SMALL_BODY_CAP = 64 * 1024  # bytes, for the bodies of errors and redirects
@@ -112,6 +112,8 @@ class Attempt:
             return self._failure(fault.cause, detail=fault.detail)
         except AddressRefused:
             return self._failure(Cause.ADDRESS)
+        except NoMoreFiles:
+            return self._failure(Cause.OPEN_FILES)
         except (httpx.TransportError, httpx.DecodingError, httpx.InvalidURL) as error:
             cause = Cause.NETWORK if self.status is None else Cause.TRUNCATED
             if self._line.discreet:

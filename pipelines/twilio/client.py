@@ -24,15 +24,24 @@ from pipelines.errors import ExportError, FixConfiguration, SourceRefused, Sourc
 from pipelines.holding import SpoolFile
 from pipelines.sids import AccountSid, AddOnResultSid, PayloadSid, RecordingSid
 from pipelines.twilio.attempt import Ask, ByteBudget, Line
-from pipelines.twilio.base_url import checked_base_url
+from pipelines.twilio.base_url import checked_base_url, host_of, region_of
 from pipelines.twilio.failure import Cause, Failure, cause_of_status, error_for
-from pipelines.twilio.host import GaveUp, Host, Traffic
+from pipelines.twilio.host import GaveUp, Host, Places, Traffic
 from pipelines.twilio.limiter import Gate, Window
 from pipelines.twilio.paging import Listing, Page, read_page, read_redirect, read_subaccount
 from pipelines.twilio.resources import Resources, api_headers, storage_headers
 from pipelines.twilio.storage_url import SignedUrl, address_allowed, signed_url
 from pipelines.twilio.transport import HttpxTransport, Transport, open_transport, tls_context
-from pipelines.twilio.values import MAX_CONCURRENCY, Content, Credential, DeleteOutcome, DeleteReply, Subaccount, Tuning
+from pipelines.twilio.values import (
+    MAX_CONCURRENCY,
+    MAX_DOWNLOADS,
+    Content,
+    Credential,
+    DeleteOutcome,
+    DeleteReply,
+    Subaccount,
+    Tuning,
+)
 from pipelines.twilio.wire import Reply
 
 __all__ = [
@@ -55,7 +64,6 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _BAD_PAGE_TOKEN = 21481
 _FRESH_URLS = 3  # how often Data is asked for one content: a signed URL may expire before it is used
 _START = 32  # concurrent API requests at first
-_MOST_DOWNLOADS = 128  # at once; storage has no limit of Twilio's
 _RECORDINGS_PAGE = 3 << 20  # bytes; a thousand documented ones take 0.9 MB, with encryption details 1.6
 _ORDINARY_PAGE = 256 * 1024  # bytes, of what belongs to one recording: 400 add-on results
 _SAME_PAGES = 20  # of a list, one after the other: it goes round in a circle by ever new addresses
@@ -83,22 +91,30 @@ class TwilioClient:
         base_url: str,
         api: Transport | httpx.AsyncBaseTransport,
         storage: Transport | httpx.AsyncBaseTransport,
+        places: tuple[Places, Places] | None = None,
         max_concurrency: int = MAX_CONCURRENCY,
+        max_downloads: int = MAX_DOWNLOADS,
         tuning: Tuning = _DEFAULTS,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         random: Callable[[], float] = chance.random,
     ) -> None:
+        """`places`: what all accounts share, of the API and of storage; this account's own ceilings are the maxima."""
+        api_places, storage_places = places or (contextlib.nullcontext(), contextlib.nullcontext())
         self.account_sid = account_sid
         self.traffic = Traffic()
         self._date = ""
         self._resources = Resources(account_sid)
         self._base_url, self._loopback = checked_base_url(base_url)
+        region = region_of(self._base_url)
+        at = host_of(self._base_url) + (f", region {region}" if region is not None else "")
+        self._asked_with = f"the {credential.kind}, at {at}"
         self._tuning = tuning
         api, storage = (HttpxTransport(t) if isinstance(t, httpx.AsyncBaseTransport) else t for t in (api, storage))
         self._transports = (api, storage)
         self._api = Host(
             Line(api, api_headers(credential), cause_of_status, discreet=False),
             Gate(Window(start=_START, ceiling=max_concurrency)),
+            api_places,
             traffic=self.traffic,
             budget=tuning.budget,
             unanswered_budget=tuning.unanswered_budget,
@@ -108,10 +124,11 @@ class TwilioClient:
         self._large_page = asyncio.Semaphore(1)
         # one each, as the payloads of results in a large page are listed while that page is in hand
         self._large_results, self._large_payloads = asyncio.Semaphore(_LARGE_LISTS), asyncio.Semaphore(_LARGE_LISTS)
-        downloads = min(_MOST_DOWNLOADS, max_concurrency)
+        downloads = min(max_downloads, max_concurrency)
         self._storage = Host(
             Line(storage, storage_headers(), _cause_of_storage_status, discreet=True),
             Gate(Window(start=downloads, ceiling=downloads)),
+            storage_places,
             traffic=self.traffic,
             budget=tuning.budget,
             unanswered_budget=tuning.unanswered_budget,
@@ -345,13 +362,17 @@ class TwilioClient:
         forbidden = failure.cause is Cause.FORBIDDEN and not self.traffic.bytes_received
         if forbidden or failure.cause in {Cause.UNAUTHORIZED, Cause.STOPPED}:
             return self._stopped(failure)
+        if failure.cause is Cause.FORBIDDEN:
+            subject = f"{subject}, asked for as account {self.account_sid} with {self._asked_with}"
         return error_for(failure, subject, attempts=gave_up.attempts, seconds=gave_up.seconds)
 
     def _stopped(self, failure: Failure) -> FixConfiguration:
         """The error that says that the credentials are refused; nothing more is sent."""
         self._api.stop(failure)
         facts = f"HTTP {failure.status}, Twilio code {failure.code}, request {failure.request_id}"
-        return FixConfiguration(f"Twilio refused the credentials for account {self.account_sid} ({facts})")
+        return FixConfiguration(
+            f"Twilio refused the credentials for account {self.account_sid}: {self._asked_with} ({facts})"
+        )
 
 
 def connect(

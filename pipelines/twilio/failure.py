@@ -23,6 +23,7 @@ class Cause(Enum):
     """Why an attempt failed; the value completes the sentence "...: <value>"."""
 
     NETWORK = "the connection failed"
+    OPEN_FILES = "this process may open no more files, see `ulimit -n`"
     DEADLINE = "no complete reply before the deadline"
     TRUNCATED = "the reply ended early"
     UNFRAMED = "the reply does not say where it ends and two fetches differed"
@@ -44,6 +45,7 @@ class Cause(Enum):
 
 _UNAVAILABLE = {
     Cause.NETWORK,
+    Cause.OPEN_FILES,
     Cause.DEADLINE,
     Cause.TRUNCATED,
     Cause.UNFRAMED,

@@ -6,6 +6,7 @@ byte, never while waiting to ask again. After `stop` nothing more is sent.
 """
 
 import asyncio
+import contextlib
 import hashlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -15,6 +16,9 @@ from pipelines.twilio.failure import Cause, Failure
 from pipelines.twilio.limiter import Gate, Verdict
 from pipelines.twilio.retry import PASSING, wait_before_next
 from pipelines.twilio.wire import Reply
+
+Places = contextlib.AbstractAsyncContextManager[None, bool | None]
+"""Entered while a request is in flight; may wait until one of the places that all accounts share is free."""
 
 SHORTEST_BUDGET = 1.0
 """Seconds that any request may wait for its place before its host is given up."""
@@ -45,7 +49,8 @@ class Host:
 
     Args:
         line: the way there; its transport is closed by whoever made it.
-        gate: limits requests in flight.
+        gate: limits this account's requests in flight.
+        places: what limits the requests in flight of all accounts together.
         traffic: counts what happens.
         budget: seconds a request may use in all, waiting for a place not counted; and seconds after which a host that
             has given nothing but failures that pass is given up, by those that wait for a place too.
@@ -58,6 +63,7 @@ class Host:
         self,
         line: Line,
         gate: Gate,
+        places: Places,
         *,
         traffic: Traffic,
         budget: float,
@@ -67,6 +73,7 @@ class Host:
     ) -> None:
         self._line = line
         self._gate = gate
+        self._places = places
         self._traffic = traffic
         self._budget = budget
         self._unanswered_budget = unanswered_budget
@@ -133,17 +140,19 @@ class Host:
         since = await self._gate.acquire()
         verdict = Verdict.FAILED
         try:
-            if self._stopped_by is not None:
-                return self._stopped_by
-            if self._newest is not None and self._is_away(began):
-                return replace(self._newest, seconds=0.0)
-            self._traffic.requests += 1
-            attempt = Attempt(self._line, ask)
-            self._under_way.add(attempt)
-            try:
-                outcome = await attempt.run(first_deadline=first_deadline)
-            finally:
-                self._under_way.discard(attempt)
+            async with self._places:
+                since = loop.time()
+                if self._stopped_by is not None:
+                    return self._stopped_by
+                if self._newest is not None and self._is_away(began):
+                    return replace(self._newest, seconds=0.0)
+                self._traffic.requests += 1
+                attempt = Attempt(self._line, ask)
+                self._under_way.add(attempt)
+                try:
+                    outcome = await attempt.run(first_deadline=first_deadline)
+                finally:
+                    self._under_way.discard(attempt)
             self._note(attempt, outcome)
             if attempt.status is not None:
                 self._answered = True

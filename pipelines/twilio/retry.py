@@ -14,7 +14,15 @@ FIRST_SPAN = 0.1  # seconds
 LONGEST_SPAN = 10.0  # seconds
 LONGEST_RETRY_AFTER = 60.0  # seconds
 
-PASSING = {Cause.NETWORK, Cause.DEADLINE, Cause.TRUNCATED, Cause.UNFRAMED, Cause.THROTTLED, Cause.SERVER}
+PASSING = {
+    Cause.NETWORK,
+    Cause.OPEN_FILES,
+    Cause.DEADLINE,
+    Cause.TRUNCATED,
+    Cause.UNFRAMED,
+    Cause.THROTTLED,
+    Cause.SERVER,
+}
 _SOMETIMES_STRAY = {Cause.NOT_FOUND, Cause.UNAUTHORIZED, Cause.FORBIDDEN, Cause.ENCODED, Cause.ENDLESS}
 
 

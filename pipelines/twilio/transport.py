@@ -8,6 +8,7 @@ repeats nothing by itself (aiohttp would send a DELETE twice when the connection
 unasked for an answer, and checks every resolved address when asked to. Errors name what happened, never the URL.
 """
 
+import errno
 import functools
 import os
 import select
@@ -20,7 +21,8 @@ import aiohttp
 import aiohttp.abc
 import certifi
 import httpx
-from aiohttp.client_reqrep import ConnectionKey
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.client_reqrep import ClientRequest, ConnectionKey
 from aiohttp.connector import Connection
 from aiohttp.tracing import Trace
 from yarl import URL
@@ -34,6 +36,10 @@ _READ_AHEAD = 256 * 1024  # bytes
 
 class AddressRefused(httpx.TransportError):
     """The host's name resolves to an address that must not be connected to."""
+
+
+class NoMoreFiles(httpx.ConnectError):
+    """This process, or this machine, may open no more files: nothing is known of the host."""
 
 
 class CheckedResolver(aiohttp.abc.AbstractResolver):
@@ -64,7 +70,8 @@ class CleanConnector(aiohttp.TCPConnector):
     """Does not use a kept connection again over which something has come since the last answer.
 
     aiohttp takes what a server sent unasked for the answer to the next request, and so the contents of one payload
-    for those of another.
+    for those of another. Kept connections count against the limit, which aiohttp applies to those in use only: with
+    many hosts it would keep more open than a process may have.
     """
 
     async def _get(self, key: ConnectionKey, traces: list[Trace]) -> Connection | None:
@@ -73,6 +80,20 @@ class CleanConnector(aiohttp.TCPConnector):
                 return connection
             connection.close()
         return None
+
+    async def _create_connection(
+        self,
+        req: ClientRequest,
+        traces: list[Trace],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109  # aiohttp's own signature
+    ) -> ResponseHandler:
+        kept = [(key, conns) for key, conns in self._conns.items() if conns]
+        spare = self.limit - len(self._acquired) - sum(len(conns) for _, conns in kept)  # this one is acquired already
+        for _, conns in kept:
+            while conns and spare < 0:
+                conns.popleft()[0].close()
+                spare += 1
+        return await super()._create_connection(req, traces, timeout)
 
 
 def _clean(connection: Connection) -> bool:
@@ -273,6 +294,8 @@ def _translated(error: Exception) -> httpx.TransportError:
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return httpx.ConnectError(f"{name}: {getattr(error.certificate_error, 'verify_message', '')}")
     reason = ""
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        return NoMoreFiles(name)
     if isinstance(error, OSError):  # asyncio replaces the system's words by the address; get them back
         reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or ""
     text = f"{name}: {reason}" if reason else name

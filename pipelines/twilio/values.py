@@ -9,13 +9,34 @@ from pipelines.sids import AccountSid
 MAX_CONCURRENCY = 400
 """Ceiling for API requests at once: well above the limits people report, as the limit itself is found."""
 
+MAX_DOWNLOADS = 128
+"""Ceiling for contents fetched at once; storage has no limit of Twilio's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ceilings:
+    """Most connections at once, of all accounts together: to the API and to storage."""
+
+    api: int = MAX_CONCURRENCY
+    storage: int = MAX_DOWNLOADS
+
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """User name and password at Twilio: account SID and auth token, or API key SID and its secret."""
+    """User name and password at Twilio: account SID and auth token, or API key SID and its secret.
+
+    `variable` is the setting that holds it, for messages.
+    """
 
     username: str
     password: str = field(repr=False)
+    variable: str = ""
+
+    @property
+    def kind(self) -> str:
+        """Which it is, and where it was set; never its value."""
+        kind = "Auth Token" if self.username.startswith("AC") else "API key"
+        return f"{kind} in {self.variable}" if self.variable else kind
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,3 +130,16 @@ def test_a_retention_shorter_than_twilios_own_is_refused() -> None:
     for value in ("3", "29", "0", "-365", "1y"):
         with pytest.raises(FixConfiguration, match="EXPORT_RETENTION_DAYS"):
             retention_days({"EXPORT_RETENTION_DAYS": value})
+
+
+def test_a_base_url_goes_before_region_and_edge_and_elsewhere_it_is_confirmed() -> None:
+    """For the export and for the deletion alike: both send credentials."""
+    deleting = {"TWILIO_DELETE_API_KEY": "SK1", "TWILIO_DELETE_API_SECRET": "s"}
+    for read in (twilio_settings, delete_settings):
+        env = {**ENV, **deleting, "TWILIO_REGION": "ie1"}
+        assert read(env).base_url == "https://api.dublin.ie1.twilio.com"
+        assert read({**env, "TWILIO_BASE_URL": "http://127.0.0.1:1"}).base_url == "http://127.0.0.1:1"
+        with pytest.raises(FixConfiguration, match=r"TWILIO_BASE_URL names gateway\.example"):
+            read({**env, "TWILIO_BASE_URL": "https://gateway.example"})
+        said = {"TWILIO_BASE_URL": "https://gateway.example", "TWILIO_BASE_URL_CONFIRMED": "gateway.example"}
+        assert read({**env, **said}).base_url == "https://gateway.example"

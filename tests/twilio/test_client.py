@@ -26,6 +26,7 @@ from tests.twilio.made_up import (
     collect,
     everything,
     in_turn,
+    no_storage,
     page,
     problem,
     redirect,
@@ -301,14 +302,32 @@ def test_a_credential_does_not_show_its_password() -> None:
 
 @pytest.mark.parametrize("status", [401, 403])
 def test_refused_credentials_are_a_configuration_to_fix(status: int) -> None:
-    """After one more try; one sentence with the account, status, code and request id."""
+    """After one more try; one sentence with account, kind of credential, host, region, and the facts."""
     twilio = client(lambda _: problem(status, 20003))
     with pytest.raises(FixConfiguration) as caught:
         results(twilio)
     assert twilio.traffic.requests == 2
     assert str(caught.value) == (
-        f"Twilio refused the credentials for account {AC} (HTTP {status}, Twilio code 20003, request RQ77)"
+        f"Twilio refused the credentials for account {AC}: the Auth Token, at api.twilio.com, region us1 "
+        f"(HTTP {status}, Twilio code 20003, request RQ77)"
     )
+
+
+def test_a_refusal_names_the_setting_of_the_credential_and_the_region_and_no_value() -> None:
+    """A key of another region is refused like a wrong one: the sentence has to say what was asked where."""
+    twilio = TwilioClient(
+        AC,
+        Credential("SK" + "7" * 32, SECRET, "TWILIO_API_KEY"),
+        base_url="https://api.dublin.ie1.twilio.com",
+        api=httpx.MockTransport(lambda _: problem(401, 20003)),
+        storage=httpx.MockTransport(no_storage),
+    )
+    with pytest.raises(
+        FixConfiguration, match=r"the API key in TWILIO_API_KEY, at api\.dublin\.ie1.*region ie1"
+    ) as caught:
+        results(twilio)
+    assert SECRET not in str(caught.value)
+    assert "SK7" not in str(caught.value)
 
 
 @pytest.mark.parametrize("status", [401, 403])

@@ -7,7 +7,15 @@ from pipelines.errors import SourceForbidden, SourceRefused, SourceUnavailable, 
 from pipelines.twilio.failure import Cause, Failure, cause_of_status, error_code, error_for, request_id, retry_after
 from pipelines.twilio.retry import wait_before_next
 
-PASSING = [Cause.NETWORK, Cause.DEADLINE, Cause.TRUNCATED, Cause.UNFRAMED, Cause.THROTTLED, Cause.SERVER]
+PASSING = [
+    Cause.NETWORK,
+    Cause.OPEN_FILES,
+    Cause.DEADLINE,
+    Cause.TRUNCATED,
+    Cause.UNFRAMED,
+    Cause.THROTTLED,
+    Cause.SERVER,
+]
 ONCE = [Cause.NOT_FOUND, Cause.UNAUTHORIZED, Cause.FORBIDDEN, Cause.ENCODED, Cause.ENDLESS]
 UNTRUSTED = [Cause.ENCODED, Cause.ENDLESS, Cause.BROKEN, Cause.TOO_LARGE, Cause.UNEXPECTED, Cause.ADDRESS]
 NEVER = [cause for cause in Cause if cause not in PASSING + ONCE]

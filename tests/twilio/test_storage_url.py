@@ -1,17 +1,19 @@
 """Signed URLs: public https only, checked by spelling here and by address when connecting."""
 
 import ipaddress
+import re
 
 import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from twilio.base.client_base import ClientBase
 from yarl import URL
 
 from pipelines.errors import FixConfiguration, SourceUntrusted
-from pipelines.twilio.base_url import checked_base_url
+from pipelines.twilio.base_url import checked_base_url, confirmed_base_url, host_of, region_of, regional_url
 from pipelines.twilio.storage_url import address_allowed, signed_url
-from tests.twilio.made_up import SIGNATURE, SIGNED
+from tests.twilio.made_up import AC, SIGNATURE, SIGNED
 
 HOSTS = [
     "127.0.0.1",
@@ -228,3 +230,71 @@ def test_other_base_urls_are_a_configuration_to_fix(base_url: str) -> None:
     with pytest.raises(FixConfiguration) as caught:
         checked_base_url(base_url)
     assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("region", "edge", "url"),
+    [
+        ("", "", "https://api.twilio.com"),
+        ("ie1", "dublin", "https://api.dublin.ie1.twilio.com"),
+        ("au1", "", "https://api.sydney.au1.twilio.com"),
+        ("", "frankfurt", "https://api.frankfurt.us1.twilio.com"),
+        ("xx9", "", "https://api.xx9.twilio.com"),
+    ],
+)
+def test_region_and_edge_name_the_host_as_twilios_libraries_do(region: str, edge: str, url: str) -> None:
+    """As the `twilio` package of today, but for a region alone: newer ones, in other languages, know its own edge."""
+    assert regional_url(region, edge) == url
+    assert region_of(url) == (region or "us1")
+    if (region, edge) != ("au1", ""):
+        twilio = ClientBase(AC, "token", region=region or None, edge=edge or None, environment={"_": "_"})
+        assert twilio.get_hostname("https://api.twilio.com") == url
+
+
+@pytest.mark.parametrize("value", ["ie1.evil.example", "IE1", "ie1/", "-ie1", "a" * 64, "ie 1", "@evil"])
+def test_a_region_or_edge_that_is_no_name_is_a_configuration_to_fix(value: str) -> None:
+    """It becomes a part of the host that the credentials go to."""
+    with pytest.raises(FixConfiguration, match="TWILIO_REGION"):
+        regional_url(value, "")
+    with pytest.raises(FixConfiguration, match="TWILIO_EDGE"):
+        regional_url("ie1", value)
+
+
+@pytest.mark.parametrize(
+    "base_url",
+    [
+        "https://api.twilio.com",
+        "https://API.twilio.com/",
+        "https://api.twilio.com:443",
+        "https://api.ie1.twilio.com",
+        "https://api.dublin.ie1.twilio.com",
+        "http://127.0.0.1:8080",
+        "https://localhost",
+    ],
+)
+def test_twilio_and_this_machine_need_no_confirmation(base_url: str) -> None:
+    """There is nobody else behind these."""
+    assert confirmed_base_url(base_url, "") == base_url
+
+
+@pytest.mark.parametrize(
+    ("base_url", "host"),
+    [
+        ("https://proxy.example", "proxy.example"),
+        ("https://proxy.example:8443/", "proxy.example:8443"),
+        ("https://api.twilio.com.evil.example", "api.twilio.com.evil.example"),
+        ("https://evilapi.twilio.com", "evilapi.twilio.com"),
+        ("https://api.twilio.com.", "api.twilio.com."),
+        ("https://api.a.b.c.twilio.com", "api.a.b.c.twilio.com"),
+        ("https://xapi-twilio.com", "xapi-twilio.com"),
+        ("https://10.0.0.7", "10.0.0.7"),
+        ("https://[2001:db8::1]:444", "[2001:db8::1]:444"),
+    ],
+)
+def test_any_other_host_is_confirmed_by_its_name(base_url: str, host: str) -> None:
+    """The credentials go there: neither a confirmation of another host nor `yes` will do."""
+    assert host_of(base_url) == host
+    for confirmed in ("", "yes", "api.twilio.com", "example"):
+        with pytest.raises(FixConfiguration, match=f"TWILIO_BASE_URL_CONFIRMED={re.escape(host)}"):
+            confirmed_base_url(base_url, confirmed)
+    assert confirmed_base_url(base_url, host) == base_url
