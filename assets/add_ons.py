@@ -6,6 +6,7 @@ each partition in which rows have, and once for the run as a whole.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
 import dagster as dg
@@ -38,8 +39,9 @@ from warehouse.memory import return_freed_memory
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, Table
 
 
-class ExportConfig(dg.Config):
-    """What one run exports.
+@dataclass(frozen=True, slots=True)
+class ExportConfig:
+    """What one run exports, as its run config says.
 
     everything: contents of all results that Twilio still has, whatever day they completed on; otherwise only of
     the run's partitions. full: list recordings again that are settled, as a safety net.
@@ -55,10 +57,14 @@ class ExportConfig(dg.Config):
     backfill_policy=dg.BackfillPolicy.single_run(),
     can_subset=True,
     pool=POOL,
+    # not a dg.Config: its values may name a variable of the environment, which is none of a run's business
+    config_schema={
+        "everything": dg.Field(bool, default_value=False, description="Whatever day results completed on."),
+        "full": dg.Field(bool, default_value=False, description="List settled recordings again too."),
+    },
 )
 def export_add_ons(
     context: dg.AssetExecutionContext,
-    config: ExportConfig,
     twilio: Twilio,
     warehouse: Warehouse,
     progress: dg.ResourceParam[Progress],
@@ -67,6 +73,7 @@ def export_add_ons(
     with undisclosed():
         begin(context.instance, context.run.run_id)
         return_freed_memory()
+        config = ExportConfig(**context.op_execution_context.op_config)
         days = [date.fromisoformat(key) for key in context.partition_keys]
         settle = settle_time(environment())
         scope = Scope(full=config.full, settle=settle)
@@ -186,7 +193,12 @@ export_job = dg.define_asset_job(
 
 def everything(*, full: bool = False) -> dg.RunConfig:
     """Run config of an export that is not limited to its partitions."""
-    return dg.RunConfig(ops={"export_add_ons": ExportConfig(everything=True, full=full)})
+    return dg.RunConfig(ops=op_config(everything=True, full=full))
+
+
+def op_config(*, everything: bool, full: bool) -> dict[str, object]:
+    """The part of a run config that says what the run exports."""
+    return {"export_add_ons": {"config": {"everything": everything, "full": full}}}
 
 
 def partition_tags(first: date, last: date) -> dict[str, str]:

@@ -7,10 +7,10 @@ import dagster as dg
 
 from assets.add_ons import export_add_ons, export_job
 from assets.checks import check_add_ons
-from assets.deleted import delete_job, delete_schedules, deleted_add_on_results
+from assets.deleted import DELETED, delete_job, delete_schedules
 from assets.graph import EXTERNAL
 from assets.home import make_private
-from assets.resources import Twilio, Warehouse, fresh_progress
+from assets.resources import Twilio, Warehouse, fresh_progress, no_values
 from assets.schedules import daily_sweep, hourly_export
 from assets.sensors import abandoned_runs, alert_sensors, standing_checks, urgent_export
 from pipelines.export import Progress
@@ -26,12 +26,12 @@ def build_definitions(progress: Progress | None = None) -> dg.Definitions:
     if progress is not None:
         counters = dg.ResourceDefinition.hardcoded_resource(progress)
     return dg.Definitions(
-        assets=[*EXTERNAL, export_add_ons, deleted_add_on_results],
+        assets=[*EXTERNAL, export_add_ons, DELETED],
         asset_checks=[check_add_ons],
         jobs=[export_job, delete_job],
         schedules=[hourly_export, daily_sweep, *delete_schedules()],
         sensors=[urgent_export, abandoned_runs, standing_checks, *alert_sensors()],
-        resources={"twilio": Twilio(), "warehouse": Warehouse(), "progress": counters},
+        resources={"twilio": Twilio(), "warehouse": Warehouse(), "progress": counters, "io_manager": no_values},
         executor=dg.in_process_executor,
     )
 

@@ -6,45 +6,62 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from assets.terminal import progress_line, say, show
 from pipelines.errors import FixConfiguration
+
+if TYPE_CHECKING:
+    from pipelines.deletion_plan import DeletePlan
 
 
 def add_delete_commands(delete: argparse.ArgumentParser, add_days: Callable[..., None]) -> None:
     """Give the parser of `delete` its two commands; `add_days` adds --from and --to."""
     steps = delete.add_subparsers(metavar="plan|apply", required=True)
-    text = "write down what would be deleted and why that is safe; changes nothing"
+    text = "write down what would be deleted and why that is safe; deletes nothing"
     plan = steps.add_parser("plan", help=text, description=text)
     plan.set_defaults(run=_plan, needs_account=True)
     add_days(plan, required=True)
-    plan.add_argument("--min-age-hours", type=_hours, default=72.0, metavar="H", help="rest time (default 72)")
-    plan.add_argument("--max-delete", type=_count, default=500, metavar="N", help="most results (default 500)")
     plan.add_argument(
-        "--max-share", type=_share, default=0.2, metavar="S", help="largest share of what is exported (default 0.2)"
+        "--min-age-hours", type=_hours, metavar="H", help="rest time (default: EXPORT_DELETE_MIN_AGE_HOURS, else 72)"
     )
-    plan.add_argument("--out", type=Path, required=True, metavar="FILE", help="where to write the plan")
+    plan.add_argument(
+        "--max-delete", type=_count, metavar="N", help="most results (default: EXPORT_DELETE_MAX, else 500)"
+    )
+    plan.add_argument(
+        "--max-share",
+        type=_share,
+        metavar="S",
+        help="largest share of what is exported (default: EXPORT_DELETE_MAX_SHARE, else 0.2)",
+    )
+    plan.add_argument("--out", type=Path, metavar="FILE", help="write the plan to a file too, for people to read")
     text = "delete at Twilio, for good, what a plan names"
     apply = steps.add_parser("apply", help=text, description=text)
     apply.set_defaults(run=_apply, needs_account=False)
-    apply.add_argument("plan", type=Path, metavar="FILE", help="the plan")
+    apply.add_argument("plan", metavar="PLAN", help="the plan's id that `delete plan` printed, or its file")
     apply.add_argument("--confirm", required=True, metavar="HASH", help="the hash that `delete plan` printed")
 
 
 def _plan(options: argparse.Namespace) -> int:
-    from assets.deletion import make_plan
+    from assets.deletion import limits, make_sealed_plan
     from pipelines.deletion_plan import Terms
 
     first: date = options.first
     last: date = options.last
     if first > last:
         raise FixConfiguration(f"--from {first} is after --to {last}; swap them.")
-    terms = Terms(min_age_hours=options.min_age_hours, max_delete=options.max_delete, max_share=options.max_share)
-    plan = make_plan(first, last, terms=terms, out=options.out)
+    allowed = limits()
+    terms = Terms(
+        min_age_hours=allowed.min_age_hours if options.min_age_hours is None else options.min_age_hours,
+        max_delete=allowed.max_delete if options.max_delete is None else options.max_delete,
+        max_share=allowed.max_share if options.max_share is None else options.max_share,
+    )
+    plan = make_sealed_plan(first, last, terms=terms, out=options.out)
     show(
         json.dumps(
             {
-                "plan": str(options.out),
+                "plan": plan.id if options.out is None else str(options.out),
+                "id": plan.id,
                 "hash": plan.hash,
                 "results": len(plan.results),
                 "payloads": sum(len(result.payloads) for result in plan.results),
@@ -55,26 +72,45 @@ def _plan(options: argparse.Namespace) -> int:
             }
         )
     )
-    for reason, count in Counter(left.reasons[0] for left in plan.left_out).most_common(5):
-        say(f"{count} left out: {reason}")
-    if plan.results:
-        say(
-            f"Nothing was deleted. {len(plan.results)} add-on results can be, for good, with: "
-            f"addon-export delete apply {options.out} --confirm {plan.hash}"
-        )
-    else:
-        say(f"Nothing was deleted, and no add-on result of these days can be now; {options.out} has every reason.")
+    _say_what_comes_next(plan, options.out)
     return 0
 
 
+def _say_what_comes_next(plan: "DeletePlan", out: Path | None) -> None:
+    for reason, count in Counter(left.reasons[0] for left in plan.left_out).most_common(5):
+        say(f"{count} left out: {reason}")
+    if resting := [left.rests_until for left in plan.left_out if left.rests_until is not None]:
+        hours = (min(resting) - plan.created_at).total_seconds() / 3600
+        say(
+            f"The first of those that rest may be deleted in {max(hours, 0):.1f} hours: --min-age-hours is "
+            f"{plan.terms.min_age_hours:g}, and EXPORT_DELETE_MIN_AGE_HOURS sets how low it may be."
+        )
+    if plan.results:
+        say(
+            f"Nothing was deleted. {len(plan.results)} add-on results can be, for good, with: "
+            f"addon-export delete apply {plan.id if out is None else out} --confirm {plan.hash}"
+        )
+    else:
+        where = "the plan" if out is None else out
+        say(f"Nothing was deleted, and no add-on result of these days can be now; {where} has every reason.")
+
+
 def _apply(options: argparse.Namespace) -> int:
-    from assets.deletion import apply_plan
+    from assets.deletion import carry_out, confirmed_plan
+    from assets.home import dagster_home
+    from assets.plan_folder import kept_plan, plan_file
     from pipelines.delete import DeleteReport
+    from pipelines.deletion_plan import is_plan_id
+    from pipelines.settings import delete_settings, environment
 
     report = DeleteReport()
     try:
+        delete_settings(environment())  # before anything else, so that a missing one is said at once
+        named: str = options.plan
+        by_id = is_plan_id(named) and not Path(named).exists()
+        plan = confirmed_plan(kept_plan(dagster_home(), named) if by_id else plan_file(Path(named)), options.confirm)
         with progress_line("add-on results", lambda: (report.planned, report.before + report.gone, "deleted")):
-            apply_plan(options.plan, options.confirm, report=report)
+            carry_out(plan, report=report)
     finally:
         show(json.dumps(report.as_json()))
     say(

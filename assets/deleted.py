@@ -1,149 +1,160 @@
-"""The asset `deleted_add_on_results`: deletion at Twilio, visible in the graph and never part of an export.
+"""Deletion at Twilio in Dagster: the job `delete`, and the asset `deleted_add_on_results` that shows what it did.
 
-Nothing in the web UI alone can delete. A run needs the path of a plan and its confirmed hash, which only
-`addon-export delete plan` prints; a run by schedule needs four settings in the environment, without which the schedule
-does not exist.
+Nothing in the web UI alone can delete. A run needs the id of a plan and its confirmed hash: the plan lies in a private
+folder, sealed by who may delete. A run without a plan deletes only if the schedule itself made it, which exists by the
+environment alone; tags and run config can be forged, so the schedule's tick is asked. The asset is external, so that no
+"Materialize all" and no backfill can mean it by the way.
 """
 
-from collections.abc import Iterator
-from datetime import date, timedelta
-from pathlib import Path
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from assets.add_ons import partition_tags
-from assets.deletion import carry_out, make_plan, plan_in
+from assets.deletion import carry_out, confirmed_plan, limits, make_plan
 from assets.graph import DELETION_GROUP, OWNERS, PARTITIONS
+from assets.home import dagster_home
 from assets.partitions import DAILY
+from assets.plan_folder import kept_plan
 from assets.pool import POOL, begin
 from assets.undisclosed import bare, undisclosed
 from pipelines.delete import DeleteReport
-from pipelines.deletion_plan import DeletePlan, Terms
+from pipelines.deletion_plan import DeletePlan
 from pipelines.errors import ExportError, FixConfiguration
 from pipelines.settings import DeleteSchedule, delete_schedule, delete_settings, environment
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS
 
 NAME = "deleted_add_on_results"
 
+SCHEDULE = "scheduled_delete"
+
 LOOK_BACK = timedelta(days=40)
 """How far back a scheduled deletion looks: Twilio holds nothing older."""
 
+TICK_SECONDS = 60.0
+"""How long a run waits for the tick that made it: Dagster writes down a tick's runs when it has started all of them."""
 
-class DeleteConfig(dg.Config):
-    """What one run deletes.
-
-    plan and confirm: path of a plan and the hash that `addon-export delete plan` printed for it; nothing is deleted
-    without both. by_schedule: plan and delete within the limits that the environment sets for the schedule.
-    """
-
-    plan: str | None = None
-    confirm: str | None = None
-    by_schedule: bool = False
-
-
-@dg.multi_asset(  # of one: `backfill_policy` of @dg.asset is still beta
-    name=NAME,
-    specs=[
-        dg.AssetSpec(
-            NAME,
-            deps=[ADD_ON_RESULTS.name, ADD_ON_PAYLOADS.name],
-            description="Add-on results deleted at Twilio, on request and only after proof that the copy here is "
-            "whole. What is landed stays.\n\n**Off by default**: needs a plan and its confirmed hash in the "
-            'run config, which only `addon-export delete plan` prints. "Materialize all" leaves it out.\n\n'
-            + PARTITIONS,
-            group_name=DELETION_GROUP,
-            owners=OWNERS,
-            kinds={"twilio"},
-            skippable=True,
-            partitions_def=DAILY,
-        )
-    ],
-    backfill_policy=dg.BackfillPolicy.single_run(),
-    pool=POOL,
+DELETED = dg.AssetSpec(
+    NAME,
+    deps=[ADD_ON_RESULTS.name, ADD_ON_PAYLOADS.name],
+    description="Add-on results deleted at Twilio, on request and only after proof that the copy here is "
+    "whole. What is landed stays.\n\n**Off by default**: only runs of the job `delete` report it. They need a plan and "
+    "its confirmed hash, which only `addon-export delete plan` prints.\n\n" + PARTITIONS,
+    group_name=DELETION_GROUP,
+    owners=OWNERS,
+    kinds={"twilio"},
+    partitions_def=DAILY,
 )
-def deleted_add_on_results(
-    context: dg.AssetExecutionContext, config: DeleteConfig
-) -> Iterator[dg.MaterializeResult[None]]:
-    """Carry out a confirmed plan for the run's partitions; without one, delete nothing."""
-    days = [date.fromisoformat(key) for key in context.partition_keys]
-    asked = config.by_schedule or config.plan is not None or config.confirm is not None
-    if not asked and len(context.job_def.nodes) > 1:
-        # "materialise all" means the export; deletion is never meant by the way
-        context.log.info("No plan and no confirmed hash in the run config: nothing is deleted.")
-        return
+"""What the graph shows of deletions. Nobody can materialise it."""
+
+
+@dg.op(
+    name="delete_add_on_results",
+    pool=POOL,
+    # not a dg.Config: its strings may name a variable of the environment, whose value a run must not get hold of
+    config_schema={
+        "plan": dg.Field(str, is_required=False, description="Id of a plan, as `addon-export delete plan` printed it."),
+        "confirm": dg.Field(str, is_required=False, description="The hash that it printed for the plan."),
+    },
+)
+def delete_add_on_results(context: dg.OpExecutionContext) -> None:
+    """Carry out the confirmed plan of the run config, or what the schedule is allowed; without either, refuse."""
     with undisclosed():
-        begin(context.instance, context.run.run_id)
+        begin(context.instance, context.run_id)
         report = DeleteReport()
         try:
             delete_settings(environment())
-            plan = _scheduled_plan(days) if config.by_schedule else _confirmed_plan(config)
-            _check_partitions(plan, days)
-            carry_out(plan, report=report, run_id=context.run.run_id)
+            plan = _plan(context)
+            carry_out(plan, report=report, run_id=context.run_id)
         except ExportError as error:
             raise dg.Failure(str(error), metadata=dict(report.as_json()), allow_retries=False) from bare(error)
-        for day in days:
-            context.add_asset_metadata({"deleted": report.days[day]}, asset_key=NAME, partition_key=day.isoformat())
-        yield dg.MaterializeResult(asset_key=NAME, metadata=dict(report.as_json()))
+        _tell(context, plan, report)
 
 
-def _confirmed_plan(config: DeleteConfig) -> DeletePlan:
-    if not config.plan or not config.confirm:
+def _plan(context: dg.OpExecutionContext) -> DeletePlan:
+    given: Mapping[str, str] = context.op_config or {}
+    if not given:
+        return _scheduled_plan(context)
+    plan_id, confirm = given.get("plan"), given.get("confirm")
+    if not plan_id or not confirm:
         raise FixConfiguration(
-            "Nothing was deleted: the run config must name a `plan` and `confirm` its hash, as `addon-export delete "
-            "plan` printed it."
+            "Nothing was deleted: the run config must give the id of a `plan` and `confirm` its hash, as `addon-export "
+            "delete plan` printed them."
         )
-    return plan_in(Path(config.plan), config.confirm)
+    return confirmed_plan(kept_plan(dagster_home(), plan_id), confirm)
 
 
-def _scheduled_plan(days: list[date]) -> DeletePlan:
-    limits = delete_schedule(environment())
-    if limits is None:
-        raise FixConfiguration("Nothing was deleted: no scheduled deletion is configured in the environment.")
-    terms = Terms(min_age_hours=limits.min_age_hours, max_delete=limits.max_delete, max_share=limits.max_share)
-    return make_plan(days[0], days[-1], terms=terms, out=None)
-
-
-def _check_partitions(plan: DeletePlan, days: list[date]) -> None:
-    named = {result.completed_date for result in plan.results}
-    if not named <= set(days):
+def _scheduled_plan(context: dg.OpExecutionContext) -> DeletePlan:
+    schedule = delete_schedule(environment())
+    if schedule is None or not made_by_schedule(context.instance, context.run, sleep=time.sleep):
         raise FixConfiguration(
-            f"Nothing was deleted: the plan names results of {min(named)} to {max(named)}; run it for these partitions."
+            "Nothing was deleted: the run config must give the id of a `plan` and `confirm` its hash; only a run that "
+            f"the schedule {SCHEDULE} itself made needs neither."
+        )
+    last = (datetime.now(UTC) - timedelta(hours=schedule.limits.min_age_hours)).date()
+    return make_plan(last - LOOK_BACK, last, terms=limits())
+
+
+def made_by_schedule(instance: dg.DagsterInstance, run: dg.DagsterRun, *, sleep: Callable[[float], None]) -> bool:
+    """Whether a tick of the schedule made this run.
+
+    Whoever launches a run may give it any tag and config; ticks are written by the daemon only.
+    """
+    if run.remote_job_origin is None or run.job_name != delete_job.name:
+        return False
+    origin = run.remote_job_origin.repository_origin.get_instigator_origin(SCHEDULE)
+    until = time.monotonic() + TICK_SECONDS
+    while True:
+        ticks = instance.get_ticks(origin.get_id(), origin.get_selector().get_id(), limit=100)
+        if any(run.run_id in tick.run_ids for tick in ticks):
+            return True
+        # a run that no tick of these minutes can have made need not wait for one
+        if time.monotonic() >= until or not any(tick.end_timestamp is None for tick in ticks):
+            return False
+        sleep(0.5)
+
+
+def _tell(context: dg.OpExecutionContext, plan: DeletePlan, report: DeleteReport) -> None:
+    """Say of each day of the plan how many of its results are deleted, and of the run what it did."""
+    context.add_output_metadata(dict(report.as_json()))
+    for day in sorted({result.completed_date for result in plan.results}):
+        context.log_event(
+            dg.AssetMaterialization(NAME, partition=day.isoformat(), metadata={"deleted": report.days[day]})
         )
 
 
-delete_job = dg.define_asset_job(
-    "delete",
-    selection=[NAME],
-    description="Delete at Twilio what a confirmed plan names. Needs the plan's path and hash in the run config.",
+@dg.job(
+    name="delete",
+    description="Delete at Twilio what a confirmed plan names. Needs the plan's id and hash in the run config.",
 )
+def delete_job() -> None:
+    """One step."""
+    delete_add_on_results()
 
 
 def delete_schedules() -> list[dg.ScheduleDefinition]:
-    """The scheduled deletion, if all four of its settings are in the environment; otherwise there is none."""
+    """The scheduled deletion, if the environment configures one with its limits; otherwise there is none."""
     try:
-        limits = delete_schedule(environment())
+        schedule = delete_schedule(environment())
     except FixConfiguration as error:
         dg.get_dagster_logger().warning("There is no scheduled deletion: %s", error)
         return []
-    return [] if limits is None else [_schedule(limits)]
+    return [] if schedule is None else [_schedule(schedule)]
 
 
-def _schedule(limits: DeleteSchedule) -> dg.ScheduleDefinition:
+def _schedule(schedule: DeleteSchedule) -> dg.ScheduleDefinition:
+    allowed = schedule.limits
+
     @dg.schedule(
-        name="scheduled_delete",
+        name=SCHEDULE,
         job=delete_job,
-        cron_schedule=limits.cron,
+        cron_schedule=schedule.cron,
         execution_timezone="UTC",
-        description=f"Delete at Twilio what has been landed for {limits.min_age_hours:g} hours: at most "
-        f"{limits.max_delete} results and {limits.max_share:.0%} of what is exported at a time.",
+        description=f"Delete at Twilio what has been landed for {allowed.min_age_hours:g} hours: at most "
+        f"{allowed.max_delete} results and {allowed.max_share:.0%} of what is exported a day.",
     )
     def scheduled_delete(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
-        last = (context.scheduled_execution_time - timedelta(hours=limits.min_age_hours)).date()
-        first = max(last - LOOK_BACK, min(last, date.fromisoformat(DAILY.get_partition_keys()[0])))
-        return dg.RunRequest(
-            run_key=f"delete {context.scheduled_execution_time.isoformat()}",
-            tags=partition_tags(first, last),
-            run_config=dg.RunConfig(ops={NAME: DeleteConfig(by_schedule=True)}),
-        )
+        return dg.RunRequest(run_key=f"delete {context.scheduled_execution_time.isoformat()}")
 
     return scheduled_delete

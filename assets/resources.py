@@ -6,6 +6,7 @@ run config, repr, snapshot or event.
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import NoReturn
 
 import dagster as dg
 
@@ -103,3 +104,20 @@ def existing_warehouse() -> Archive | None:
 def fresh_progress(_: dg.InitResourceContext) -> Progress:
     """New counters for each run."""
     return Progress()
+
+
+class _NoValues(dg.IOManager):
+    """Keeps nothing: what runs make is in the warehouse."""
+
+    def handle_output(self, context: dg.OutputContext, obj: object) -> None:
+        """No step returns a value."""
+        if obj is not None:
+            raise TypeError("Steps of this project return no values.")
+
+    def load_input(self, context: dg.InputContext) -> NoReturn:
+        """No step takes a value from another."""
+        raise TypeError("Steps of this project take no values.")
+
+
+no_values = dg.IOManagerDefinition.hardcoded_io_manager(_NoValues())
+"""In place of Dagster's own, whose folder a run config may set, also to a variable of the environment."""

@@ -42,7 +42,7 @@ def run_export(first: date | None, last: date | None, *, full: bool) -> Progress
     import dagster as dg
     from dagster._core.errors import DagsterAssetCheckFailedError  # it is in no public module
 
-    from assets.add_ons import ExportConfig, export_add_ons, partition_tags
+    from assets.add_ons import export_add_ons, op_config, partition_tags
     from assets.definitions import build_definitions
     from assets.pool import slot
 
@@ -50,7 +50,7 @@ def run_export(first: date | None, last: date | None, *, full: bool) -> Progress
     progress = Progress()
     job = build_definitions(progress).resolve_job_def("export")
     config = dg.RunConfig(
-        ops={"export_add_ons": ExportConfig(everything=everything, full=full)},
+        ops=op_config(everything=everything, full=full),
         loggers={"console": {"config": {"log_level": "CRITICAL"}}},
     )
     if not everything and (sentence := no_longer_kept(Scope(first, last), now=datetime.now(UTC))) is not None:

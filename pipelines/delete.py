@@ -14,12 +14,15 @@ from datetime import date, datetime
 from pipelines.deletion_gate import Shown, conditions, gate, rest_ends_by, why_shut
 from pipelines.deletion_guards import here, only_deleter, whole_warehouse
 from pipelines.deletion_plan import (
+    DAY,
     DeletePlan,
     PlannedResult,
     Terms,
     check_age,
     check_binding,
     check_budgets,
+    check_day,
+    check_terms,
     left_out_as_unverified,
     plan_delete,
 )
@@ -32,7 +35,7 @@ from pipelines.verified import Unverified, VerifiedResult, exported_results, lan
 from warehouse import ledger as steps
 from warehouse.archive import Archive
 from warehouse.compact import compact
-from warehouse.ledger import Ledger
+from warehouse.ledger import Ledger, read_ledger
 from warehouse.lock import shared
 from warehouse.publish import Destination, publish
 
@@ -95,16 +98,18 @@ async def propose(
     first: date,
     last: date,
     terms: Terms,
+    limits: Terms,
     destination: Destination,
     clock: Clock,
 ) -> DeletePlan:
     """Plan the deletion of the partitions `first` to `last`; reads here and at Twilio, and changes nothing.
 
     Raises:
-        PlanAgain: the warehouse is damaged, or the plan would exceed the terms.
+        PlanAgain: the warehouse is damaged, the plan would exceed the terms, or the terms the limits.
         SourceError, FixConfiguration: Twilio did not say what it shows.
         WarehouseError: the archive cannot be read.
     """
+    check_terms(terms, limits)
     with shared(archive.root):
         head = archive.head()
         ledger = whole_warehouse(archive, head)
@@ -139,6 +144,7 @@ async def delete(
     archive: Archive,
     plan: DeletePlan,
     *,
+    limits: Terms,
     destination: Destination,
     run_id: str,
     clock: Clock,
@@ -150,6 +156,7 @@ async def delete(
         client: with the credential that may delete, for the account of the plan.
         archive: the warehouse of the plan.
         plan: as `read_plan` returned it.
+        limits: what whoever deletes allows, in all plans of a day together.
         destination: what is published.
         run_id: kept in `loads` and commits.
         clock: the time now (UTC).
@@ -164,12 +171,13 @@ async def delete(
     report = report if report is not None else DeleteReport()
     report.plan_hash, report.planned = plan.hash, len(plan.results)
     check_age(plan, now=clock())
+    check_terms(plan.terms, limits)
     if client.account_sid != plan.binding.account_sid:
         raise PlanAgain(f"The plan was made for another account: {plan.binding.account_sid}.")
     with only_deleter(archive), shared(archive.root):
         record = Record(archive, account=client.account_sid, plan_hash=plan.hash, run_id=run_id, clock=clock)
         try:
-            await _Deletion(client, archive, plan, record, clock, report).run(destination)
+            await _Deletion(client, archive, plan, limits, record, clock, report).run(destination)
         finally:
             if record.commit is not None or record.spent:  # analysts see it in `deletions` and `deleted_at`
                 compact(archive, now=clock(), run_id=run_id)
@@ -185,11 +193,12 @@ class _Deletion:
         client: TwilioClient,
         archive: Archive,
         plan: DeletePlan,
+        limits: Terms,
         record: Record,
         clock: Clock,
         report: DeleteReport,
     ) -> None:
-        self.client, self.archive, self.plan = client, archive, plan
+        self.client, self.archive, self.plan, self.limits = client, archive, plan, limits
         self.record, self.clock, self.report = record, clock, report
         self.credential_account: AccountSid | None = None
         self.stubborn = 0
@@ -213,7 +222,7 @@ class _Deletion:
         await self._settle(ledger)
         remaining, shown = await self._check_all()
         if remaining:
-            self.record.begin()
+            self.record.begin(lambda newest: self._check_day(newest, remaining))
         for start in range(0, len(remaining), BATCH):
             await self._delete_batch(remaining[start : start + BATCH], shown)
         gone = self.record.gone()
@@ -258,6 +267,7 @@ class _Deletion:
         self.report.before = done - self.report.absent
         exported = exported_results(self.archive, head, self.client.account_sid)
         check_budgets(len(self.plan.results), exported + done, self.plan.terms)
+        self._check_day(read_ledger(self.archive, head), remaining)
         proofs = self._proofs(remaining)
         shown = await look(self.client, self.archive, head, [_at(r) for r in remaining], now=self.clock(), gone=gone)
         refusals = [
@@ -270,6 +280,18 @@ class _Deletion:
             raise PlanAgain(f"Nothing more is deleted. {refusals[0]}{more}", reasons=refusals)
         await self._canary(remaining)
         return remaining, shown
+
+    def _check_day(self, ledger: Ledger, remaining: Sequence[PlannedResult]) -> None:
+        """Refuse what would be too much for a day, by the clock that is behind."""
+        now = rest_ends_by(self.clock(), self.client.source_time())
+        recent = ledger.claimed_since(now - DAY) - {result.sid for result in remaining}
+        gone = {
+            sid
+            for sid, entry in ledger.last().items()
+            if entry.step.step in steps.GONE and entry.step.account_sid == self.client.account_sid
+        }
+        exported = exported_results(self.archive, self.archive.head(), self.client.account_sid)
+        check_day(len(remaining), len(recent), exported + len(recent & gone), self.limits)
 
     async def _canary(self, remaining: Sequence[PlannedResult]) -> None:
         """Read one content from Twilio again, end to end: it must be the one that is landed."""

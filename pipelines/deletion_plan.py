@@ -2,12 +2,13 @@
 
 Pure. A plan is a value with one canonical JSON form and the SHA-256 over that form, which whoever confirms it repeats.
 It names single results, holds for 24 hours, and is bound to one account, one warehouse in one place with one history,
-and one destination.
+and one destination. `plan_file` says how it is kept and by whom it was made.
 """
 
 import hashlib
 import json
 import math
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -23,18 +24,21 @@ from pipelines.verified import Unverified, VerifiedResult
 VALID = timedelta(hours=24)
 """How long a plan may be applied."""
 
-FORMAT = 1
+FORMAT = 2
 """Raised when the form of a plan changes; a plan of another form is refused."""
+
+DAY = timedelta(hours=23)
+"""How long what was deleted counts against the limits of a day: a daily schedule must not meet its own last run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """What whoever asks for a deletion allows.
+    """What is allowed: by whoever asks for a plan, and, as limits of all plans together, by who carries them out.
 
     Attributes:
         min_age_hours: rest time since the row and all contents were landed.
-        max_delete: most results one plan may name.
-        max_share: largest part (0 to 1) of the account's exported, not yet deleted results one plan may name.
+        max_delete: most results one plan may name, or a day may see.
+        max_share: largest part (0 to 1) of the account's exported, not yet deleted results, of the same.
     """
 
     min_age_hours: float = 72
@@ -119,12 +123,16 @@ class PlannedResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeftOut:
-    """One landed result of the days asked for that the plan does not name, and every reason."""
+    """One landed result of the days asked for that the plan does not name, and every reason.
+
+    `rests_until` is when its rest time ends, None unless that is among the reasons.
+    """
 
     sid: str
     recording_sid: str | None
     completed_date: date | None
     reasons: tuple[str, ...]
+    rests_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,16 +156,31 @@ class DeletePlan:
     @property
     def hash(self) -> str:
         """SHA-256 (hex) over the canonical form."""
-        return hashlib.sha256(_canonical(msgspec.to_builtins(self))).hexdigest()
+        return hash_of(msgspec.to_builtins(self))
+
+    @property
+    def id(self) -> str:
+        """What the plan is called: the beginning of its hash."""
+        return self.hash[:ID_LENGTH]
 
     @property
     def content_bytes(self) -> int:
         """Bytes of all contents that would go at Twilio."""
         return sum(payload.bytes for result in self.results for payload in result.payloads)
 
-    def file_text(self) -> str:
-        """The plan as it is written to a file."""
-        return json.dumps({"sha256": self.hash, "plan": msgspec.to_builtins(self)}, indent=1) + "\n"
+
+ID_LENGTH = 16
+
+
+def is_plan_id(text: str) -> bool:
+    """Whether `text` has the form of a plan's id."""
+    return re.fullmatch(f"[0-9a-f]{{{ID_LENGTH}}}", text) is not None
+
+
+def hash_of(body: Any) -> str:
+    """SHA-256 (hex) over the one canonical form: sorted keys, no spaces, ASCII, no NaN."""
+    text = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def plan_delete(
@@ -212,6 +235,7 @@ def plan_delete(
                     recording_sid=result.recording_sid,
                     completed_date=result.completed_date,
                     reasons=reasons,
+                    rests_until=result.rested_since + terms.min_age if "rested" in shut else None,
                 )
             )
         else:
@@ -249,7 +273,7 @@ def check_budgets(count: int, exported: int, terms: Terms) -> None:
     advice = "name fewer days, or allow more in as many words"
     if count > terms.max_delete:
         raise PlanAgain(f"Over budget: {count} results, and at most {terms.max_delete} may be deleted; {advice}.")
-    most = math.floor(terms.max_share * exported + 1e-9)
+    most = _share_of(exported, terms)
     if count > most:
         raise PlanAgain(
             f"Over budget: {count} results are more than {most}, the share of {terms.max_share:g} of the {exported} "
@@ -257,31 +281,55 @@ def check_budgets(count: int, exported: int, terms: Terms) -> None:
         )
 
 
-def read_plan(text: bytes, confirmed: str) -> DeletePlan:
-    """Read a plan file.
+def check_terms(terms: Terms, limits: Terms) -> None:
+    """Refuse terms that allow more than who carries the plan out does.
 
     Raises:
-        PlanAgain: it is not a plan, was edited, or is not the one that was confirmed.
+        PlanAgain: they do.
     """
-    try:
-        file = json.loads(text)
-        body, named = file["plan"], file["sha256"]
-        actual = hashlib.sha256(_canonical(body)).hexdigest()
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise PlanAgain("The file is not a plan of `delete plan`.") from error
-    if actual != named:
-        raise PlanAgain("The plan was edited after it was made.")
-    if actual != confirmed.strip().lower():
-        raise PlanAgain("The confirmed hash is not that of this plan; confirm the hash that `delete plan` printed.")
-    try:
-        plan = msgspec.convert(body, DeletePlan)
-    except msgspec.ValidationError as error:
-        raise PlanAgain("The plan is not of this version's form.") from error
-    if plan.format != FORMAT or plan.hash != actual:
-        raise PlanAgain("The plan is not of this version's form.")
-    if len({result.sid for result in plan.results}) != len(plan.results):
-        raise PlanAgain("The plan names a result twice.")
-    return plan
+    beyond = (
+        (
+            terms.min_age_hours < limits.min_age_hours,
+            f"a rest time of {terms.min_age_hours:g} hours, and EXPORT_DELETE_MIN_AGE_HOURS asks for "
+            f"{limits.min_age_hours:g}",
+        ),
+        (
+            terms.max_delete > limits.max_delete,
+            f"up to {terms.max_delete} results, and EXPORT_DELETE_MAX allows {limits.max_delete}",
+        ),
+        (
+            terms.max_share > limits.max_share,
+            f"a share of {terms.max_share:g}, and EXPORT_DELETE_MAX_SHARE allows {limits.max_share:g}",
+        ),
+    )
+    for is_beyond, sentence in beyond:
+        if is_beyond:
+            raise PlanAgain(f"The terms are beyond the limits: {sentence}; keep to the limit, or set another one.")
+
+
+def check_day(count: int, recent: int, exported: int, limits: Terms) -> None:
+    """Refuse what would make it too much for a day, by however many plans and runs.
+
+    Args:
+        count: results that are to be deleted.
+        recent: results for which a DELETE was sent within DAY.
+        exported: exported results of the account, without those that were deleted before.
+        limits: what is allowed.
+
+    Raises:
+        PlanAgain: over budget.
+    """
+    most = min(limits.max_delete, _share_of(exported, limits))
+    if count and recent + count > most:
+        raise PlanAgain(
+            f"Over budget: {recent} results were deleted within a day and {count} are to be, and EXPORT_DELETE_MAX "
+            f"({limits.max_delete}) and EXPORT_DELETE_MAX_SHARE ({limits.max_share:g} of {exported}) allow {most} a "
+            "day; name fewer days, wait, or set other limits."
+        )
+
+
+def _share_of(exported: int, terms: Terms) -> int:
+    return math.floor(terms.max_share * exported + 1e-9)
 
 
 def check_age(plan: DeletePlan, *, now: datetime) -> None:
@@ -338,8 +386,3 @@ def _planned(result: VerifiedResult) -> PlannedResult:
 
 def _payloads(result: VerifiedResult) -> tuple[PlannedPayload, ...]:
     return tuple(PlannedPayload(sid=p.sid, bytes=p.length, sha256=p.sha256) for p in result.payloads)
-
-
-def _canonical(body: Any) -> bytes:
-    """One way to write it: sorted keys, no spaces, ASCII, no NaN."""
-    return json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()

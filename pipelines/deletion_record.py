@@ -77,11 +77,15 @@ class Record:
 
         self._append(decide)
 
-    def begin(self) -> None:
-        """Say that this run begins to delete; from now on no earlier run can claim anything."""
+    def begin(self, allow: Callable[[Ledger], None]) -> None:
+        """Say that this run begins to delete; from now on no earlier run can claim anything.
+
+        `allow` raises if by the newest ledger it may not.
+        """
 
         def decide(ledger: Ledger) -> Iterable[Step]:
             self.may_begin(ledger)
+            allow(ledger)
             return [self._step(steps.STARTED)]
 
         self._append(decide)

@@ -53,13 +53,20 @@ class DeleteSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class DeleteSchedule:
-    """When to delete without being asked each time, and how much at most; `min_age_hours` is the rest time."""
+class DeleteLimits:
+    """What may be deleted at most: how long a copy has rested, and how many results and which share a day."""
 
-    cron: str
     min_age_hours: float
     max_delete: int
     max_share: float
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteSchedule:
+    """When to delete without being asked each time, within its limits."""
+
+    cron: str
+    limits: DeleteLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,29 +152,34 @@ def delete_settings(env: Mapping[str, str]) -> DeleteSettings:
     )
 
 
-def delete_schedule(env: Mapping[str, str]) -> DeleteSchedule | None:
-    """The scheduled deletion; None unless every one of its four settings is given.
+def delete_limits(env: Mapping[str, str]) -> DeleteLimits:
+    """What every deletion keeps to, whoever asks for it; careful unless the environment says otherwise.
 
     Raises:
-        FixConfiguration: some but not all are given, or a value cannot be used.
+        FixConfiguration: a value cannot be used.
     """
-    names = (
-        "EXPORT_DELETE_SCHEDULE",
-        "EXPORT_DELETE_MIN_AGE_HOURS",
-        "EXPORT_DELETE_MAX",
-        "EXPORT_DELETE_MAX_SHARE",
+    return DeleteLimits(
+        min_age_hours=_number(env, _MIN_AGE, default=72, least=0, most=24 * 40),
+        max_delete=_number(env, _MAX, default=500, least=0, most=1_000_000),
+        max_share=share(env.get(_MAX_SHARE, "").strip() or "0.2", _MAX_SHARE),
     )
-    values = {name: env.get(name, "").strip() for name in names}
-    if not any(values.values()):
+
+
+def delete_schedule(env: Mapping[str, str]) -> DeleteSchedule | None:
+    """The scheduled deletion; None without EXPORT_DELETE_SCHEDULE, which needs the three limits beside it.
+
+    Raises:
+        FixConfiguration: a limit is missing, or a value cannot be used.
+    """
+    cron = env.get("EXPORT_DELETE_SCHEDULE", "").strip()
+    if not cron:
         return None
-    if missing := [name for name, value in values.items() if not value]:
+    if missing := [name for name in (_MIN_AGE, _MAX, _MAX_SHARE) if not env.get(name, "").strip()]:
         raise FixConfiguration(f"A scheduled deletion needs its own limits: set {', '.join(missing)} as well.")
-    return DeleteSchedule(
-        cron=values[names[0]],
-        min_age_hours=_number(env, names[1], default=0, least=0, most=24 * 40),
-        max_delete=_number(env, names[2], default=0, least=0, most=1_000_000),
-        max_share=share(values[names[3]], names[3]),
-    )
+    return DeleteSchedule(cron, delete_limits(env))
+
+
+_MIN_AGE, _MAX, _MAX_SHARE = "EXPORT_DELETE_MIN_AGE_HOURS", "EXPORT_DELETE_MAX", "EXPORT_DELETE_MAX_SHARE"
 
 
 def share(text: str, name: str) -> float:

@@ -32,10 +32,11 @@ import pyarrow.parquet as pq
 
 from pipelines import lander
 from pipelines.delete import DeleteReport, delete, propose
-from pipelines.deletion_plan import Terms, read_plan
+from pipelines.deletion_plan import Terms
 from pipelines.discover import Scope
 from pipelines.errors import ExportError, PlanAgain
 from pipelines.export import export
+from pipelines.plan_file import file_text, read_plan, seal_key
 from pipelines.sandbox.exchange import Reply, Request
 from pipelines.sandbox.run import Sandbox
 from pipelines.sandbox.world import World
@@ -49,6 +50,10 @@ from warehouse.publish import NAME
 
 CONTEXT: ForkServerContext = get_context("forkserver")
 CONTEXT.set_forkserver_preload(["tests.deletions"])
+
+ANYTHING = Terms(min_age_hours=0, max_delete=1_000_000, max_share=1)
+
+KEY = seal_key("of the trial")
 
 PATIENCE = 120.0
 """Seconds until a child that does not end counts as hanging."""
@@ -114,12 +119,13 @@ def child_plan(place: Place) -> None:
                 open_archive(place.root),
                 first=NOW.date() - timedelta(days=40),
                 last=NOW.date(),
-                terms=Terms(min_age_hours=0, max_share=1),
+                terms=ANYTHING,
+                limits=ANYTHING,
                 destination="duckdb",
                 clock=lambda: NOW,
             )
         temporary = place.plan.with_suffix(".tmp")
-        temporary.write_text(plan.file_text())
+        temporary.write_text(file_text(plan, KEY))
         temporary.rename(place.plan)
 
     ending(run)
@@ -130,12 +136,13 @@ def child_apply(place: Place) -> None:
 
     async def run() -> None:
         text = place.plan.read_bytes()
-        plan = read_plan(text, json.loads(text)["sha256"])
+        plan = read_plan(text, json.loads(text)["sha256"], KEY)
         async with place.client() as client:
             await delete(
                 client,
                 open_archive(place.root),
                 plan,
+                limits=ANYTHING,
                 destination="duckdb",
                 run_id="deletions",
                 clock=lambda: NOW,

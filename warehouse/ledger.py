@@ -38,6 +38,9 @@ WITHDRAWN, DELETED, ABSENT, VANISHED, UNKNOWN, PRESENT = (
 """Outcomes: no DELETE was sent; a direct 204; not there any more after a DELETE that may have been processed; gone
 although none was sent; not known; still there after a DELETE that was not acknowledged."""
 
+UNSENT = (WITHDRAWN, VANISHED)
+"""Outcomes of an intent after which no DELETE was sent."""
+
 GONE = (DELETED, ABSENT)
 """Outcomes that mean: deleted at the source by us."""
 
@@ -103,6 +106,16 @@ class Ledger:
     def last_started(self) -> Step | None:
         """The newest start of a plan."""
         return next((e.step for e in reversed(self.entries) if e.step.step == STARTED), None)
+
+    def claimed_since(self, at: datetime) -> set[str]:
+        """Results for which a DELETE was sent, or may have been, by an intent of after `at`."""
+        claimed: set[str] = set()
+        for step in (entry.step for entry in self.entries if entry.step.add_on_result_sid is not None):
+            if step.step == INTENT and step.at > at:
+                claimed.add(step.add_on_result_sid or "")
+            elif step.step in UNSENT:
+                claimed.discard(step.add_on_result_sid or "")
+        return claimed
 
     def spent(self, plan_hash: str) -> bool:
         """Whether a plan is done."""

@@ -92,22 +92,14 @@ def test_checks_need_neither_credentials_nor_a_warehouse(instance: dg.DagsterIns
     assert len(one.get_asset_check_evaluations()) == 1
 
 
-@pytest.mark.parametrize(("broken", "deletes"), [(True, False), (False, True)])
-def test_a_failed_check_that_blocks_keeps_a_run_from_deleting(
-    broken: bool, deletes: bool, instance: dg.DagsterInstance, archive: Archive
-) -> None:
-    """Deletion comes after the checks in one run, and does not begin when what is landed does not hold together."""
+def test_a_failed_check_that_blocks_fails_its_run(instance: dg.DagsterInstance, archive: Archive) -> None:
+    """What is landed does not hold together; a deletion looks for itself, so it needs no check before it."""
     land_rows(archive, whole(1))
-    if broken:
-        add(archive, ADD_ON_RESULTS, result(1))
-    selection = CHECKS_ALONE | dg.AssetSelection.assets("deleted_add_on_results")
-    finished = run(instance, selection)
-    started = {event.step_key for event in finished.all_events if event.is_step_start}
-    assert finished.success is not broken
-    assert ("deleted_add_on_results" in started) == deletes
-    if broken:
-        found = evaluations(finished)["add_on_results:unique_sids"]
-        assert (found.passed, found.blocking) == (False, True)
+    add(archive, ADD_ON_RESULTS, result(1))
+    finished = run(instance, CHECKS_ALONE)
+    assert not finished.success
+    found = evaluations(finished)["add_on_results:unique_sids"]
+    assert (found.passed, found.blocking) == (False, True)
 
 
 def test_a_table_of_what_and_why_is_bounded(archive: Archive) -> None:

@@ -42,6 +42,8 @@ def command(sandbox: Sandbox, tmp_path: Path) -> CommandLine:
             "TWILIO_DELETE_API_KEY": delete.sid,
             "TWILIO_DELETE_API_SECRET": delete.secret,
             "TWILIO_BASE_URL": sandbox.base_url,
+            "EXPORT_DELETE_MIN_AGE_HOURS": "0",
+            "EXPORT_DELETE_MAX_SHARE": "1",
         },
     )
     Exporter(sandbox, open_archive(command.root))().verdict()
@@ -119,11 +121,21 @@ def test_what_is_refused_says_why_and_sends_nothing(command: CommandLine, sandbo
     confirm = ("--confirm", summary["hash"])
     text = (command.folder / "plan.json").read_text()
     (command.folder / "edited.json").write_text(text.replace('"max_delete": 500', '"max_delete": 501'))
+    os.mkfifo(command.folder / "pipe")
+    with (command.folder / "sparse").open("wb") as sparse:
+        sparse.truncate(2**40)
     other = sandbox.world.add_account(date_created=datetime(2020, 1, 1, tzinfo=UTC))
     stranger = sandbox.world.add_key(other.sid)
     for arguments, environment, code, sentence in (
-        (("plan", *RANGE, "--out", "none.json"), {}, 0, "no add-on result of these days can be"),
-        (("plan", *RANGE, "--min-age-hours", "0", "--out", "none.json"), {}, 3, "Over budget"),
+        (
+            ("plan", *RANGE, "--min-age-hours", "72", "--out", "none.json"),
+            {},
+            0,
+            "no add-on result of these days can be",
+        ),
+        (("plan", *RANGE, "--min-age-hours", "0", "--max-share", "0.2"), {}, 3, "Over budget"),
+        (("plan", *RANGE, *AT_ONCE), {"EXPORT_DELETE_MIN_AGE_HOURS": ""}, 3, "asks for 72"),
+        (("plan", *RANGE, *AT_ONCE), {"TWILIO_DELETE_API_SECRET": ""}, 2, "No credential that may delete"),
         (("plan", *RANGE, *AT_ONCE, "--max-delete", "1", "--out", "none.json"), {}, 3, "Over budget"),
         (("plan", *RANGE, "--max-share", "20", "--out", "none.json"), {}, 2, "not a share"),
         (("plan", "--out", "none.json"), {}, 2, "--from"),
@@ -138,14 +150,22 @@ def test_what_is_refused_says_why_and_sends_nothing(command: CommandLine, sandbo
         (("apply", "plan.json", "--confirm", summary["hash"][:12]), {}, 3, "not that of this plan"),
         (("apply", "edited.json", *confirm), {}, 3, "edited"),
         (("apply", "nothing.json", *confirm), {}, 2, "cannot be read"),
+        (("apply", "/dev/zero", *confirm), {}, 2, "no regular file"),
+        (("apply", "pipe", *confirm), {}, 2, "no regular file"),
+        (("apply", "sparse", *confirm), {}, 2, "too large"),
+        (("apply", "0" * 16, *confirm), {}, 2, "no plan with this id"),
+        (("apply", "plan.json", *confirm), {"TWILIO_DELETE_API_SECRET": "guessed"}, 3, "not made with the credential"),
+        (("apply", "plan.json", *confirm), {"EXPORT_DELETE_MAX": "1"}, 3, "EXPORT_DELETE_MAX allows 1"),
+        (("apply", "plan.json", *confirm), {"EXPORT_DELETE_MIN_AGE_HOURS": "1"}, 3, "asks for 1"),
+        (("apply", "plan.json", *confirm), {"EXPORT_DELETE_MAX_SHARE": "0.5"}, 3, "allows 0.5"),
         (("apply", "plan.json", *confirm), {"TWILIO_DELETE_API_KEY": ""}, 2, "No credential that may delete"),
         (("apply", "plan.json", *confirm), {"TWILIO_DELETE_API_SECRET": ""}, 2, "No credential that may delete"),
         (("apply", "plan.json", *confirm), {"TWILIO_ACCOUNT_SID": other.sid}, 3, "another account"),
         (
             ("apply", "plan.json", *confirm),
             {"TWILIO_DELETE_API_KEY": stranger.sid, "TWILIO_DELETE_API_SECRET": stranger.secret},
-            2,
-            "credentials",
+            3,
+            "not made with the credential",
         ),
         (("apply", "plan.json", *confirm), {"EXPORT_DESTINATION": "parquet"}, 3, "another destination"),
         (("apply", "plan.json", *confirm), {"EXPORT_ROOT": "elsewhere"}, 6, "Nothing has been exported"),
@@ -167,13 +187,43 @@ def test_a_key_that_may_not_delete_deletes_nothing_and_says_so(command: CommandL
         "TWILIO_DELETE_API_KEY": command.environment["TWILIO_API_KEY"],
         "TWILIO_DELETE_API_SECRET": command.environment["TWILIO_API_SECRET"],
     }
-    refused = command(*arguments, **wrong)
+    assert "not made with the credential" in command(*arguments, **wrong).stderr
+    mistaken = json.loads(command("delete", "plan", *RANGE, *AT_ONCE, **wrong).stdout)
+    refused = command("delete", "apply", mistaken["plan"], "--confirm", mistaken["hash"], **wrong)
     assert refused.returncode == 2, refused.stderr
     assert len(list(sandbox.world.truth(sandbox.now, account_sid=sandbox.account_sid))) >= summary["results"]
     assert command.rows(
         "SELECT count(*) FILTER (step = 'intent'), count(*) FILTER (step = 'withdrawn') FROM deletions"
     ) == [(min(25, summary["results"]),) * 2]
     assert command(*arguments).returncode == 0
+
+
+def test_plans_of_single_days_together_keep_to_the_limit_of_a_day(command: CommandLine, sandbox: Sandbox) -> None:
+    """Each by itself is within it; the sentence says what the day has seen, and --out is not needed."""
+    days = command.rows(
+        "SELECT completed_date, count(*) FROM add_on_results WHERE status = 'completed' AND payload_count > 0 "
+        "GROUP BY ALL ORDER BY count(*) DESC, completed_date LIMIT 2"
+    )
+    most = {"EXPORT_DELETE_MAX": str(days[0][1])}
+    codes = []
+    for day, _ in days:
+        planned = command("delete", "plan", "--from", f"{day}", "--to", f"{day}", "--max-share", "1", **most)
+        assert planned.returncode == 0, planned.stderr
+        plan = json.loads(planned.stdout)
+        assert plan["plan"] == plan["id"]
+        done = command("delete", "apply", plan["id"], "--confirm", plan["hash"], **most)
+        codes.append((done.returncode, done.stderr.strip().splitlines()[-1]))
+    assert [code for code, _ in codes] == [0, 3], codes
+    assert f"{days[0][1]} results were deleted within a day" in codes[1][1]
+    assert len(deletes(sandbox)) == days[0][1]
+
+
+def test_a_plan_says_when_the_first_result_has_rested(command: CommandLine) -> None:
+    """And by which option and setting, so that somebody who tries it out knows what to change."""
+    talk = command("delete", "plan", *RANGE, "--min-age-hours", "72").stderr
+    assert "72.0 hours" in talk or "71.9 hours" in talk
+    assert "--min-age-hours is 72" in talk
+    assert "EXPORT_DELETE_MIN_AGE_HOURS" in talk
 
 
 def test_two_deletions_at_once_send_each_delete_once(command: CommandLine, sandbox: Sandbox) -> None:

@@ -10,7 +10,7 @@ import dagster as dg
 import duckdb
 import pytest
 
-from assets.add_ons import ExportConfig, export_add_ons, partition_tags
+from assets.add_ons import export_add_ons, op_config, partition_tags
 from assets.definitions import build_definitions
 from assets.graph import EXTERNAL, PAYLOADS_SPEC, RECORDINGS_SPEC, RESULTS_SPEC, SOURCE, VIEW_TYPES, VIEWS
 from assets.history import cause
@@ -47,7 +47,7 @@ def export(
         instance=instance,
         tags={**partition_tags(first, last), **tags},
         resources=dict(build_definitions(Progress()).resources or {}),
-        run_config=dg.RunConfig(ops={"export_add_ons": ExportConfig(everything=everything)}),
+        run_config=dg.RunConfig(ops=op_config(everything=everything, full=False)),
         raise_on_error=False,
     )
 

@@ -14,7 +14,7 @@ import pytest
 
 from assets.add_ons import export_add_ons
 from assets.alive import alive, gone, known
-from assets.deleted import deleted_add_on_results
+from assets.deleted import delete_add_on_results
 from assets.pool import POOL, limit_pool, slot
 from pipelines.sandbox.run import Sandbox
 from tests.assets.conftest import CommandLine
@@ -36,7 +36,7 @@ def never_waits(run_id: str | None) -> None:
 
 def test_every_step_that_asks_twilio_is_in_the_pool() -> None:
     """Export and deletion."""
-    assert {asset.op.pool for asset in (export_add_ons, deleted_add_on_results)} == {POOL}
+    assert {op.pool for op in (export_add_ons.op, delete_add_on_results)} == {POOL}
 
 
 def test_two_exports_of_overlapping_days_take_turns_and_both_end_well(command: CommandLine, sandbox: Sandbox) -> None:

@@ -21,6 +21,9 @@ LONG_AGO, TODAY = NOW.date() - timedelta(days=40), NOW.date()
 GENEROUS = Terms(max_share=1.0)
 """Terms that do not stand in the way of a test's few results."""
 
+UNLIMITED = Terms(min_age_hours=0, max_delete=1_000_000, max_share=1.0)
+"""Limits under which terms are all that counts."""
+
 
 @dataclass
 class Deleter:
@@ -31,6 +34,7 @@ class Deleter:
     destination: Destination = "duckdb"
     tuning: Tuning = HASTY
     account: str = ""
+    limits: Terms = UNLIMITED
     report: DeleteReport = field(default_factory=lambda: DeleteReport(""))
 
     def client(self) -> TwilioClient:
@@ -60,6 +64,7 @@ class Deleter:
                     first=first,
                     last=last,
                     terms=terms,
+                    limits=self.limits,
                     destination=self.destination,
                     clock=clock or (lambda: self.sandbox.now),
                 )
@@ -76,6 +81,7 @@ class Deleter:
                     client,
                     self.archive,
                     plan,
+                    limits=self.limits,
                     destination=self.destination,
                     run_id="test",
                     clock=clock or (lambda: self.sandbox.now),

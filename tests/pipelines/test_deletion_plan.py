@@ -1,6 +1,7 @@
 """A plan: one canonical form, one hash, bound to one place and time, within its terms."""
 
 import hashlib
+import hmac
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,10 +19,12 @@ from pipelines.deletion_plan import (
     check_age,
     check_binding,
     check_budgets,
+    check_day,
+    check_terms,
     plan_delete,
-    read_plan,
 )
 from pipelines.errors import PlanAgain
+from pipelines.plan_file import file_text, read_plan, seal_key
 from pipelines.sids import add_on_result_sid
 from pipelines.verified import _KEY
 from tests.pipelines.test_deletion_gate import ACCOUNT, NOON, OTHER, RESULT, SHOWN
@@ -54,14 +57,15 @@ def planned(*, shown: Shown = SHOWN, terms: Terms | None = None, exported: int =
 
 
 PLAN = planned()
+KEY = seal_key("the secret of who may delete")
+TEXT = file_text(PLAN, KEY)
 
 
 def test_a_plan_is_read_as_it_was_written() -> None:
     """The same value and the same hash, whatever the spaces and the order of the keys in the file."""
-    text = PLAN.file_text()
-    assert read_plan(text.encode(), PLAN.hash) == PLAN
-    file = json.loads(text)
-    assert read_plan(json.dumps(file, sort_keys=True, indent=7).encode(), f" {PLAN.hash.upper()}\n") == PLAN
+    assert read_plan(TEXT.encode(), PLAN.hash, KEY) == PLAN
+    file = json.loads(TEXT)
+    assert read_plan(json.dumps(file, sort_keys=True, indent=7).encode(), f" {PLAN.hash.upper()}\n", KEY) == PLAN
     assert [r.sid for r in PLAN.results] == [r.sid for r in RESULTS]
     assert PLAN.valid_until - PLAN.created_at == VALID == timedelta(hours=24)
 
@@ -92,39 +96,56 @@ EDITS: list[Callable[[Any], object]] = [
 @pytest.mark.parametrize("edit", EDITS)
 @pytest.mark.parametrize("renewed", [False, True])
 def test_an_edited_plan_is_refused(edit: Callable[[Any], object], renewed: bool) -> None:
-    """Also when the hash in the file was renewed: it is not the one that was confirmed."""
-    file = json.loads(PLAN.file_text())
+    """Also when the hash in the file was renewed and that one is confirmed: the seal is not its own."""
+    file = json.loads(TEXT)
     edit(file["plan"])
     if renewed:
         body = json.dumps(file["plan"], sort_keys=True, separators=(",", ":")).encode()
         file["sha256"] = hashlib.sha256(body).hexdigest()
-    with pytest.raises(PlanAgain, match="confirm" if renewed else "edited"):
-        read_plan(json.dumps(file).encode(), PLAN.hash)
+    with pytest.raises(PlanAgain, match="not made with the credential" if renewed else "edited"):
+        read_plan(json.dumps(file).encode(), file["sha256"] if renewed else PLAN.hash, KEY)
 
 
 def test_a_plan_that_says_more_than_this_version_reads_is_refused() -> None:
     """Even when its hash is confirmed: what is not understood is not carried out."""
-    for edit in (EDITS[1], EDITS[-2], EDITS[-1], lambda plan: plan.update(format=2)):
-        file = json.loads(PLAN.file_text())
+    for edit in (EDITS[1], EDITS[-2], EDITS[-1], lambda plan: plan.update(format=3)):
+        file = json.loads(TEXT)
         edit(file["plan"])
         body = json.dumps(file["plan"], sort_keys=True, separators=(",", ":")).encode()
         file["sha256"] = hashlib.sha256(body).hexdigest()
-        with pytest.raises(PlanAgain):
-            read_plan(json.dumps(file).encode(), file["sha256"])
+        file["seal"] = hmac.digest(KEY, file["sha256"].encode(), "sha256").hex()
+        with pytest.raises(PlanAgain, match=r"this version's form|another version|twice"):
+            read_plan(json.dumps(file).encode(), file["sha256"], KEY)
+
+
+def test_a_plan_of_somebody_who_may_not_delete_is_refused() -> None:
+    """Of another secret, of none, or with a seal that is no text; everybody can reckon the hash."""
+    for seal in (json.loads(file_text(PLAN, seal_key("of the export")))["seal"], None, 7, "", PLAN.hash, "é" * 64):
+        file = {**json.loads(TEXT), "seal": seal}
+        with pytest.raises(PlanAgain, match="not made with the credential"):
+            read_plan(json.dumps(file).encode(), PLAN.hash, KEY)
+
+
+def test_a_plan_of_an_earlier_version_asks_for_a_new_one() -> None:
+    """Which had no seal."""
+    body = {**json.loads(TEXT)["plan"], "format": 1}
+    digest = hashlib.sha256(json.dumps(body, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    with pytest.raises(PlanAgain, match="make a new one"):
+        read_plan(json.dumps({"sha256": digest, "plan": body}).encode(), digest, KEY)
 
 
 @pytest.mark.parametrize("text", [b"", b"{}", b"[]", b'{"plan": 1, "sha256": 2}', b"\xff", b"[" * 100_000, b"null"])
 def test_what_is_no_plan_is_refused(text: bytes) -> None:
     """In one sentence."""
     with pytest.raises(PlanAgain):
-        read_plan(text, "0" * 64)
+        read_plan(text, "0" * 64, KEY)
 
 
 @pytest.mark.parametrize("wrong", ["", PLAN.hash[:-1], PLAN.hash[:8], "0" * 64, PLAN.hash + "0"])
 def test_the_confirmed_hash_must_be_the_plans(wrong: str) -> None:
     """Neither empty nor a part of it."""
     with pytest.raises(PlanAgain, match="not that of this plan"):
-        read_plan(PLAN.file_text().encode(), wrong)
+        read_plan(TEXT.encode(), wrong, KEY)
 
 
 @pytest.mark.parametrize(
@@ -150,6 +171,44 @@ def test_the_budgets_hold_for_the_whole_plan(count: int, exported: int, terms: T
     else:
         with pytest.raises(PlanAgain, match="Over budget"):
             check_budgets(count, exported, terms)
+
+
+@pytest.mark.parametrize(
+    ("terms", "name"),
+    [
+        (Terms(min_age_hours=71.9), "EXPORT_DELETE_MIN_AGE_HOURS"),
+        (Terms(max_delete=501), "EXPORT_DELETE_MAX"),
+        (Terms(max_share=0.21), "EXPORT_DELETE_MAX_SHARE"),
+    ],
+)
+def test_terms_may_narrow_the_limits_and_never_widen_them(terms: Terms, name: str) -> None:
+    """Whoever made the plan; the sentence names the setting."""
+    check_terms(Terms(min_age_hours=100, max_delete=1, max_share=0), Terms())
+    check_terms(Terms(), Terms())
+    with pytest.raises(PlanAgain, match=f"{name} a"):
+        check_terms(terms, Terms())
+
+
+@pytest.mark.parametrize(
+    ("count", "recent", "exported", "fits"),
+    [
+        (10, 0, 100, True),
+        (5, 5, 100, True),
+        (6, 5, 100, False),
+        (1, 10, 100, False),
+        (0, 10, 100, True),
+        (3, 0, 10, False),
+        (1, 1, 10, True),
+        (1, 2, 10, False),
+    ],
+)
+def test_limits_count_over_a_day(count: int, recent: int, exported: int, fits: bool) -> None:
+    """However many plans a day has: what was deleted within it counts. A plan without results fits always."""
+    if fits:
+        check_day(count, recent, exported, Terms(max_delete=10, max_share=0.2))
+    else:
+        with pytest.raises(PlanAgain, match="Over budget"):
+            check_day(count, recent, exported, Terms(max_delete=10, max_share=0.2))
 
 
 def test_a_plan_over_budget_is_not_made() -> None:

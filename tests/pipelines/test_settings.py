@@ -6,6 +6,8 @@ import pytest
 
 from pipelines.errors import FixConfiguration
 from pipelines.settings import (
+    DeleteLimits,
+    delete_limits,
     delete_schedule,
     delete_settings,
     environment,
@@ -99,12 +101,14 @@ SCHEDULE = {
 
 
 def test_a_scheduled_deletion_needs_every_limit() -> None:
-    """None of the four has a default."""
+    """A schedule has no default limits; limits without a schedule are those of deletions by hand."""
     assert delete_schedule(ENV) is None
     schedule = delete_schedule(SCHEDULE)
     assert schedule is not None
-    assert (schedule.min_age_hours, schedule.max_delete, schedule.max_share) == (96, 100, 0.1)
-    for name in SCHEDULE:
+    assert schedule.limits == DeleteLimits(96, 100, 0.1) == delete_limits(SCHEDULE)
+    assert delete_limits(ENV) == DeleteLimits(72, 500, 0.2)
+    assert delete_schedule({**SCHEDULE, "EXPORT_DELETE_SCHEDULE": ""}) is None
+    for name in list(SCHEDULE)[1:]:
         with pytest.raises(FixConfiguration, match=name):
             delete_schedule({**SCHEDULE, name: ""})
     for wrong in ("1.1", "-0.1", "nan", "much"):
