@@ -15,6 +15,9 @@ from pathlib import Path
 
 import dagster as dg
 
+from pipelines.environment import environment, trusted_writers
+from warehouse.opens import folder
+
 _HELD: dict[Path, int] = {}
 """Locks of this process. The step of a run that the command line started finds its run's among them."""
 
@@ -24,15 +27,15 @@ def hold(instance: dg.DagsterInstance, run_id: str) -> None:
     path = _path(instance, run_id)
     if path in _HELD:
         return
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    beginning = path.with_name(f".{run_id}")  # it is locked before anybody can find it
-    handle = os.open(beginning, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        beginning.rename(path)
-    except BaseException:
-        os.close(handle)
-        raise
+    root, beginning = Path(instance.root_directory), f".{run_id}"  # it is locked before anybody can find it
+    with folder(root, path.parent.name, writers=trusted_writers(environment()), make=0o700) as (above, _):
+        handle = os.open(beginning, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=above)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            os.rename(beginning, run_id, src_dir_fd=above, dst_dir_fd=above)
+        except BaseException:
+            os.close(handle)
+            raise
     _HELD[path] = handle
 
 
@@ -50,7 +53,7 @@ def gone(instance: dg.DagsterInstance, run_id: str) -> bool:
     """Whether a run's process ended and nobody has seen to its end."""
     path = _path(instance, run_id)
     try:
-        handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        handle = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
     try:

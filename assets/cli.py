@@ -33,6 +33,7 @@ from assets.repair_command import add_rebuild_options, run_rebuild
 from assets.sql_command import add_sql_command, add_tables_command
 from assets.terminal import drop_what_cannot_be_printed, say, show
 from pipelines.dates import FIRST_YEAR
+from pipelines.environment import open_env_file
 from pipelines.errors import (
     ApplyAgain,
     ExportError,
@@ -42,6 +43,7 @@ from pipelines.errors import (
     IncompleteExport,
     PlanAgain,
     SourceError,
+    Untrusted,
     VerificationMismatch,
     WarehouseError,
 )
@@ -76,7 +78,7 @@ class ExitCode(IntEnum):
 def exit_code(error: BaseException) -> ExitCode:
     """The exit code an error means."""
     match error:
-        case FixConfiguration() | FixQuery() | FixProcess():
+        case FixConfiguration() | FixQuery() | FixProcess() | Untrusted():
             return ExitCode.CONFIGURATION
         case PlanAgain():
             return ExitCode.REFUSED
@@ -101,6 +103,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     send_again_what_is_swallowed()
     raise_open_files()
     run: Callable[[argparse.Namespace], int] = options.run
+    if (readable := open_env_file()) is not None:
+        say(f"Others on this machine may read {readable}, and the credentials in it; run `chmod go-rw` on it.")
     try:
         if options.needs_account:
             twilio_settings(environment())
@@ -208,10 +212,10 @@ def _checked_range(options: argparse.Namespace) -> tuple[date | None, date | Non
 
 def _archive() -> "Archive":
     """What has been exported, for reading: also where nothing may be written, or nothing more would fit."""
-    from warehouse.archive import existing_archive
+    from pipelines.opening import to_read
 
     settings = warehouse_settings(environment())
-    return existing_archive(settings.root, shared_read=settings.shared_read, add_on_names=settings.add_on_names)
+    return to_read(settings)
 
 
 def _verify(options: argparse.Namespace) -> int:

@@ -20,13 +20,13 @@ def add_compact_command(compact: argparse.ArgumentParser) -> None:
 
 def _compact(options: argparse.Namespace) -> int:
     from pipelines.conclude import conclude
-    from warehouse.archive import open_archive
+    from pipelines.opening import to_write
     from warehouse.compact import compact
     from warehouse.memory import return_freed_memory
 
     return_freed_memory()
     settings = warehouse_settings(environment())
-    archive = open_archive(settings.root, shared_read=settings.shared_read, add_on_names=settings.add_on_names)
+    archive = to_write(settings)
     before, now, run_id = archive.head(), datetime.now(UTC), f"compact-{uuid.uuid4().hex}"
     replaced = compact(archive, now=now, run_id=run_id, thorough=True, tries=TRIES)
     done = conclude(archive, settings.destination, since=before.number, now=now, run_id=run_id)

@@ -15,9 +15,9 @@ from assets.plan_folder import keep_plan, write_private
 from pipelines.delete import DeleteReport, delete, propose
 from pipelines.deletion_plan import DeletePlan, Terms
 from pipelines.errors import FixConfiguration
+from pipelines.opening import to_read, to_write
 from pipelines.plan_file import SealKey, file_text, read_plan, seal_key
 from pipelines.settings import delete_limits, delete_settings, environment, twilio_settings, warehouse_settings
-from warehouse.archive import existing_archive, open_archive
 
 
 def limits() -> Terms:
@@ -37,7 +37,7 @@ def make_plan(first: date, last: date, *, terms: Terms) -> DeletePlan:
         ExportError: no plan can be made.
     """
     settings, target = twilio_settings(environment()), warehouse_settings(environment())
-    archive = existing_archive(target.root, shared_read=target.shared_read)
+    archive = to_read(target)
     allowed = limits()
 
     async def run() -> DeletePlan:
@@ -93,8 +93,8 @@ def carry_out(plan: DeletePlan, *, report: DeleteReport, run_id: str | None = No
     """
     settings, target = delete_settings(environment()), warehouse_settings(environment())
     allowed = limits()
-    existing_archive(target.root)
-    archive = open_archive(target.root, shared_read=target.shared_read, add_on_names=target.add_on_names)
+    to_read(target)
+    archive = to_write(target)
 
     async def run() -> None:
         async with own_client(settings) as client:

@@ -10,6 +10,7 @@ from assets.formats import table
 from assets.questions import DEMO
 from assets.run import run_export
 from assets.terminal import say, show
+from pipelines.errors import FixConfiguration
 from pipelines.query import answer
 from pipelines.sandbox.made_up import made_up_world
 from pipelines.sandbox.run import Sandbox
@@ -26,6 +27,8 @@ def demo() -> None:
     Raises:
         ExportError: the export or the verification failed.
     """
+    if FOLDER.is_symlink():
+        raise FixConfiguration(f"{FOLDER.absolute()} is a link, and the demo begins by emptying its folder; remove it.")
     shutil.rmtree(FOLDER, ignore_errors=True)
     with Sandbox(made_up_world(now=datetime.now(UTC))) as sandbox:
         os.environ.update(sandbox.environment)

@@ -32,7 +32,7 @@ def add_erase_command(erase: argparse.ArgumentParser) -> None:
 
 def _erase(options: argparse.Namespace) -> int:
     from pipelines.erase import erase_older, erase_sids, unattributed
-    from warehouse.archive import existing_archive, open_archive
+    from pipelines.opening import to_read, to_write
     from warehouse.erase import Erasure, finish
     from warehouse.lock import alone
     from warehouse.memory import return_freed_memory
@@ -45,14 +45,14 @@ def _erase(options: argparse.Namespace) -> int:
     asked = bool(options.recording or options.result or options.older)
     now, dry = datetime.now(UTC), options.dry_run
     try:
-        archive = existing_archive(settings.root)
+        archive = to_read(settings)
     except FixWarehouse:
         if asked:
             raise
         raise FixConfiguration(SAY_WHAT) from None
     finished = False
     if not dry:
-        archive = open_archive(settings.root, shared_read=settings.shared_read, add_on_names=settings.add_on_names)
+        archive = to_write(settings)
         with alone(archive.root, wait=False) as free:
             if not free:
                 say(IN_USE)

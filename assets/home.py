@@ -10,11 +10,15 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipelines.environment import environment, path_of, trusted_writers
 from pipelines.errors import ExportError, FixConfiguration
-from warehouse.files import ACCESS, sync_and_hash, sync_folder, unnamed
+from warehouse.files import ACCESS, Access, sync_and_hash, sync_folder, unnamed
+from warehouse.opens import open_lock
+from warehouse.trust import Writers, check_trusted
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -43,21 +47,31 @@ def dagster_home() -> Path:
     """The folder Dagster keeps its history in; made, with telemetry off, if it is new.
 
     Raises:
-        FixConfiguration: it cannot be used, or everybody on the machine may write to it.
+        Untrusted: somebody else made it, or something in it, or may change it: its configuration names code.
+        FixConfiguration: it cannot be used.
     """
-    home = _home()
+    home, writers = _home(), trusted_writers(environment())
     try:
+        check_home(home, writers)
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if home.stat().st_mode & 0o002:
-            raise FixConfiguration(
-                f"Everybody on this machine may write to DAGSTER_HOME {home}; run `chmod o-w` on it."
-            )
         make_private(home)
-        _configure(home)
+        _configure(home, replace(ACCESS["none"], writers=writers))
     except OSError as error:
         raise _refusal(home, *_said_by_the_system(error)) from error
     os.environ["DAGSTER_HOME"] = str(home)
     return home
+
+
+def check_home(home: Path, writers: Writers) -> None:
+    """Refuse a home that is not to be trusted.
+
+    Raises:
+        Untrusted: somebody else made it, or something in it, or may change it.
+        OSError: it cannot be looked at.
+    """
+    check_trusted("DAGSTER_HOME", home, writers)
+    for path in sorted(home.iterdir()) if home.is_dir() else ():
+        check_trusted("In DAGSTER_HOME,", path, writers)
 
 
 def make_private(home: Path) -> None:
@@ -68,17 +82,17 @@ def make_private(home: Path) -> None:
             home.chmod(state.st_mode & 0o700)
 
 
-def _configure(home: Path) -> None:
+def _configure(home: Path, access: Access) -> None:
     """Give the folder its `dagster.yaml`, whole: an empty one, left by a crash, would turn telemetry on."""
     path = home / "dagster.yaml"
     if path.exists() and path.stat().st_size:
         return
     package = Path(__file__).parent
     beside, inside = package.parent / "dagster.yaml", package / "dagster.yaml"  # of the repository, of a wheel
-    with unnamed(home, ACCESS["none"]) as (stream, temporary):
+    with unnamed(home, "", access) as (stream, file):
         stream.write((beside if beside.exists() else inside).read_bytes())
         sync_and_hash(stream)
-        temporary.rename(path)
+        file.become(path.name)
     sync_folder(home)
 
 
@@ -90,7 +104,7 @@ def opened(home: Path) -> "Iterator[dg.DagsterInstance]":
     """
     import dagster as dg
 
-    lock = os.open(home / ".open.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    lock = open_lock(home, ".open.lock", 0o600, writers=trusted_writers(environment()))
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         instance = dg.DagsterInstance.get()
@@ -157,7 +171,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _home() -> Path:
-    return Path(os.environ.get("DAGSTER_HOME") or DEFAULT_HOME).absolute()
+    return path_of(environment().get("DAGSTER_HOME", "").strip() or DEFAULT_HOME, "DAGSTER_HOME").absolute()
 
 
 def _is_within(name: object, home: Path) -> bool:

@@ -41,13 +41,13 @@ def add_quarantine_commands(quarantine: argparse.ArgumentParser) -> None:
 
 
 def _archive(*, writing: bool = False) -> "Archive":
-    from warehouse.archive import existing_archive, open_archive
+    from pipelines.opening import to_read, to_write
 
     settings = warehouse_settings(environment())
-    there = existing_archive(settings.root, shared_read=settings.shared_read, add_on_names=settings.add_on_names)
+    there = to_read(settings)
     if not writing:
         return there
-    return open_archive(settings.root, shared_read=settings.shared_read, add_on_names=settings.add_on_names)
+    return to_write(settings)
 
 
 def _list(options: argparse.Namespace) -> int:

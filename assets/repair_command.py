@@ -16,14 +16,14 @@ def add_rebuild_options(rebuild: argparse.ArgumentParser) -> None:
 
 def run_rebuild(options: argparse.Namespace) -> int:
     """Repair the archive if asked to, then publish afresh; 4 when something is not as it was."""
+    from pipelines.opening import to_write
     from pipelines.repair import repair
-    from warehouse.archive import open_archive
     from warehouse.memory import return_freed_memory
     from warehouse.publish import NAME, publish
 
     return_freed_memory()
     settings = warehouse_settings(environment())
-    archive = open_archive(settings.root, shared_read=settings.shared_read, add_on_names=settings.add_on_names)
+    archive = to_write(settings)
     code = 0
     if options.archive:
         done = repair(archive, now=datetime.now(UTC))

@@ -13,10 +13,11 @@ import dagster as dg
 from assets.clients import client, network
 from pipelines.errors import SourceError
 from pipelines.export import Progress
+from pipelines.opening import to_read, to_write
 from pipelines.settings import TwilioSettings, environment, twilio_settings, warehouse_settings
 from pipelines.sids import AccountSid
 from pipelines.twilio.client import TwilioClient
-from warehouse.archive import Archive, existing_archive, open_archive
+from warehouse.archive import Archive
 from warehouse.errors import FixWarehouse
 from warehouse.publish import Destination
 
@@ -80,7 +81,7 @@ class Warehouse(dg.ConfigurableResource[None]):
             FixConfiguration, FixWarehouse: the root cannot be used.
         """
         settings = warehouse_settings(environment())
-        return open_archive(settings.root, shared_read=settings.shared_read, add_on_names=settings.add_on_names)
+        return to_write(settings)
 
     @property
     def destination(self) -> Destination:
@@ -96,7 +97,7 @@ def existing_warehouse() -> Archive | None:
     """
     settings = warehouse_settings(environment())
     try:
-        return existing_archive(settings.root, shared_read=settings.shared_read)
+        return to_read(settings)
     except FixWarehouse:
         return None
 

@@ -15,8 +15,8 @@ from assets.terminal import progress_line, say
 from pipelines.discover import Scope, no_longer_kept
 from pipelines.errors import ExportError, VerificationMismatch
 from pipelines.export import Progress
+from pipelines.opening import to_write
 from pipelines.settings import environment, start_date, twilio_settings, warehouse_settings
-from warehouse.archive import open_archive
 
 
 def run_export(first: date | None, last: date | None, *, full: bool) -> Progress:
@@ -27,7 +27,7 @@ def run_export(first: date | None, last: date | None, *, full: bool) -> Progress
     """
     settings = twilio_settings(environment())  # before anything is started, so that a missing one is said at once
     target = warehouse_settings(environment())
-    open_archive(target.root, shared_read=target.shared_read)
+    to_write(target)
     today = datetime.now(UTC).date()
     everything = first is None and last is None
     if everything:

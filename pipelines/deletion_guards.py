@@ -21,9 +21,11 @@ from warehouse.erasures import read_erased
 from warehouse.errors import FixWarehouse
 from warehouse.files import sha256_of, storage_errors
 from warehouse.ledger import Ledger, contradictions, deleted_results, read_ledger
+from warehouse.locks import lock, make_lock
+from warehouse.names import DELETE_LOCK
 from warehouse.publish import NAME, untouched
 
-LOCK = ".delete.lock"
+LOCK = DELETE_LOCK
 """Held by the one process that deletes; it goes with the process, so a kill leaves none behind."""
 
 
@@ -99,28 +101,22 @@ def only_deleter(archive: Archive) -> Iterator[None]:
     """
     path = archive.root / LOCK
     with storage_errors(path):
-        handle = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, archive.access.file)
+        make_lock(archive.root, LOCK, archive.access)
+    handle = _locked(archive.root)
+    if handle is None:
+        raise PlanAgain("Another deletion is at work on this warehouse; wait until it has ended.")
     try:
-        if not _locked(handle, path):
-            raise PlanAgain("Another deletion is at work on this warehouse; wait until it has ended.")
         # a lock that a second handle gets too excludes nobody
-        with storage_errors(path):
-            second = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        try:
-            if _locked(second, path):
-                raise FixWarehouse(f"Locks on {path} exclude nobody; delete where EXPORT_ROOT is a local folder.")
-        finally:
+        if (second := _locked(archive.root)) is not None:
             os.close(second)
+            raise FixWarehouse(f"Locks on {path} exclude nobody; delete where EXPORT_ROOT is a local folder.")
         yield
     finally:
         os.close(handle)
 
 
-def _locked(handle: int, path: Path) -> bool:
+def _locked(root: Path) -> int | None:
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
+        return lock(root, LOCK, fcntl.LOCK_EX, wait=False)
     except OSError as error:
-        raise FixWarehouse(f"{path} cannot be locked; delete where EXPORT_ROOT is a local folder.") from error
-    return True
+        raise FixWarehouse(f"{root / LOCK} cannot be locked; delete where EXPORT_ROOT is a local folder.") from error

@@ -21,7 +21,15 @@ No message carries a token, a signed URL or content.
 
 from collections.abc import Sequence
 
-from warehouse.errors import CommitRace, ExportError, FixProcess, FixWarehouse, RepairWarehouse, WarehouseError
+from warehouse.errors import (
+    CommitRace,
+    ExportError,
+    FixProcess,
+    FixWarehouse,
+    RepairWarehouse,
+    Untrusted,
+    WarehouseError,
+)
 
 __all__ = [
     "AlertNotDelivered",
@@ -40,6 +48,7 @@ __all__ = [
     "SourceRefused",
     "SourceUnavailable",
     "SourceUntrusted",
+    "Untrusted",
     "VerificationMismatch",
     "WarehouseError",
     "first_cause",

@@ -8,10 +8,11 @@ if pages, counts, keys and the SHA-256 of contents agree.
 """
 
 import contextlib
+import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import duckdb
 import pyarrow as pa
@@ -25,10 +26,11 @@ from pipelines.repair_twice import keys, twice, without
 from warehouse import commits
 from warehouse.archive import Archive, partition_day
 from warehouse.commits import Commit, LiveFile
-from warehouse.files import make_folder, storage_errors, sync_folder
+from warehouse.files import storage_errors, sync_folder
 from warehouse.lock import shared
 from warehouse.names import ASIDE as ASIDE
 from warehouse.names import set_aside
+from warehouse.opens import folder, make_private, sync
 from warehouse.schema import CONTENTS, DELETIONS, TABLES, Table
 
 
@@ -104,17 +106,17 @@ def _set_aside(archive: Archive, path: str) -> str | None:
     source = archive.root / path
     if not source.exists():
         return None
-    make_folder(archive.root / ASIDE, replace(archive.access, folder=0o700))
-    name = set_aside(path)
-    if source.is_dir():
-        source.rename(archive.root / name)
-        sync_folder(source.parent)
-    else:
-        with contextlib.suppress(FileExistsError):  # by one who was killed before the commit
-            (archive.root / name).hardlink_to(source)
-        source.chmod(0o600)
-    sync_folder(archive.root / ASIDE)
-    return name
+    name = PurePosixPath(set_aside(path)).name
+    with folder(archive.root, ASIDE, writers=archive.access.writers, make=0o700) as (aside, _):
+        if source.is_dir():
+            os.rename(source, name, dst_dir_fd=aside)
+            sync_folder(source.parent)
+        else:
+            with contextlib.suppress(FileExistsError):  # by one who was killed before the commit
+                os.link(source, name, dst_dir_fd=aside, follow_symlinks=False)
+            make_private(aside, name)
+        sync(aside)
+    return f"{ASIDE}/{name}"
 
 
 def _restore(work: Repair, table: Table, damaged: list[LiveFile], db: duckdb.DuckDBPyConnection, base: Commit) -> bool:

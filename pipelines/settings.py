@@ -4,7 +4,6 @@ Promises: a missing or impossible value is one FixConfiguration sentence that sa
 no repr, message or log. Nothing is read at import.
 """
 
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -12,13 +11,14 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Literal, cast
 
-from dotenv import dotenv_values
-
 from pipelines import sids
+from pipelines.environment import environment as environment
+from pipelines.environment import path_of, secret, trusted_writers
 from pipelines.errors import FixConfiguration
 from pipelines.sids import AccountSid
 from pipelines.twilio.base_url import confirmed_base_url, regional_url
 from pipelines.twilio.values import MAX_CONCURRENCY
+from warehouse.trust import NOBODY_ELSE, Writers
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +86,7 @@ class WarehouseSettings:
     shared_read: Literal["none", "group", "all"]
     add_on_names: Mapping[str, str] = field(default_factory=dict)
     """Names by add-on SID, for analysts."""
-
-
-def environment(folder: Path | None = None) -> Mapping[str, str]:
-    """The process's environment over the `.env` file of `folder` (default: the current one)."""
-    file = (folder or Path.cwd()) / ".env"
-    values = dotenv_values(file) if file.is_file() else {}
-    return {**{k: v for k, v in values.items() if v is not None}, **os.environ}
+    writers: Writers = NOBODY_ELSE
 
 
 def twilio_settings(env: Mapping[str, str]) -> TwilioSettings:
@@ -101,7 +95,7 @@ def twilio_settings(env: Mapping[str, str]) -> TwilioSettings:
     Raises:
         FixConfiguration: no credentials, or a value that cannot be used.
     """
-    account_text = env.get("TWILIO_ACCOUNT_SID", "").strip()
+    account_text = secret(env, "TWILIO_ACCOUNT_SID")
     login = _login(env, "")
     if not account_text or login is None:
         raise FixConfiguration(
@@ -136,17 +130,16 @@ def delete_settings(env: Mapping[str, str]) -> DeleteSettings:
     Raises:
         FixConfiguration: there is none, or a value cannot be used.
     """
-    account = env.get("TWILIO_ACCOUNT_SID", "").strip()
-    key = env.get("TWILIO_DELETE_API_KEY", "").strip()
-    secret = (env.get("TWILIO_DELETE_API_SECRET") or env.get("TWILIO_DELETE_API_KEY_SECRET", "")).strip()
-    if not (account and key and secret):
+    account, key = secret(env, "TWILIO_ACCOUNT_SID"), secret(env, "TWILIO_DELETE_API_KEY")
+    word = secret(env, "TWILIO_DELETE_API_SECRET") or secret(env, "TWILIO_DELETE_API_KEY_SECRET")
+    if not (account and key and word):
         raise FixConfiguration(
             "No credential that may delete: set TWILIO_ACCOUNT_SID, TWILIO_DELETE_API_KEY and "
             "TWILIO_DELETE_API_SECRET; exporting needs neither of the last two."
         )
     return DeleteSettings(
         account_sid=_account(account, "TWILIO_ACCOUNT_SID"),
-        login=Login(key, secret, "TWILIO_DELETE_API_KEY"),
+        login=Login(key, word, "TWILIO_DELETE_API_KEY"),
         base_url=_base_url(env),
         max_concurrency=_number(env, "TWILIO_MAX_CONCURRENCY", default=MAX_CONCURRENCY, least=1, most=1000),
     )
@@ -208,10 +201,11 @@ def warehouse_settings(env: Mapping[str, str]) -> WarehouseSettings:
     destination = _choice(env, "EXPORT_DESTINATION", ("duckdb", "parquet"))
     shared = _choice(env, "EXPORT_SHARED_READ", ("none", "group", "all"))
     return WarehouseSettings(
-        Path(root).expanduser(),
+        path_of(root, "EXPORT_ROOT"),
         cast("Literal['duckdb', 'parquet']", destination),
         cast("Literal['none', 'group', 'all']", shared),
         _add_on_names(env.get("TWILIO_ADDON_NAMES", "")),
+        trusted_writers(env),
     )
 
 
@@ -261,12 +255,12 @@ def look_back(env: Mapping[str, str]) -> timedelta:
 
 def _login(env: Mapping[str, str], suffix: str) -> Login | None:
     """The API key, else the Auth Token (with an empty user name: the account's SID is it)."""
-    key, secret = env.get(f"TWILIO_API_KEY{suffix}", ""), env.get(f"TWILIO_API_SECRET{suffix}", "")
-    if key and secret:
-        return Login(key, secret, f"TWILIO_API_KEY{suffix}")
-    if key or secret:
+    key, word = secret(env, f"TWILIO_API_KEY{suffix}"), secret(env, f"TWILIO_API_SECRET{suffix}")
+    if key and word:
+        return Login(key, word, f"TWILIO_API_KEY{suffix}")
+    if key or word:
         raise FixConfiguration(f"Set both TWILIO_API_KEY{suffix} and TWILIO_API_SECRET{suffix}, or neither.")
-    token = env.get(f"TWILIO_AUTH_TOKEN{suffix}", "")
+    token = secret(env, f"TWILIO_AUTH_TOKEN{suffix}")
     return Login("", token, f"TWILIO_AUTH_TOKEN{suffix}") if token else None
 
 

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import Literal
 
@@ -25,14 +25,18 @@ from warehouse import commits
 from warehouse.commits import CHUNKED, FOLDER, Commit, LiveFile
 from warehouse.damage import DAMAGED, check_rows, reading_errors
 from warehouse.errors import CommitRace, FixWarehouse, RepairWarehouse, WarehouseError
-from warehouse.files import ACCESS, Access, make_folder, sha256_of, storage_errors, sync_and_hash, sync_folder, unnamed
+from warehouse.files import ACCESS, Access, make_root, sha256_of, storage_errors, sync_and_hash, sync_folder, unnamed
 from warehouse.keys import Keys
-from warehouse.lock import make_lock, shared
+from warehouse.lock import shared
+from warehouse.locks import make_lock
 from warehouse.marker import read_marker, update_marker
+from warehouse.names import ARCHIVE_LOCK
 from warehouse.names import NULL_DAY as NULL_DAY
+from warehouse.root import check_root
 from warehouse.schema import TABLES, Column, Table, sql_type
 from warehouse.stamp import OURS, stored
 from warehouse.strangers import refuse_others
+from warehouse.trust import NOBODY_ELSE, Writers
 
 ROW_GROUP_BYTES = 4 << 20
 """Whoever writes or reads a content holds its row group; 4 MB cost 10 % more CPU than 16 MB and far less memory."""
@@ -82,15 +86,13 @@ class Archive:
         """
         name = table.name if table.partition is None else f"{table.name}/{table.partition}={day or NULL_DAY}"
         folder = self.root / name
-        with storage_errors(folder):
-            make_folder(folder, self.access)
-            with unnamed(folder, self.access) as (stream, temporary):
-                rows = _write_parquet(stream, table, batches)
-                sha256 = sync_and_hash(stream)
-                file = LiveFile(f"{name}/{uuid.uuid4().hex}{ending}", rows, stream.tell(), sha256)
-                temporary.rename(self.root / file.path)
-                if (sealed := _SEALED.get()) is not None:
-                    sealed.append(file)
+        with storage_errors(folder), unnamed(self.root, name, self.access) as (stream, unsealed):
+            rows = _write_parquet(stream, table, batches)
+            sha256 = sync_and_hash(stream)
+            file = LiveFile(f"{name}/{uuid.uuid4().hex}{ending}", rows, stream.tell(), sha256)
+            unsealed.become(PurePosixPath(file.path).name)
+            if (sealed := _SEALED.get()) is not None:
+                sealed.append(file)
         return file
 
     @contextlib.contextmanager
@@ -318,26 +320,30 @@ def _older(path: Path, moment: datetime) -> bool:
 
 
 def open_archive(
-    root: Path, *, shared_read: str = "none", add_on_names: Mapping[str, str] = MappingProxyType({})
+    root: Path,
+    *,
+    shared_read: str = "none",
+    add_on_names: Mapping[str, str] = MappingProxyType({}),
+    writers: Writers = NOBODY_ELSE,
 ) -> Archive:
     """Open or create the archive at `root` and prove that it can be written.
 
     Raises:
+        Untrusted: somebody else made it, may change it, or put a link in it.
         FixWarehouse: the folder cannot be made or written.
     """
     root = Path(os.path.abspath(root))  # noqa: PTH100  # resolve() would follow links out of the chosen folder
     if set("*?[]=") & set(str(root)):
         # DuckDB expands wildcards, and takes `name=value` folders for partitions, anywhere in a path
         raise FixWarehouse(f"EXPORT_ROOT {root} holds one of * ? [ ] = in its path; choose another folder.")
-    archive = Archive(root, ACCESS[shared_read], add_on_names=dict(add_on_names))
+    archive = Archive(root, replace(ACCESS[shared_read], writers=writers), add_on_names=dict(add_on_names))
     with storage_errors(root):
-        if root.is_dir() and root.stat().st_mode & 0o002:
-            raise FixWarehouse(f"Everybody on this machine may write to EXPORT_ROOT {root}; run `chmod o-w` on it.")
+        check_root(root, writers)
         _refuse(root)
-        make_folder(root / commits.FOLDER, archive.access)
-        with unnamed(root / commits.FOLDER, archive.access) as (stream, _):
+        make_root(root, archive.access)
+        with unnamed(root, FOLDER, archive.access) as (stream, _):
             stream.write(b"writable?")
-        make_lock(root, archive.access)
+        make_lock(root, ARCHIVE_LOCK, archive.access)
     _mark(archive)
     return archive
 

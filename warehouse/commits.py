@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from warehouse import names
-from warehouse.errors import CommitRace, RepairWarehouse
+from warehouse.errors import CommitRace, RepairWarehouse, Untrusted
 from warehouse.files import Access, cannot, sync_folder, unnamed
 from warehouse.names import CHUNKED as CHUNKED
 from warehouse.names import COMMITS
+from warehouse.opens import read_bytes
 from warehouse.schema import TABLES
 from warehouse.stamp import OURS, Stamp, stamp_of
 
@@ -132,10 +133,12 @@ def load(root: Path, number: int) -> Commit:
     name = path.relative_to(root)
     damaged = f"Commit file {name} is damaged; run `addon-export rebuild --archive` or restore it from a backup."
     try:
-        body = json.loads(path.read_bytes())
+        body = json.loads(read_bytes(root, f"{COMMITS}/{path.name}"))
         whole = body.pop("sha256") == _fingerprint(body)
         stamp = stamp_of(body)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, IsADirectoryError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, Untrusted) as error:
+        if path.parent.is_symlink():
+            raise
         raise RepairWarehouse(damaged) from error
     except FileNotFoundError:
         raise
@@ -205,12 +208,12 @@ def save(root: Path, commit: Commit, access: Access) -> None:
         },
     }
     path = commit_path(root, commit.number)
-    with unnamed(path.parent, access) as (stream, name):
+    with unnamed(root, FOLDER, access) as (stream, file):
         stream.write(_dump({**body, "sha256": _fingerprint(body)}))
         stream.flush()
         os.fsync(stream.fileno())
         try:
-            os.link(name, path)  # put-if-absent: fails when the number is taken
+            file.become_new(path.name)
         except FileExistsError as error:
             raise CommitRace(f"Commit {commit.number} was taken by another process; run again.") from error
     sync_folder(path.parent)

@@ -24,6 +24,7 @@ from warehouse.erasures import fingerprint, read_erased
 from warehouse.files import cannot, storage_errors, sync_and_hash, sync_folder, unnamed
 from warehouse.lock import alone, shared
 from warehouse.names import ASIDE, ERASING
+from warehouse.opens import read_bytes
 from warehouse.publish import KEPT, NAME, Destination, publish
 from warehouse.schema import ERASURES, TABLES, Table
 
@@ -131,7 +132,7 @@ def unfinished(archive: Archive) -> bool:
         FixWarehouse: the mark cannot be read.
     """
     try:
-        identity = (archive.root / MARK).read_bytes().decode(errors="replace")
+        identity = read_bytes(archive.root, MARK).decode(errors="replace")
     except FileNotFoundError:
         return False
     except OSError as error:
@@ -161,10 +162,10 @@ def finish(archive: Archive, destination: Destination, *, now: datetime, wait: b
 
 def _mark(archive: Archive, commit: int) -> None:
     """Say durably that an erasure is about to be committed."""
-    with storage_errors(archive.root), unnamed(archive.root, archive.access) as (stream, name):
+    with storage_errors(archive.root), unnamed(archive.root, "", archive.access) as (stream, mark):
         stream.write(_identity(commit).encode())
         sync_and_hash(stream)
-        name.rename(archive.root / MARK)
+        mark.become(MARK)
         sync_folder(archive.root)
 
 

@@ -4,6 +4,7 @@
     +-- WarehouseError              storage could not do what was asked (exit code 6)
     |   +-- FixWarehouse            the operator must make the root usable: path, permission, space
     |   |   +-- FixProcess          a limit of this process is too low, and nothing is wrong with the root (exit code 2)
+    |   +-- Untrusted               a file or folder that others made or may change: see to it first (exit code 2)
     |   +-- RepairWarehouse         landed files are missing or damaged: run `verify`, then `rebuild` or re-export
     |   +-- CommitRace              another process took the commit number too often: run again
     |   +-- UpdateProgram           a newer version wrote it: install that version; nothing was changed
@@ -28,6 +29,10 @@ class FixWarehouse(WarehouseError):
 
 class FixProcess(FixWarehouse):
     """A limit of this process, such as that on open files, is too low; the root is in order."""
+
+
+class Untrusted(WarehouseError):
+    """A file or folder that somebody else made, may change, or put a link in place of; nothing is read or written."""
 
 
 class RepairWarehouse(WarehouseError):

@@ -10,22 +10,26 @@ import errno
 import hashlib
 import os
 import resource
+import stat
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BufferedRandom
 from pathlib import Path
 
+from warehouse import opens
 from warehouse.errors import FixProcess, FixWarehouse
+from warehouse.trust import NOBODY_ELSE, Writers
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Permission bits for sealed files, folders and the published database."""
+    """Permission bits for sealed files, folders and the published database, and who else may write beside them."""
 
     file: int
     folder: int
     published: int
+    writers: Writers = NOBODY_ELSE
 
 
 ACCESS = {
@@ -61,43 +65,62 @@ def too_many_open(error: Exception) -> FixProcess:
     return FixProcess(f"Too many open files: {whose} no more of them; raise its limit (`ulimit -n` is {soft}).")
 
 
-def make_folder(path: Path, access: Access) -> None:
-    """Make `path` and its missing parents with the right bits; each new name is synced into its parent."""
+def make_root(root: Path, access: Access) -> None:
+    """Make `root` and its missing parents with the right bits; each new name is synced into its parent."""
     missing = []
-    at = path
+    at = root
     while not at.is_dir():
         missing.append(at)
         at = at.parent
-    for folder in reversed(missing):
-        with contextlib.suppress(FileExistsError):
-            folder.mkdir(mode=access.folder)
-            folder.chmod(access.folder)  # mkdir's mode is cut by the umask
-        sync_folder(folder.parent)
+    for path in reversed(missing):
+        with opens.folder(path.parent, path.name, writers=access.writers, make=access.folder):
+            pass
 
 
 def sync_folder(path: Path) -> None:
     """Make names created in or renamed into `path` survive a power cut."""
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(handle)
+        opens.sync(handle)
     finally:
         os.close(handle)
 
 
-@contextlib.contextmanager
-def unnamed(folder: Path, access: Access) -> Iterator[tuple[BufferedRandom, Path]]:
-    """A new dot-named file in `folder`; the caller syncs it, then renames or links it.
+@dataclass(frozen=True, slots=True)
+class Unnamed:
+    """A new file under a dot-name in an open folder, until it gets its own name there."""
 
-    The file is removed if the block fails, and if it still has its dot-name afterwards.
+    folder: int
+    name: str
+
+    def become(self, name: str) -> None:
+        """Take a name, from the file that has it if there is one."""
+        os.rename(self.name, name, src_dir_fd=self.folder, dst_dir_fd=self.folder)
+
+    def become_new(self, name: str) -> None:
+        """Take a name that nothing has; raises FileExistsError, whoever takes it first."""
+        os.link(self.name, name, src_dir_fd=self.folder, dst_dir_fd=self.folder, follow_symlinks=False)
+
+
+@contextlib.contextmanager
+def unnamed(root: Path, below: str, access: Access) -> Iterator[tuple[BufferedRandom, Unnamed]]:
+    """A new dot-named file in the folder `below` the root, which is made if it is missing; the caller syncs it.
+
+    Its name is synced when it has become what it is to be; it is removed if it still has its dot-name then.
+
+    Raises:
+        Untrusted, OSError: as `opens.folder`.
     """
-    path = folder / f".{uuid.uuid4().hex}.tmp"
-    handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, access.file)
-    try:
-        with os.fdopen(handle, "w+b") as stream:
-            os.fchmod(stream.fileno(), access.file)
-            yield stream, path
-    finally:
-        path.unlink(missing_ok=True)
+    with opens.folder(root, below, writers=access.writers, make=access.folder) as (handle, _):
+        file = Unnamed(handle, f".{uuid.uuid4().hex}.tmp")
+        opened = os.open(file.name, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, access.file, dir_fd=handle)
+        try:
+            with os.fdopen(opened, "w+b") as stream:
+                opens.set_mode(opened, access.file)
+                yield stream, file
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(file.name, dir_fd=handle)
 
 
 def sync_and_hash(stream: BufferedRandom) -> str:
@@ -109,8 +132,14 @@ def sync_and_hash(stream: BufferedRandom) -> str:
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 (hex) of a file's bytes."""
-    with path.open("rb") as stream:
+    """SHA-256 (hex) of a file's bytes; what is no plain file, such as a pipe, is not waited for.
+
+    Raises:
+        FileNotFoundError: there is no plain file.
+    """
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
+        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+            raise FileNotFoundError(errno.ENOENT, "it is no file", str(path))
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from pathlib import Path
 
-from warehouse.files import Access
+from warehouse.locks import lock
 from warehouse.names import ARCHIVE_LOCK
 
 NAME = ARCHIVE_LOCK
@@ -23,12 +23,6 @@ _NONE: Mapping[Path, int] = {}
 
 _HELD: ContextVar[Mapping[Path, int]] = ContextVar("held", default=_NONE)
 """How this context has locked roots. What it calls while it has one alone must not wait for it."""
-
-
-def make_lock(root: Path, access: Access) -> None:
-    """Make the file that is locked, if it is not there."""
-    handle = os.open(root / NAME, os.O_CREAT | os.O_RDONLY | os.O_CLOEXEC, access.file)
-    os.close(handle)
 
 
 @contextlib.contextmanager
@@ -41,11 +35,11 @@ def shared(root: Path, *, wait: bool = True) -> Iterator[bool]:
         yield True
         return
     try:
-        handle = _open(root)
+        handle = lock(root, NAME, fcntl.LOCK_SH, wait=wait)
     except (FileNotFoundError, PermissionError):
         yield True
         return
-    with _locked(root, handle, fcntl.LOCK_SH, wait=wait) as held:
+    with _held(root, handle, fcntl.LOCK_SH) as held:
         yield held
 
 
@@ -53,22 +47,16 @@ def shared(root: Path, *, wait: bool = True) -> Iterator[bool]:
 def alone(root: Path, *, wait: bool = True) -> Iterator[bool]:
     """Have the archive's files alone; yields False, without the lock, when `wait` is not wanted and somebody has it."""
     assert root not in _HELD.get(), "an archive in use cannot be had alone by its user"
-    with _locked(root, _open(root), fcntl.LOCK_EX, wait=wait) as held:
+    with _held(root, lock(root, NAME, fcntl.LOCK_EX, wait=wait), fcntl.LOCK_EX) as held:
         yield held
 
 
-def _open(root: Path) -> int:
-    return os.open(root / NAME, os.O_RDONLY | os.O_CLOEXEC)
-
-
 @contextlib.contextmanager
-def _locked(root: Path, handle: int, kind: int, *, wait: bool) -> Iterator[bool]:
+def _held(root: Path, handle: int | None, kind: int) -> Iterator[bool]:
+    if handle is None:
+        yield False
+        return
     try:
-        try:
-            fcntl.flock(handle, kind if wait else kind | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
         token = _HELD.set({**_HELD.get(), root: kind})
         try:
             yield True

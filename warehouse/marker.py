@@ -16,9 +16,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from warehouse.errors import RepairWarehouse
+from warehouse.errors import RepairWarehouse, Untrusted
 from warehouse.files import cannot, storage_errors, sync_and_hash, sync_folder, unnamed
 from warehouse.names import COMMITS, MARKER
+from warehouse.opens import read_bytes
 from warehouse.stamp import OURS, VERSION, Stamp, stamp_of
 
 if TYPE_CHECKING:
@@ -56,11 +57,11 @@ def read_marker(root: Path) -> Marker | None:
     """
     path = root / MARKER
     try:
-        body = json.loads(path.read_bytes())
+        body = json.loads(read_bytes(root, MARKER))
         stamp = replace(stamp_of(body), version=str(body.get("written_by", "")))
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (ValueError, AttributeError, RecursionError, IsADirectoryError) as error:
+    except (ValueError, AttributeError, RecursionError, Untrusted) as error:
         raise _damaged() from error
     except OSError as error:
         raise cannot("read", path, error) from error
@@ -109,10 +110,10 @@ def _write(archive: "Archive", marker: Marker) -> None:
         "settings": marker.settings,
         **marker.others,
     }
-    with storage_errors(archive.root), unnamed(archive.root, archive.access) as (stream, name):
+    with storage_errors(archive.root), unnamed(archive.root, "", archive.access) as (stream, file):
         stream.write(json.dumps(body, indent=2).encode() + b"\n")
         sync_and_hash(stream)
-        name.rename(archive.root / MARKER)
+        file.become(MARKER)
         sync_folder(archive.root)
 
 

@@ -29,7 +29,7 @@ PUBLISHED = "addons.duckdb"
 KEPT = ".addons-"
 """Start of the names of published files; their ends are the SHA-256 they were published with."""
 
-ARCHIVE_LOCK, PUBLISH_LOCK, ERASING = ".archive.lock", ".publish.lock", ".erasing"
+ARCHIVE_LOCK, PUBLISH_LOCK, DELETE_LOCK, ERASING = ".archive.lock", ".publish.lock", ".delete.lock", ".erasing"
 
 CHUNKED = ".chunks.parquet"
 """How the name of a file ends whose rows are the chunks of one large content."""
@@ -63,7 +63,7 @@ class Made(Enum):
     LOG = rf"{re.escape(KEPT)}{_ID}-[0-9a-f]{{64}}\.duckdb\.wal(?:\.[a-z]+)?|{re.escape(PUBLISHED)}\.wal(?:\.[a-z]+)?"
     """What DuckDB leaves beside a file that somebody has opened to write to it."""
     ASIDE = rf"{ASIDE}/(?:(?:{_SEALED_OF.replace('/', '[.]')})\.{_FILE}|{COMMITS}\.[0-9]{{12}}\.json|{MARKER})"
-    SINGLE = "|".join(map(re.escape, (MARKER, PUBLISHED, ARCHIVE_LOCK, PUBLISH_LOCK, ERASING)))
+    SINGLE = "|".join(map(re.escape, (MARKER, PUBLISHED, ARCHIVE_LOCK, PUBLISH_LOCK, DELETE_LOCK, ERASING)))
 
 
 _FORMS = [(kind, re.compile(kind.value, re.ASCII | re.DOTALL)) for kind in Made]

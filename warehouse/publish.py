@@ -23,11 +23,13 @@ from warehouse import commits, parts
 from warehouse.archive import ROW_GROUP_ROWS, Archive
 from warehouse.commits import Commit, LiveFile
 from warehouse.damage import reading_errors
-from warehouse.errors import RepairWarehouse
+from warehouse.errors import RepairWarehouse, Untrusted
 from warehouse.files import copy_and_hash, sha256_of, storage_errors, sync_folder
 from warehouse.lock import shared
+from warehouse.locks import lock, make_lock
 from warehouse.names import KEPT as KEPT
 from warehouse.names import PUBLISH_LOCK, PUBLISHED
+from warehouse.opens import read_bytes
 from warehouse.schema import CONTENTS, TABLES, Table, sql_type
 from warehouse.shown import LAYOUT, Shown
 from warehouse.shown import Destination as Destination
@@ -123,23 +125,33 @@ def untouched(archive: Archive) -> bool:
 
 def unchanged(archive: Archive) -> bool:
     """Whether what `addons.duckdb` shows has its bytes; also true of a plain copy of it, as backups make."""
-    if intact(archive) is not None:
-        return True
     target = archive.root / NAME
     try:
-        if target.is_symlink():
-            return False
-        return sha256_of(target).encode() == (archive.root / LOCK).read_bytes()
+        return sha256_of(target) in _digests(archive.root) if not target.is_symlink() else intact(archive) is not None
     except OSError:
         return False
 
 
+def _digests(root: Path) -> set[str]:
+    """The SHA-256 of published files.
+
+    They have it in their names, also those that a plain copy of `addons.duckdb` lies beside; older versions wrote it
+    into the lock.
+    """
+    named = {path.stem.rpartition("-")[2] for path in root.glob(f"{KEPT}*.duckdb")}
+    with contextlib.suppress(OSError, Untrusted, UnicodeDecodeError):
+        named.add(read_bytes(root, LOCK).decode())
+    return named
+
+
 def intact(archive: Archive) -> Path | None:
-    """The file that `addons.duckdb` links to, if it has the SHA-256 in its name; None otherwise."""
+    """The file that `addons.duckdb` links to, if it is one of ours and has the SHA-256 in its name; None otherwise."""
     target = archive.root / NAME
     try:
-        file = archive.root / target.readlink()
-        return file if file.name.endswith(f"-{sha256_of(file)}.duckdb") else None
+        text = target.readlink()
+        file = archive.root / text
+        ours = len(text.parts) == 1 and text.name.startswith(KEPT) and not file.is_symlink()
+        return file if ours and file.name.endswith(f"-{sha256_of(file)}.duckdb") else None
     except OSError:
         return None  # there is none, or not one that was published
 
@@ -147,12 +159,13 @@ def intact(archive: Archive) -> Path | None:
 @contextlib.contextmanager
 def _publisher_lock(archive: Archive) -> Iterator[None]:
     """One publisher at a time; the lock goes with the process, so a kill leaves none behind."""
-    handle = os.open(archive.root / LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, archive.access.file)
+    make_lock(archive.root, LOCK, archive.access)
+    handle = lock(archive.root, LOCK, fcntl.LOCK_EX)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
         yield
     finally:
-        os.close(handle)
+        if handle is not None:
+            os.close(handle)
 
 
 def _swap(archive: Archive, temporary: Path, target: Path) -> None:
@@ -163,7 +176,6 @@ def _swap(archive: Archive, temporary: Path, target: Path) -> None:
     finally:
         os.close(handle)
     digest = sha256_of(temporary)
-    (archive.root / LOCK).write_text(digest)
     for stray in stray_logs(archive.root):
         stray.unlink(missing_ok=True)
     # a link, not the file itself: DuckDB opens a path three times, and a rename in between mixes two files
@@ -254,7 +266,7 @@ def _refresh(
         return False
     if base.at != before.committed_at:
         return False  # the file shows a commit of another history, such as one from before a restored backup
-    if copy_and_hash(archive.root / NAME, path).encode() != (archive.root / LOCK).read_bytes():
+    if copy_and_hash(archive.root / NAME, path) not in _digests(archive.root):
         return False  # damaged since it was published: what is not touched now would stay damaged
     path.chmod(archive.access.file)
     try:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -90,9 +91,9 @@ def test_a_file_sealed_but_not_yet_committed_stays(archive: Archive, monkeypatch
     link = os.link
     removed: list[int] = []
 
-    def collect_first(source: Path, target: Path) -> None:
+    def collect_first(source: Path, target: Path, **folders: Any) -> None:
         removed.append(archive.collect(now=datetime.now(tz=NOON.tzinfo), grace=timedelta(minutes=1), keep=1))
-        link(source, target)
+        link(source, target, **folders)
 
     monkeypatch.setattr(os, "link", collect_first)
     land_rows(archive, whole(2), now=later(1))

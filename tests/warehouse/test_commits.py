@@ -7,6 +7,7 @@ import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -61,11 +62,11 @@ def test_the_loser_of_a_race_leaves_no_files(archive: Archive, monkeypatch: pyte
     link = os.link
     raced: list[int] = []
 
-    def lose_once(source: Path, target: Path) -> None:
+    def lose_once(source: Path, target: Path, **folders: Any) -> None:
         if not raced:
             raced.append(1)
             land_rows(archive, whole(2))
-        link(source, target)
+        link(source, target, **folders)
 
     monkeypatch.setattr(os, "link", lose_once)
     load = land_rows(archive, whole(1))
@@ -80,23 +81,21 @@ def test_a_commit_that_an_erasure_removes_while_it_is_looked_up_is_looked_up_ane
 ) -> None:
     """Between listing and reading there is a newer one; a newest one that cannot be there is still an error."""
     land_rows(archive, whole(1))
-    read = Path.read_bytes
+    first = commits.commit_path(archive.root, 1)
+    read = os.open
 
-    def gone_first(path: Path) -> bytes:
-        if path == commits.commit_path(archive.root, 1) and path.exists():
-            land_rows_after(path)
-        return read(path)
+    def gone_first(path: str, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        if path == first.name and first.exists():
+            monkeypatch.setattr(os, "open", read)
+            land_rows(archive, whole(2))
+            monkeypatch.setattr(os, "open", gone_first)
+            first.unlink()
+        return read(path, flags, mode, dir_fd=dir_fd)
 
-    def land_rows_after(path: Path) -> None:
-        monkeypatch.setattr(Path, "read_bytes", read)
-        land_rows(archive, whole(2))
-        monkeypatch.setattr(Path, "read_bytes", gone_first)
-        path.unlink()
-
-    monkeypatch.setattr(Path, "read_bytes", gone_first)
+    monkeypatch.setattr(os, "open", gone_first)
     assert archive.head().number == 2
     commits.commit_path(archive.root, 3).symlink_to("nowhere")
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(RepairWarehouse):
         archive.head()
 
 

@@ -9,6 +9,7 @@ from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import duckdb
 import pyarrow.parquet as pq
@@ -72,11 +73,11 @@ def test_compacting_gives_way_to_a_landing(fragmented: Archive, monkeypatch: pyt
     link, before = os.link, live_files(fragmented)
     raced: list[int] = []
 
-    def lose_once(source: Path, target: Path) -> None:
+    def lose_once(source: Path, target: Path, **folders: Any) -> None:
         if not raced:
             raced.append(1)
             land_rows(fragmented, whole(9))
-        link(source, target)
+        link(source, target, **folders)
 
     monkeypatch.setattr(os, "link", lose_once)
     assert compact(fragmented, now=later(1), run_id="test", most_files=3) == 0

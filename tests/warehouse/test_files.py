@@ -256,22 +256,27 @@ def test_whether_a_file_is_damaged_is_read_from_the_files_not_from_the_words(arc
         raise duckdb.FatalException(said)
 
 
-def unreadable(path: Path) -> None:
+def unreadable(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every read of it ends with an I/O error, as those of a bad disk do."""
-    path.unlink()
-    path.symlink_to("/proc/self/mem")  # the first page of a process is never mapped
+    opened = os.open
+
+    def bad(name: str, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        # the first page of a process is never mapped
+        return opened("/proc/self/mem" if Path(name).name == path.name else name, flags, mode, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "open", bad)
 
 
-def test_a_disk_that_does_not_read_is_said_in_one_sentence(archive: Archive) -> None:
+def test_a_disk_that_does_not_read_is_said_in_one_sentence(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the newest commit and of a live file; verify names the commit, and judges the published file all the same."""
     land_rows(archive, whole(1))
     publish(archive, "duckdb", now=NOON)
     live = archive.root / next(iter(archive.head().tables[CONTENTS.name]))
-    unreadable(live)
+    unreadable(live, monkeypatch)
     with pytest.raises(FixWarehouse, match=r"Cannot read .*Input/output error"), reading_errors(archive.root):
         archive.sound(archive.head().tables[CONTENTS.name][live.relative_to(archive.root).as_posix()])
     commit = commit_path(archive.root, 1)
-    unreadable(commit)
+    unreadable(commit, monkeypatch)
     with pytest.raises(FixWarehouse, match=f"Cannot read .*{commit.name}: Input/output error"):
         archive.head()
     (mismatch,) = verify(archive).mismatches
@@ -353,7 +358,11 @@ def _bits(path: Path) -> int:
 
 def _noting(function: Callable[..., object], note: Callable[..., object]) -> Callable[..., object]:
     def call(*args: object, **kwargs: object) -> object:
-        note(*args)
+        handles = [handle for name, handle in kwargs.items() if name.endswith("dir_fd") and handle is not None]
+        note(
+            *(f"{path_of(int(str(handle)))}/{name}" for handle, name in zip(handles, args, strict=False)),
+            *args[len(handles) :],
+        )
         return function(*args, **kwargs)
 
     return call
