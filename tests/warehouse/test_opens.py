@@ -88,14 +88,15 @@ def test_a_lock_that_is_another_name_of_a_file_does_not_change_it(tmp_path: Path
 )
 def test_a_folder_that_is_a_link_is_refused_and_nothing_lands_behind_it(tmp_path: Path, name: str) -> None:
     """From the folders of tables down to those of days; at the latest when something would be written there."""
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    place = tmp_path / "root" / name
-    place.parent.mkdir(parents=True)
+    archive, elsewhere = open_archive(tmp_path / "root"), tmp_path / "elsewhere"
+    land_rows(archive, whole(1))
+    place = archive.root / name
+    place.rename(elsewhere) if place.exists() else elsewhere.mkdir()
     place.symlink_to(elsewhere)
+    before = sorted(elsewhere.rglob("*"))
     with pytest.raises(Untrusted, match="is a link where a folder is needed"):
-        land_rows(open_archive(tmp_path / "root"), whole(1))
-    assert list(elsewhere.iterdir()) == []
+        land_rows(open_archive(archive.root), whole(2))
+    assert sorted(elsewhere.rglob("*")) == before
 
 
 def test_a_published_file_of_others_is_replaced_and_not_written_to(tmp_path: Path) -> None:
