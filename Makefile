@@ -36,9 +36,8 @@ WORKERS := $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 2)')
 test: $(VENV)/.dev ## the test suite
 	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal  # many tests start processes of ours
 
-dev: $(VENV)/.runtime ## Dagster's UI on http://localhost:3000
-	@$(BIN)/python -c 'from assets.home import dagster_home; dagster_home()'
-	@umask 077; $(BIN)/dagster dev -w workspace.yaml
+dev: $(VENV)/.runtime ## Dagster's UI; prints its address
+	@$(BIN)/addon-export ui
 
 $(PEERS)/.locked: benchmarks/requirements.txt
 	@test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)

@@ -32,6 +32,7 @@ from assets.quarantine_command import add_quarantine_commands
 from assets.repair_command import add_rebuild_options, run_rebuild
 from assets.sql_command import add_sql_command, add_tables_command
 from assets.terminal import drop_what_cannot_be_printed, say, show
+from assets.ui_command import add_ui_command
 from pipelines.dates import FIRST_YEAR
 from pipelines.environment import open_env_file
 from pipelines.errors import (
@@ -172,6 +173,7 @@ def _parser() -> argparse.ArgumentParser:
     quarantine = command("quarantine", "what could not be landed as it should: list, show, retry, dismiss")
     add_quarantine_commands(quarantine)
     add_erase_command(command("erase", "erase a recording, a result, or what is too old, here and for good"))
+    add_ui_command(command("ui", "open Dagster's UI on this DAGSTER_HOME, with schedules, sensors and alerts"))
     add_sql_command(command("sql", "answer a question in SQL from addons.duckdb; changes nothing, needs no account"))
     add_tables_command(command("tables", "every table, view and column with its meaning, as Markdown"))
     command("demo", "sandbox, export, verify and a few SQL answers; needs no account", _demo)

@@ -47,6 +47,6 @@ def demo() -> None:
         with answer(FOLDER, sql) as answered:
             show(f"\n-- {question}\n{sql};\n{table(answered)}")
     show(
-        f"\nNext: open {path} with DuckDB, see the run in Dagster with `make dev`, or set TWILIO_ACCOUNT_SID,\n"
+        f"\nNext: open {path} with DuckDB, see the run in Dagster with `addon-export ui`, or set TWILIO_ACCOUNT_SID,\n"
         "TWILIO_AUTH_TOKEN and EXPORT_ROOT and run `addon-export export` on your own account."
     )

@@ -1,6 +1,6 @@
 """One export as a Dagster run in this process, with progress on a terminal.
 
-The run is recorded in DAGSTER_HOME, so the UI that `make dev` starts shows it. The first error of our own tree
+The run is recorded in DAGSTER_HOME, so the UI that `addon-export ui` starts shows it. The first error of our own tree
 that made the run fail is raised again, so that the command line can say it in one sentence.
 """
 

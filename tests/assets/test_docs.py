@@ -143,6 +143,7 @@ def test_every_command_exit_code_and_table_is_in_the_readme() -> None:
         "status",
         "rebuild",
         "sandbox",
+        "ui",
         "demo",
         "sql",
         "compact",
