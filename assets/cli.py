@@ -37,6 +37,7 @@ from pipelines.dates import FIRST_YEAR
 from pipelines.environment import open_env_file
 from pipelines.errors import (
     ApplyAgain,
+    ChooseRoot,
     ExportError,
     FixConfiguration,
     FixProcess,
@@ -59,6 +60,10 @@ DAYS_SHOWN = 10
 """Incomplete partitions that `status` prints."""
 
 
+STRANGERS_SHOWN = 5
+"""Files of others that `verify` prints."""
+
+
 LAST_YEAR = 2199
 """Of days that are asked for: times are reckoned for weeks around a day."""
 
@@ -79,7 +84,7 @@ class ExitCode(IntEnum):
 def exit_code(error: BaseException) -> ExitCode:
     """The exit code an error means."""
     match error:
-        case FixConfiguration() | FixQuery() | FixProcess() | Untrusted():
+        case FixConfiguration() | FixQuery() | FixProcess() | Untrusted() | ChooseRoot():
             return ExitCode.CONFIGURATION
         case PlanAgain():
             return ExitCode.REFUSED
@@ -239,6 +244,7 @@ def _verify(options: argparse.Namespace) -> int:
                     "mismatches": [
                         {"kind": m.kind, "subject": m.subject, "sentence": m.sentence} for m in found.mismatches
                     ],
+                    "strangers": found.strangers,
                 }
             )
         )
@@ -251,6 +257,10 @@ def _verify(options: argparse.Namespace) -> int:
             f"{found.files} files ({found.bytes:,} bytes) and {found.contents} contents read back: "
             f"{len(found.mismatches) or 'no'} mismatches."
         )
+        if found.strangers:
+            named = ", ".join(found.strangers[:STRANGERS_SHOWN])
+            more = "" if len(found.strangers) <= STRANGERS_SHOWN else "; `verify --json` has them all"
+            say(f"{len(found.strangers)} files under EXPORT_ROOT were not made by addon-export: {named}{more}.")
     return ExitCode.MISMATCH if found.mismatches else ExitCode.OK
 
 

@@ -1,7 +1,7 @@
 """The demo: the sandbox, an export through Dagster into DuckDB, verification, and SQL answers. Needs no account."""
 
 import os
-import shutil
+from collections.abc import Collection
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,38 +15,101 @@ from pipelines.query import answer
 from pipelines.sandbox.made_up import made_up_world
 from pipelines.sandbox.run import Sandbox
 from pipelines.verify import verify
-from warehouse.archive import open_archive
+from warehouse.archive import Archive, open_archive
+from warehouse.errors import WarehouseError
+from warehouse.files import ACCESS
+from warehouse.marker import read_marker, update_marker
+from warehouse.names import MARKER
 from warehouse.publish import NAME
+from warehouse.schema import ADD_ON_RESULTS, RECORDINGS
+from warehouse.strangers import files_under, remove_ours
 
 FOLDER = Path("demo-data")
 
+SETTING = "demo"
+"""In the marker's settings: the archive is of a demo, which the next one may replace."""
+
 
 def demo() -> None:
-    """Run the main job on the sandbox in `./demo-data` and print what it did.
+    """Run the main job on the sandbox and print what it did.
+
+    Goes to EXPORT_ROOT where that is empty or of a demo, else to `./demo-data`. Of an earlier demo only what this
+    program made is removed.
 
     Raises:
+        FixConfiguration: `./demo-data` holds an archive that is not a demo's.
         ExportError: the export or the verification failed.
     """
     if FOLDER.is_symlink():
-        raise FixConfiguration(f"{FOLDER.absolute()} is a link, and the demo begins by emptying its folder; remove it.")
-    shutil.rmtree(FOLDER, ignore_errors=True)
-    with Sandbox(made_up_world(now=datetime.now(UTC))) as sandbox:
+        raise FixConfiguration(
+            f"{FOLDER.absolute()} is a link, and none is followed to what a demo removes; remove it."
+        )
+    world = made_up_world(now=datetime.now(UTC))
+    folder = _folder(world.accounts)
+    remove_ours(folder)
+    with Sandbox(world) as sandbox:
         os.environ.update(sandbox.environment)
-        os.environ["EXPORT_ROOT"] = str(FOLDER)
+        os.environ["EXPORT_ROOT"] = str(folder)
         os.environ.pop("TWILIO_API_KEY", None)
         say(f"A stand-in for Twilio with made-up calls listens on {sandbox.base_url}.")
+        update_marker(open_archive(folder), lambda marker: marker.with_setting(SETTING, True))
         progress = run_export(None, None, full=False)
     show(summary(progress))
-    found = verify(open_archive(FOLDER))
+    found = verify(open_archive(folder))
     show(
         f"Verified {found.files} files and {found.contents} contents against what came over the wire: "
         f"{len(found.mismatches) or 'no'} mismatches."
     )
-    path = FOLDER / NAME
+    path = folder / NAME
     for question, sql, _ in DEMO:
-        with answer(FOLDER, sql) as answered:
+        with answer(folder, sql) as answered:
             show(f"\n-- {question}\n{sql};\n{table(answered)}")
     show(
         f"\nNext: open {path} with DuckDB, see the run in Dagster with `addon-export ui`, or set TWILIO_ACCOUNT_SID,\n"
         "TWILIO_AUTH_TOKEN and EXPORT_ROOT and run `addon-export export` on your own account."
     )
+
+
+def _folder(accounts: Collection[str]) -> Path:
+    """Where the demo goes."""
+    # of the environment alone: a file of settings is for the exports of a real account
+    if (asked := os.environ.get("EXPORT_ROOT", "").strip()) and "://" not in asked:
+        root = Path(asked).expanduser()
+        if not _holds_anything(root) or _is_a_demos(root):
+            return root
+        say(f"EXPORT_ROOT {root} is in use and stays as it is; the demo goes to {FOLDER}.")
+    if any(kind is not None for _, kind in files_under(FOLDER)) and not (
+        _is_a_demos(FOLDER) or _is_made_up(FOLDER, accounts)
+    ):
+        raise FixConfiguration(f"{FOLDER} holds an archive that is not the demo's; run the demo in another folder.")
+    return FOLDER
+
+
+def _holds_anything(root: Path) -> bool:
+    return root.exists() and not (root.is_dir() and not any(root.iterdir()))
+
+
+def _is_a_demos(root: Path) -> bool:
+    try:
+        marker = read_marker(root)
+    except WarehouseError:
+        return False
+    return marker is not None and marker.settings.get(SETTING) is True
+
+
+def _is_made_up(root: Path, accounts: Collection[str]) -> bool:
+    """Whether an archive from before there were markers holds made-up accounts alone."""
+    if (root / MARKER).exists():
+        return False
+    archive = Archive(root.absolute(), ACCESS["none"])
+    try:
+        head = archive.head()
+        return all(
+            sid in accounts
+            for kept in (RECORDINGS, ADD_ON_RESULTS)
+            for file in head.tables[kept.name].values()
+            for batch in archive.read(archive.sound(file), kept, ["account_sid"])
+            for sid in batch["account_sid"].to_pylist()
+        )
+    except WarehouseError:
+        return False

@@ -14,6 +14,7 @@
     +-- ApplyAgain                  a confirmed deletion stopped on the way; run the same command again (exit code 5)
     +-- AlertNotDelivered           nobody was told; see to the channel that alerts go to
     +-- WarehouseError ...          see `warehouse.errors` (exit code 6)
+    +-- ChooseRoot                  EXPORT_ROOT holds files of others where ours would be; set another (exit code 2)
 
 Each message is one clear sentence and ends with the SID, HTTP status, Twilio code and request id where known.
 No message carries a token, a signed URL or content.
@@ -22,18 +23,21 @@ No message carries a token, a signed URL or content.
 from collections.abc import Sequence
 
 from warehouse.errors import (
+    ChooseRoot,
     CommitRace,
     ExportError,
     FixProcess,
     FixWarehouse,
     RepairWarehouse,
     Untrusted,
+    UpdateProgram,
     WarehouseError,
 )
 
 __all__ = [
     "AlertNotDelivered",
     "ApplyAgain",
+    "ChooseRoot",
     "CommitRace",
     "ExportError",
     "FixConfiguration",
@@ -49,6 +53,7 @@ __all__ = [
     "SourceUnavailable",
     "SourceUntrusted",
     "Untrusted",
+    "UpdateProgram",
     "VerificationMismatch",
     "WarehouseError",
     "first_cause",

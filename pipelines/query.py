@@ -21,6 +21,7 @@ from pipelines.errors import FixQuery
 from warehouse import commits
 from warehouse.archive import quote
 from warehouse.errors import FixWarehouse
+from warehouse.files import refuse_links
 from warehouse.publish import NAME, stray_logs
 
 ROWS_AT_ONCE = 1000
@@ -73,6 +74,7 @@ def read_only(root: Path) -> Iterator[duckdb.DuckDBPyConnection]:
 
     Raises:
         FixWarehouse: nothing has been published under `root`.
+        Untrusted: a live file is a link.
     """
     path = root.absolute() / NAME
     if not path.exists():
@@ -86,8 +88,11 @@ def read_only(root: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         found = db.execute("SELECT number, destination FROM _commit").fetchall()
         for number, destination in found:
             if destination == "parquet" and number:
-                live = commits.load(path.parent, number).tables.values()
-                paths = ", ".join(quote(str(path.parent / name)) for files in live for name in files)
+                tables = commits.load(path.parent, number).tables.values()
+                live = [name for files in tables for name in files]
+                for name in live:
+                    refuse_links(path.parent, name)
+                paths = ", ".join(quote(str(path.parent / name)) for name in live)
                 db.execute(f"SET allowed_paths = [{paths}]")
         db.execute(f"SET temp_directory = {quote(spill)}")
         for setting in (

@@ -10,7 +10,7 @@ if pages, counts, keys and the SHA-256 of contents agree.
 import contextlib
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 
@@ -26,10 +26,13 @@ from pipelines.repair_twice import keys, twice, without
 from warehouse import commits
 from warehouse.archive import Archive, partition_day
 from warehouse.commits import Commit, LiveFile
-from warehouse.files import storage_errors, sync_folder
+from warehouse.errors import RepairWarehouse
+from warehouse.files import refuse_links, storage_errors, sync_folder
+from warehouse.footers import refuse_any_newer
 from warehouse.lock import shared
+from warehouse.marker import read_marker, update_marker
 from warehouse.names import ASIDE as ASIDE
-from warehouse.names import set_aside
+from warehouse.names import MARKER, set_aside
 from warehouse.opens import folder, make_private, sync
 from warehouse.schema import CONTENTS, DELETIONS, TABLES, Table
 
@@ -63,6 +66,8 @@ def repair(archive: Archive, *, now: datetime) -> RepairReport:
     Raises:
         RepairWarehouse: the newest commit is damaged and nothing else says which files were live.
         FixWarehouse: the root cannot be written.
+        Untrusted: a live file is a link.
+        UpdateProgram: a newer version wrote what is here; nothing was changed.
         CommitRace: another process committed meanwhile; run again.
     """
     with shared(archive.root), archive.undone():
@@ -71,8 +76,12 @@ def repair(archive: Archive, *, now: datetime) -> RepairReport:
 
 def _repair(archive: Archive, *, now: datetime) -> RepairReport:
     broken = broken_commits(archive)
+    _mend_marker(archive)
     head = newest(archive, broken)
+    refuse_any_newer(archive.root, head)
     files = [file for table in head.tables.values() for file in table.values()]
+    for file in files:
+        refuse_links(archive.root, file.path)
     work = Repair(archive, head, now, frozenset(file.path for file in files if not is_sound(archive, file)))
     with contextlib.ExitStack() as stack:
         copy = stack.enter_context(copy_of(archive, head))
@@ -101,14 +110,25 @@ def _repair(archive: Archive, *, now: datetime) -> RepairReport:
     return RepairReport(after.number, work.restored, work.again, work.gone, kept, tuple(work.left))
 
 
+def _mend_marker(archive: Archive) -> None:
+    """Set a damaged marker aside and make a new one; what it said beside the format must be set again."""
+    try:
+        read_marker(archive.root)
+    except RepairWarehouse:
+        with storage_errors(archive.root):
+            _set_aside(archive, MARKER)
+            (archive.root / MARKER).unlink(missing_ok=True)
+        update_marker(archive, lambda fresh: replace(fresh, committed=bool(commits.numbers(archive.root))))
+
+
 def _set_aside(archive: Archive, path: str) -> str | None:
     """Give a damaged file a second name in `_damaged` (a folder in its place: another one); None when there is none."""
     source = archive.root / path
-    if not source.exists():
+    if not os.path.lexists(source):
         return None
     name = PurePosixPath(set_aside(path)).name
     with folder(archive.root, ASIDE, writers=archive.access.writers, make=0o700) as (aside, _):
-        if source.is_dir():
+        if source.is_dir() or source.is_symlink():
             os.rename(source, name, dst_dir_fd=aside)
             sync_folder(source.parent)
         else:

@@ -19,10 +19,12 @@ from warehouse.commits import Commit, LiveFile
 from warehouse.damage import reading_errors
 from warehouse.erase import unfinished
 from warehouse.erasures import read_erased
-from warehouse.errors import FixWarehouse, RepairWarehouse, WarehouseError
-from warehouse.files import sha256_of
+from warehouse.errors import FixWarehouse, RepairWarehouse, Untrusted, WarehouseError
+from warehouse.files import refuse_links, sha256_of
 from warehouse.ledger import contradictions, deleted_results, read_ledger
 from warehouse.lock import shared
+from warehouse.marker import read_marker
+from warehouse.names import MARKER
 from warehouse.publish import NAME, Published, published, stray_logs, unchanged
 from warehouse.schema import (
     ADD_ON_PAYLOADS,
@@ -34,6 +36,7 @@ from warehouse.schema import (
     TABLES,
     Table,
 )
+from warehouse.strangers import strangers
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,8 @@ class Verification:
     bytes: int
     contents: int
     mismatches: tuple[Mismatch, ...]
+    strangers: tuple[str, ...] = ()
+    """Files under the root that this program did not make, by their paths from there: left alone, and no mismatch."""
 
 
 def verify(archive: Archive, *, first: date | None = None, last: date | None = None) -> Verification:
@@ -70,7 +75,7 @@ def verify(archive: Archive, *, first: date | None = None, last: date | None = N
 
 
 def _verify(archive: Archive, *, first: date | None, last: date | None) -> Verification:
-    broken = [*_broken_commits(archive)]
+    broken = [*_broken_marker(archive), *_broken_commits(archive)]
     try:
         head = archive.head()
     except WarehouseError:  # without it nothing else of the archive can be judged
@@ -101,6 +106,7 @@ def _verify(archive: Archive, *, first: date | None, last: date | None) -> Verif
         sum(f.bytes for f in files),
         sum(f.keys for f in contents),
         tuple(mismatches),
+        tuple(strangers(archive.root)),
     )
 
 
@@ -139,6 +145,13 @@ def _in_range(file: LiveFile, first: date | None, last: date | None) -> bool:
     return (first is None or value >= first.isoformat()) and (last is None or value <= last.isoformat())
 
 
+def _broken_marker(archive: Archive) -> Iterator[Mismatch]:
+    try:
+        read_marker(archive.root)
+    except RepairWarehouse as error:
+        yield Mismatch("marker", MARKER, str(error))
+
+
 def _broken_commits(archive: Archive) -> Iterator[Mismatch]:
     """Commit files, superseded ones too, that do not hold what was committed."""
     for number in commits.numbers(archive.root):
@@ -154,12 +167,15 @@ def _damaged_files(archive: Archive, files: Iterable[LiveFile]) -> Iterator[Mism
     for file in files:
         path = archive.root / file.path
         try:
+            refuse_links(archive.root, file.path)
             if path.stat().st_size != file.bytes:
                 yield Mismatch("file", file.path, f"{file.path} has {path.stat().st_size} bytes, not {file.bytes}.")
             elif sha256_of(path) != file.sha256:
                 yield Mismatch("file", file.path, f"{file.path} does not have the SHA-256 its commit names.")
         except OSError as error:
             yield Mismatch("file", file.path, f"{file.path} cannot be read: {error.strerror}.")
+        except Untrusted as link:
+            yield Mismatch("file", file.path, str(link))
 
 
 def _wrong_contents(

@@ -124,6 +124,17 @@ def _land_in_chunks(archive: Archive, row: Row, data: bytes) -> None:
     land(archive, batch([row]), run_id="test", now=NOON, spooled=[large])
 
 
+LEFTOVERS = (
+    f"contents/.{1:032x}.tmp",
+    f"contents/completed_date=2026-11-20/.{2:032x}.tmp",
+    f".{3:032x}.tmp/addons.duckdb",
+    f".{4:032x}.spill/duckdb_temp_storage_DEFAULT-0.tmp",
+    f"_damaged/contents.completed_date=2026-11-20.{5:032x}.parquet",
+    f"contents/completed_date=2026-10-01/{6:032x}.chunks.parquet",
+)
+"""What kills and repairs leave, by the names that this program gives."""
+
+
 def made_up_people(root: Path, destination: Destination, random: Random) -> tuple[Archive, list[Person]]:
     """A warehouse with a past: several landings, superseded files, a compaction, leftovers of kills, damaged files."""
     archive = open_archive(root)
@@ -141,7 +152,7 @@ def made_up_people(root: Path, destination: Destination, random: Random) -> tupl
     land_rows(archive, [recording(99, at=later(2))], now=later(2))
     publish(archive, destination, now=NOON)
     some = random.choice(people).needles
-    for name in ("contents/.1.tmp", ".2.tmp/x", ".3.spill/y", "_damaged/z.parquet", "contents/day=x/w.parquet"):
+    for name in LEFTOVERS:
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b" ".join(some))

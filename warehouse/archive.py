@@ -25,7 +25,17 @@ from warehouse import commits
 from warehouse.commits import CHUNKED, FOLDER, Commit, LiveFile
 from warehouse.damage import DAMAGED, check_rows, reading_errors
 from warehouse.errors import CommitRace, FixWarehouse, RepairWarehouse, WarehouseError
-from warehouse.files import ACCESS, Access, make_root, sha256_of, storage_errors, sync_and_hash, sync_folder, unnamed
+from warehouse.files import (
+    ACCESS,
+    Access,
+    make_root,
+    refuse_links,
+    sha256_of,
+    storage_errors,
+    sync_and_hash,
+    sync_folder,
+    unnamed,
+)
 from warehouse.keys import Keys
 from warehouse.lock import shared
 from warehouse.locks import make_lock
@@ -33,9 +43,9 @@ from warehouse.marker import read_marker, update_marker
 from warehouse.names import ARCHIVE_LOCK
 from warehouse.names import NULL_DAY as NULL_DAY
 from warehouse.root import check_root
-from warehouse.schema import TABLES, Column, Table, sql_type
+from warehouse.schema import Column, Table, sql_type
 from warehouse.stamp import OURS, stored
-from warehouse.strangers import refuse_others
+from warehouse.strangers import leftovers, refuse_others, remove
 from warehouse.trust import NOBODY_ELSE, Writers
 
 ROW_GROUP_BYTES = 4 << 20
@@ -135,7 +145,9 @@ class Archive:
 
         Raises:
             RepairWarehouse: they are not.
+            Untrusted: it is a link.
         """
+        refuse_links(self.root, file.path)
         try:
             same = sha256_of(self.root / file.path) == file.sha256
         except (FileNotFoundError, IsADirectoryError):
@@ -286,16 +298,9 @@ class Archive:
         with storage_errors(self.root):
             for number in known.keys() - kept:
                 commits.commit_path(self.root, number).unlink(missing_ok=True)
-            for name in TABLES:
-                for path in (self.root / name).rglob("*"):
-                    old = path.is_file() and _older(path, now - grace)
-                    if old and path.relative_to(self.root).as_posix() not in live:
-                        path.unlink(missing_ok=True)
-                        removed += 1
-            leftovers = (*self.root.glob(".*.tmp*"), *self.root.glob(".*.spill"), *(self.root / FOLDER).glob(".*.tmp"))
-            for path in leftovers:  # of killed processes
-                if _older(path, now - grace):
-                    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+            for name in leftovers(self.root, live):  # superseded, or of killed processes
+                if _older(self.root / name, now - grace):
+                    remove(self.root / name)
                     removed += 1
         return removed
 

@@ -152,8 +152,8 @@ def load(root: Path, number: int) -> Commit:
         return _commit(body, stamp)
     except _Outside as error:
         raise RepairWarehouse(
-            f"Commit file {name} names a file that no version of this program made: it is damaged or not ours, so "
-            "nothing it names was touched; restore it from a backup."
+            f"Commit file {name} names a file that no version of this program made: it is damaged or not ours, and "
+            "nothing it names was touched; run `addon-export rebuild --archive` or restore it from a backup."
         ) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         # its hash is right, so this is no damage

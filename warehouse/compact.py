@@ -9,7 +9,7 @@ import bisect
 import contextlib
 import shutil
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from warehouse.commits import Commit, LiveFile
 from warehouse.damage import reading_errors
 from warehouse.errors import CommitRace, RepairWarehouse
 from warehouse.files import storage_errors
+from warehouse.footers import refuse_newer
 from warehouse.lock import shared
 from warehouse.schema import TABLES, Table
 
@@ -64,6 +65,7 @@ def compact(
         is left for the next time.
 
     Raises:
+        UpdateProgram: a newer version wrote what is here; nothing is changed.
         RepairWarehouse: a file to be joined is damaged; nothing is changed.
     """
     replaced = 0
@@ -71,7 +73,9 @@ def compact(
         try:
             with shared(archive.root), archive.undone():
                 head = archive.head_to_change()
-                step = _commit_some(archive, head, _crowded(head, now, most_files, thorough=thorough), now, run_id)
+                crowded = [*_crowded(head, now, most_files, thorough=thorough)]
+                refuse_newer(archive.root, (file for _, files in crowded for file in files))
+                step = _commit_some(archive, head, crowded, now, run_id)
         except CommitRace:
             tries -= 1
             if not tries:
@@ -83,7 +87,7 @@ def compact(
 
 
 def _commit_some(
-    archive: Archive, head: Commit, crowded: Iterator[tuple[Table, list[LiveFile]]], now: datetime, run_id: str
+    archive: Archive, head: Commit, crowded: Iterable[tuple[Table, list[LiveFile]]], now: datetime, run_id: str
 ) -> int:
     """Join partitions until COMMIT_BYTES and commit; returns how many files that replaced."""
     drop: list[LiveFile] = []

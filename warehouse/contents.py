@@ -17,6 +17,7 @@ import pyarrow as pa
 from warehouse.archive import Archive, partition_day
 from warehouse.commits import CHUNKED, LiveFile
 from warehouse.errors import RepairWarehouse
+from warehouse.footers import refuse_newer
 from warehouse.quarantine import QuarantineRow
 from warehouse.schema import CONTENTS
 
@@ -146,7 +147,7 @@ def moved(archive: Archive, file: LiveFile, days: Mapping[str, date | None]) -> 
     Raises:
         RepairWarehouse: the file is damaged.
     """
-    archive.sound(file)
+    refuse_newer(archive.root, [archive.sound(file)])
     home = partition_day(file)
     targets = {day for batch in archive.read(file, CONTENTS, ["payload_sid"]) for day in _days(batch, days, home)}
 

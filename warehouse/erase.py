@@ -8,7 +8,6 @@ a disk.
 """
 
 import hashlib
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -22,11 +21,13 @@ from warehouse.commits import Commit, LiveFile
 from warehouse.damage import reading_errors
 from warehouse.erasures import fingerprint, read_erased
 from warehouse.files import cannot, storage_errors, sync_and_hash, sync_folder, unnamed
+from warehouse.footers import refuse_any_newer
 from warehouse.lock import alone, shared
-from warehouse.names import ASIDE, ERASING
+from warehouse.names import ASIDE, COMMITS, ERASING, Made, made
 from warehouse.opens import read_bytes
-from warehouse.publish import KEPT, NAME, Destination, publish
+from warehouse.publish import NAME, Destination, publish
 from warehouse.schema import ERASURES, TABLES, Table
+from warehouse.strangers import files_under, folders_under, leftovers, remove
 
 MARK = ERASING
 
@@ -100,6 +101,7 @@ def erase(
             return None
         with archive.undone(), reading_errors(archive.root):
             head = archive.head_to_change()
+            refuse_any_newer(archive.root, head)
             chosen = choose(head)
             counts = chosen.rows(head)
             if not counts and not chosen.record:
@@ -190,20 +192,18 @@ def _purge(archive: Archive) -> int:
     """Remove at once, and durably, whatever is not live; returns how many files that was."""
     head, root = archive.head(), archive.root
     live = {path for files in head.tables.values() for path in files}
-    shown = root / (root / NAME).readlink()
-    sealed = [path for name in (*TABLES, ASIDE) for path in (root / name).rglob("*")]
+    shown = str((root / NAME).readlink())
     removed = [
-        *(path for path in sealed if path.is_file() and path.relative_to(root).as_posix() not in live),
-        *(path for path in root.glob(f"{KEPT}*") if path != shown),
-        *(path for pattern in (".*.tmp*", ".*.spill", f"{commits.FOLDER}/.*.tmp") for path in root.glob(pattern)),
-        *(commits.commit_path(root, number) for number in commits.numbers(root) if number < head.number),
+        *leftovers(root, live),
+        *(path for path, kind in files_under(root, (ASIDE,)) if kind is Made.ASIDE),
+        *(path.name for path in root.iterdir() if path.name != shown and made(path.name) in (Made.SHOWN, Made.LOG)),
+        *(f"{COMMITS}/{commits.commit_path(root, n).name}" for n in commits.numbers(root) if n < head.number),
     ]
     for path in removed:
-        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        remove(root / path)
     # all of them: whoever removed a file before may have been killed before its folder was synced
-    for folder in (root, root / commits.FOLDER, *(root / name for name in (*TABLES, ASIDE)), *sealed):
-        if folder.is_dir():
-            sync_folder(folder)
+    for folder in ("", *folders_under(root)):
+        sync_folder(root / folder)
     return len(removed)
 
 

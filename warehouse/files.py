@@ -18,7 +18,7 @@ from io import BufferedRandom
 from pathlib import Path
 
 from warehouse import opens
-from warehouse.errors import FixProcess, FixWarehouse
+from warehouse.errors import FixProcess, FixWarehouse, Untrusted
 from warehouse.trust import NOBODY_ELSE, Writers
 
 
@@ -63,6 +63,21 @@ def too_many_open(error: Exception) -> FixProcess:
     whose = "this machine has" if isinstance(error, OSError) and error.errno == errno.ENFILE else "this process has"
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return FixProcess(f"Too many open files: {whose} no more of them; raise its limit (`ulimit -n` is {soft}).")
+
+
+def refuse_links(root: Path, path: str) -> None:
+    """Refuse a path under `root` on which something is a link: what it leads to may be anybody's.
+
+    Raises:
+        Untrusted: there is a link; the sentence names it.
+    """
+    at = root
+    for name in path.split("/"):
+        at /= name
+        if at.is_symlink():
+            raise Untrusted(
+                f"{at} is a link, and none is followed under EXPORT_ROOT: put what it leads to there, or remove it."
+            )
 
 
 def make_root(root: Path, access: Access) -> None:

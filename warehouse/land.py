@@ -22,6 +22,7 @@ from warehouse.damage import reading_errors
 from warehouse.erasures import read_erased, without_erased
 from warehouse.errors import CommitRace, RepairWarehouse
 from warehouse.files import sync_folder
+from warehouse.footers import refuse_newer
 from warehouse.lock import shared
 from warehouse.merge import fold_sql, merge_sql
 from warehouse.quarantine import QuarantineRow, quarantine_rows
@@ -91,6 +92,7 @@ def land(
         spooled: contents that are too large to be rows of the batch; landed by the same rules and commit.
 
     Raises:
+        UpdateProgram: a newer version wrote what is here; nothing is landed.
         FixWarehouse: the root cannot be written; nothing of the batch is landed.
         RepairWarehouse: a live file or a spooled content is damaged, or a row would be lost; nothing is landed.
         CommitRace: other processes committed first 50 times in a row.
@@ -179,6 +181,7 @@ class _Landing:
             folded = ", ".join(f"{fold_sql(table, column)} AS {column.name}" for column in table.columns)
             db.execute(f"CREATE TEMP TABLE {table.name}_seen AS SELECT {folded} FROM source GROUP BY {key}")
         hits = self._landed_keys(table, keys)
+        refuse_newer(self.archive.root, (live[path] for path in hits))
         for path in hits:
             # before DuckDB, which skips rows by statistics that nothing protects, reads it
             self.archive.sound(live[path])
@@ -215,7 +218,9 @@ class _Landing:
         for file in self.head.tables[table.name].values():
             if file.bytes < SMALL_BYTES and file not in dropped and partition_day(file) in days:
                 folders.setdefault(file.folder, []).append(file)
-        return [self.archive.sound(file) for files in folders.values() if len(files) >= SMALL_FILES for file in files]
+        small = [file for files in folders.values() if len(files) >= SMALL_FILES for file in files]
+        refuse_newer(self.archive.root, small)
+        return [self.archive.sound(file) for file in small]
 
     def _write_days(self, db: duckdb.DuckDBPyConnection, table: Table, change: _Change) -> None:
         """One new file for each touched day: its merged rows plus the untouched rows of files being replaced."""

@@ -46,6 +46,10 @@ class Marker:
     others: Mapping[str, Value] = field(default_factory=dict)
     """Members of a later version."""
 
+    def with_setting(self, name: str, value: Value) -> "Marker":
+        """The same with one setting as given."""
+        return replace(self, settings={**self.settings, name: value})
+
 
 def read_marker(root: Path) -> Marker | None:
     """The marker of the archive at `root`; None when there is none.

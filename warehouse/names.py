@@ -43,6 +43,7 @@ PLAIN = re.compile(r"[a-z][a-z0-9_]{0,62}", re.ASCII)
 _ID = "[0-9a-f]{32}"
 _DAY = rf"(?:[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}|{NULL_DAY})"
 _FILE = rf"{_ID}(?:\.chunks)?\.parquet"
+_LOG = r"\.wal(?:\.checkpoint|\.recovery)?"
 _COMMIT = re.compile(r"([0-9]{12})\.json")
 
 _SEALED_OF = "|".join(
@@ -60,8 +61,8 @@ class Made(Enum):
     SPILL = rf"\.{_ID}\.spill(?:/.+)?"
     """What did not fit into memory."""
     SHOWN = rf"{re.escape(KEPT)}{_ID}-[0-9a-f]{{64}}\.duckdb"
-    LOG = rf"{re.escape(KEPT)}{_ID}-[0-9a-f]{{64}}\.duckdb\.wal(?:\.[a-z]+)?|{re.escape(PUBLISHED)}\.wal(?:\.[a-z]+)?"
-    """What DuckDB leaves beside a file that somebody has opened to write to it."""
+    LOG = rf"{re.escape(KEPT)}{_ID}-[0-9a-f]{{64}}\.duckdb{_LOG}|{re.escape(PUBLISHED)}{_LOG}"
+    """What DuckDB leaves beside a published file that somebody has opened to write to it, and shows to every reader."""
     ASIDE = rf"{ASIDE}/(?:(?:{_SEALED_OF.replace('/', '[.]')})\.{_FILE}|{COMMITS}\.[0-9]{{12}}\.json|{MARKER})"
     SINGLE = "|".join(map(re.escape, (MARKER, PUBLISHED, ARCHIVE_LOCK, PUBLISH_LOCK, DELETE_LOCK, ERASING)))
 

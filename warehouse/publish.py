@@ -28,7 +28,7 @@ from warehouse.files import copy_and_hash, sha256_of, storage_errors, sync_folde
 from warehouse.lock import shared
 from warehouse.locks import lock, make_lock
 from warehouse.names import KEPT as KEPT
-from warehouse.names import PUBLISH_LOCK, PUBLISHED
+from warehouse.names import PUBLISH_LOCK, PUBLISHED, Made, made
 from warehouse.opens import read_bytes
 from warehouse.schema import CONTENTS, TABLES, Table, sql_type
 from warehouse.shown import LAYOUT, Shown
@@ -115,7 +115,7 @@ def stray_logs(root: Path) -> list[Path]:
     Whoever may run SQL as the owner of the file can make one: DuckDB 2.0 lets `COPY ... TO` write to the names of the
     logs of an open file, also without external access.
     """
-    return [*root.glob(f"{NAME}.wal*"), *root.glob(f"{KEPT}*.wal*")]
+    return [path for name in (NAME, KEPT) for path in root.glob(f"{name}*") if made(path.name) is Made.LOG]
 
 
 def untouched(archive: Archive) -> bool:
@@ -179,7 +179,7 @@ def _swap(archive: Archive, temporary: Path, target: Path) -> None:
     for stray in stray_logs(archive.root):
         stray.unlink(missing_ok=True)
     # a link, not the file itself: DuckDB opens a path three times, and a rename in between mixes two files
-    earlier = set(archive.root.glob(f"{KEPT}*.duckdb"))
+    earlier = {path for path in archive.root.glob(f"{KEPT}*") if made(path.name) is Made.SHOWN}
     shown = (archive.root / target.readlink()) if target.is_symlink() else None
     file = archive.root / f"{KEPT}{uuid.uuid4().hex}-{digest}.duckdb"
     link = archive.root / f".{uuid.uuid4().hex}.tmp"

@@ -1,8 +1,10 @@
-"""What lies under a root and is not ours: looked for, counted and named, and never touched."""
+"""What lies under a root by whose it is: what is ours and no longer needed, and what is not ours and never touched."""
 
+import contextlib
 import os
+import shutil
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 
 from warehouse import commits
@@ -18,6 +20,7 @@ from warehouse.names import (
     PUBLISHED,
     SHAPES,
     Made,
+    is_folder,
     made,
 )
 from warehouse.schema import TABLES
@@ -48,6 +51,17 @@ def files_under(root: Path, start: Sequence[str] = ("",)) -> Iterator[tuple[str,
                 waiting.append(path)
 
 
+def folders_under(root: Path) -> Iterator[str]:
+    """Every folder under `root` in which we keep files, by its path from there; no link is followed."""
+    waiting: list[str] = [*TABLES, COMMITS, ASIDE]
+    while waiting:
+        folder = waiting.pop()
+        if not is_folder(folder) or (root / folder).is_symlink() or not (root / folder).is_dir():
+            continue
+        yield folder
+        waiting += [f"{folder}/{entry.name}" for entry in (root / folder).iterdir()]
+
+
 def _kind(path: str, *, is_link: bool) -> Made | None:
     kind = made(path)
     return None if is_link and path != PUBLISHED and kind is not Made.BEGUN else kind
@@ -56,6 +70,43 @@ def _kind(path: str, *, is_link: bool) -> Made | None:
 def strangers(root: Path) -> list[str]:
     """Paths of the files under `root` that this program did not make, in order."""
     return sorted(path for path, kind in files_under(root) if kind is None)
+
+
+def leftovers(root: Path, live: Container[str]) -> list[str]:
+    """What is ours among the tables, the commits and right under `root`, and neither `live` nor in its own place.
+
+    Sealed files, files and folders that were begun, and spills, by their paths from there.
+    """
+    found = [
+        path
+        for path, kind in files_under(root, (*TABLES, COMMITS))
+        if kind is Made.BEGUN or (kind is Made.SEALED and path not in live)
+    ]
+    with os.scandir(root) as entries:
+        found += [entry.name for entry in entries if made(entry.name) in (Made.BEGUN, Made.SPILL)]
+    return found
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link or a folder; a link in it is not followed."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def remove_ours(root: Path) -> None:
+    """Remove an archive, with every folder that is empty then; what others made in it stays."""
+    if not root.is_dir():
+        return
+    for path in leftovers(root, live=()):
+        remove(root / path)
+    for path, kind in files_under(root):
+        if kind is not None:
+            remove(root / path)
+    for path in sorted(folders_under(root), key=lambda path: path.count("/"), reverse=True):
+        with contextlib.suppress(OSError):  # somebody's files are in it
+            (root / path).rmdir()
 
 
 def refuse_others(root: Path) -> None:

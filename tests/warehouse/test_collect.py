@@ -127,12 +127,12 @@ def test_what_was_sealed_and_is_collected_before_its_commit_is_landed_anew(
 @pytest.mark.parametrize(
     "leave",
     [
-        lambda root: root / "contents" / "completed_date=2026-11-20" / ".0.tmp",
-        lambda root: root / "_commits" / ".0.tmp",
-        lambda root: root / ".0.duckdb.tmp",
-        lambda root: root / ".0.duckdb.tmp.wal",
+        lambda root: root / "contents" / "completed_date=2026-11-20" / f".{0:032x}.tmp",
+        lambda root: root / "_commits" / f".{0:032x}.tmp",
+        lambda root: root / f".{0:032x}.tmp",
+        lambda root: root / f".{0:032x}.spill",
     ],
-    ids=["sealing", "committing", "publishing", "publishing, log"],
+    ids=["sealing", "committing", "publishing", "sorting"],
 )
 def test_leftovers_of_a_kill_go_after_the_grace(archive: Archive, leave: Callable[[Path], Path]) -> None:
     """Dot-named files nobody will finish are removed once they are old, and not before."""
