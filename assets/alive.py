@@ -10,6 +10,7 @@ see to that. A run without such a file, because it runs on another machine or ha
 import contextlib
 import fcntl
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,9 @@ import dagster as dg
 
 from pipelines.environment import environment, trusted_writers
 from warehouse.opens import folder
+
+RUN_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+"""A UUID, as Dagster and the command line make them."""
 
 _HELD: dict[Path, int] = {}
 """Locks of this process. The step of a run that the command line started finds its run's among them."""
@@ -76,9 +80,12 @@ def held(instance: dg.DagsterInstance, run_id: str) -> bool:
 
 
 def known(instance: dg.DagsterInstance) -> set[str]:
-    """Ids of the runs that have a file, whether their process is there or not."""
+    """Ids of the runs that have a file, whether their process is there or not. What others put there is not looked at.
+
+    Storage devices and desktops leave folders and files of theirs everywhere, such as `@eaDir` and `Thumbs.db`.
+    """
     folder = _folder(instance)
-    return {path.name for path in folder.iterdir() if not path.name.startswith(".")} if folder.is_dir() else set()
+    return {path.name for path in folder.iterdir() if RUN_ID.fullmatch(path.name)} if folder.is_dir() else set()
 
 
 def _folder(instance: dg.DagsterInstance) -> Path:

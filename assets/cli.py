@@ -14,12 +14,11 @@ import json
 import logging
 import os
 import re
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
 from enum import IntEnum
-from types import FrameType
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from assets.compact_command import add_compact_command
@@ -27,7 +26,7 @@ from assets.delete_command import add_delete_commands
 from assets.discreet import discreet
 from assets.erase_command import add_erase_command
 from assets.export_command import add_export_command
-from assets.interrupt import send_again_what_is_swallowed
+from assets.process import interruption, prepare
 from assets.quarantine_command import add_quarantine_commands
 from assets.repair_command import add_rebuild_options, run_rebuild
 from assets.sql_command import add_sql_command, add_tables_command
@@ -44,6 +43,7 @@ from pipelines.errors import (
     FixQuery,
     IncompleteExport,
     PlanAgain,
+    RunLater,
     SourceError,
     Untrusted,
     VerificationMismatch,
@@ -51,6 +51,7 @@ from pipelines.errors import (
 )
 from pipelines.open_files import raise_open_files
 from pipelines.settings import environment, settle_time, twilio_settings, warehouse_settings
+from warehouse.limits import limit
 
 if TYPE_CHECKING:
     from warehouse.archive import Archive
@@ -88,7 +89,7 @@ def exit_code(error: BaseException) -> ExitCode:
             return ExitCode.CONFIGURATION
         case PlanAgain():
             return ExitCode.REFUSED
-        case IncompleteExport(again=True) | SourceError() | ApplyAgain():
+        case IncompleteExport(again=True) | SourceError() | ApplyAgain() | RunLater():
             return ExitCode.RUN_AGAIN
         case IncompleteExport() | VerificationMismatch():
             return ExitCode.MISMATCH
@@ -102,11 +103,9 @@ def exit_code(error: BaseException) -> ExitCode:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one command and exit."""
+    prepare()
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    os.umask(0o077)  # Dagster makes the files of its history as open as this lets it
-    signal.signal(signal.SIGTERM, _interrupt)  # a plain SIGTERM unwinds like Ctrl-C
-    send_again_what_is_swallowed()
     raise_open_files()
     run: Callable[[argparse.Namespace], int] = options.run
     if (readable := open_env_file()) is not None:
@@ -121,21 +120,20 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         say(str(error))
         sys.exit(exit_code(error))
     except KeyboardInterrupt:
-        say("Interrupted; what was landed stays, and the next export goes on from there.")
+        say(f"{interruption()}; what was landed stays, and the next export goes on from there.")
         drop_what_cannot_be_printed()
         os._exit(ExitCode.INTERRUPTED)  # everything has unwound; libraries' exit hooks may not change the code
     except BrokenPipeError:
         sys.exit(ExitCode.OK)  # the reader of our output has seen enough
     except Exception as error:  # the outermost edge: report and exit 1
+        if (reached := limit(error, Path.cwd())) is not None:
+            say(str(reached))
+            sys.exit(exit_code(reached))
         say(discreet(error))
         say("This is a defect of addon-export; nothing that was landed is harmed.")
         sys.exit(ExitCode.UNEXPECTED)
     finally:
         drop_what_cannot_be_printed()
-
-
-def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from assets.terminal import show
 from pipelines.errors import FixConfiguration
 from pipelines.settings import environment, warehouse_settings
-from warehouse.publish import NAME
 
 if TYPE_CHECKING:
     from pipelines.export import Progress
@@ -20,6 +19,9 @@ def add_export_command(export: argparse.ArgumentParser, add_days: Callable[..., 
     export.set_defaults(run=_export, needs_account=True)
     add_days(export)
     export.add_argument("--full", action="store_true", help="list settled recordings again too")
+    export.add_argument(
+        "--no-wait", action="store_true", help="leave at once (exit code 5) while another run uses Twilio"
+    )
     export.add_argument("--json", action="store_true", help="print the numbers as JSON, as where stdout is no terminal")
 
 
@@ -28,7 +30,7 @@ def _export(options: argparse.Namespace) -> int:
 
     if options.first is not None and options.last is not None and options.first > options.last:
         raise FixConfiguration(f"--from {options.first} is after --to {options.last}; swap them.")
-    progress = run_export(options.first, options.last, full=options.full)
+    progress = run_export(options.first, options.last, full=options.full, wait=not options.no_wait)
     if options.json or not sys.stdout.isatty():
         show(json.dumps(_numbers(progress)))
     else:
@@ -75,6 +77,8 @@ def summary(progress: "Progress") -> str:
 
 
 def _next(progress: "Progress") -> str:
+    from warehouse.publish import NAME
+
     waits = progress.extraction.unfinished
     wait = f"{waits:,} results are unfinished at Twilio; the next export looks again.\n" if waits else ""
     file = warehouse_settings(environment()).root / NAME

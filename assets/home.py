@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from pipelines.environment import environment, path_of, trusted_writers
 from pipelines.errors import ExportError, FixConfiguration
 from warehouse.files import ACCESS, Access, sync_and_hash, sync_folder, unnamed
+from warehouse.limits import chain, file_size_reached, inodes_left, is_full
 from warehouse.opens import open_lock
 from warehouse.trust import Writers, check_trusted
 
@@ -27,6 +28,10 @@ DEFAULT_HOME = ".dagster_home"
 """DAGSTER_HOME when none is set: in the current folder, as the default EXPORT_ROOT is."""
 
 _SPACE = "free some space and run again"
+
+_NAMES = ("its file system has no room for more files (inodes)", "remove some and run again")
+
+_FILE_SIZE = ("a file would grow beyond the limit on the size of files", "raise it (ulimit -f) and run again")
 
 _WRITABLE = "make it a folder that you may write to, or set another one"
 
@@ -100,14 +105,23 @@ def _configure(home: Path, access: Access) -> None:
 def opened(home: Path) -> "Iterator[dg.DagsterInstance]":
     """Dagster's history in `home`, opened by one process at a time.
 
-    Two that open a new one together both try to create its tables, and one of them fails.
+    Two that open a new one together both try to create its tables, and one of them fails. What steps print goes to the
+    terminal and not into files: to capture it, Dagster would lead this process's own streams elsewhere, where a line of
+    progress is not seen, and start two processes that answer Ctrl-C with a traceback each.
     """
     import dagster as dg
+    from dagster._core.instance.ref import InstanceRef  # it is in no public module
+
+    uncaptured = {
+        "module": "dagster._core.storage.noop_compute_log_manager",
+        "class": "NoOpComputeLogManager",
+    }
 
     lock = open_lock(home, ".open.lock", 0o600, writers=trusted_writers(environment()))
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        instance = dg.DagsterInstance.get()
+        ref = InstanceRef.from_dir(str(home), overrides={"compute_logs": uncaptured})
+        instance = dg.DagsterInstance.from_ref(ref)
         instance.all_asset_keys()  # creates the event log's tables too
     finally:
         os.close(lock)
@@ -138,13 +152,20 @@ def home_refusal(error: BaseException) -> FixConfiguration | None:
     Only Dagster uses SQLite here, and only for its history.
     """
     home = _home()
-    for each in _chain(error):
+    for each in chain(error):
         match each:
-            case sqlite3.DatabaseError() if known := _REFUSALS.get(getattr(each, "sqlite_errorcode", 0) & 0xFF):
+            case sqlite3.DatabaseError() if _code(each) == sqlite3.SQLITE_IOERR and file_size_reached(home):
+                return _refusal(home, *_FILE_SIZE)
+            case sqlite3.DatabaseError() if known := _REFUSALS.get(_code(each)):
                 return _refusal(home, *known)
             case OSError() if _is_within(each.filename, home):
                 return _refusal(home, *_said_by_the_system(each))
     return None
+
+
+def _code(error: sqlite3.DatabaseError) -> int:
+    """SQLite's primary result code; 0 of an error that Python's module made itself."""
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
 
 def _refusal(home: Path, reason: str, remedy: str) -> FixConfiguration:
@@ -153,21 +174,11 @@ def _refusal(home: Path, reason: str, remedy: str) -> FixConfiguration:
 
 def _said_by_the_system(error: OSError) -> tuple[str, str]:
     reason = type(error).__name__ if error.errno is None else os.strerror(error.errno)
+    if is_full(error) and not inodes_left(error, _home()):
+        return _NAMES
+    if error.errno == errno.EFBIG:
+        return _FILE_SIZE
     return reason, _SPACE if error.errno in (errno.ENOSPC, errno.EDQUOT) else _WRITABLE
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """An error and all it hangs on, or is a group of."""
-    waiting, seen = [error], set()
-    while waiting:
-        each = waiting.pop()
-        if id(each) in seen:
-            continue
-        seen.add(id(each))
-        yield each
-        parts = each.exceptions if isinstance(each, BaseExceptionGroup) else ()
-        beneath = (each.__cause__, each.__context__, getattr(each, "orig", None), *parts)  # SQLAlchemy's `orig`
-        waiting += [below for below in beneath if isinstance(below, BaseException)]
 
 
 def _home() -> Path:

@@ -1,4 +1,4 @@
-"""Run a coroutine so that SIGINT and SIGTERM stop it between two steps and not in the middle of one.
+"""Run a coroutine so that a signal that asks for an end stops it between two steps and not in the middle of one.
 
 Dagster's own handler raises wherever the interpreter happens to be, which can be inside a callback that swallows
 it. Here a signal cancels the work, the work cleans up (lands what was handed on, publishes), and only then the
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGXCPU)
+"""What asks for an end: a person, a machine, a terminal that is gone, the limit on processor time."""
 
 AGAIN_SECONDS = 0.01
 """From a signal that was lost to its being sent again: the callback that it was lost in has ended by then."""
@@ -44,16 +45,16 @@ def run_until_interrupted(work: Coroutine[Any, Any, T]) -> T:
                 received.append(number)
                 task.cancel()
 
-        for number in SIGNALS:
+        for number in before:
             loop.add_signal_handler(number, stop, number)
         try:
             return await work
         finally:
-            for number in SIGNALS:
+            for number, handler in before.items():
                 loop.remove_signal_handler(number)
-                signal.signal(number, before[number])
+                signal.signal(number, handler)
 
-    before = {number: signal.getsignal(number) for number in SIGNALS}
+    before = {number: handler for number in SIGNALS if (handler := signal.getsignal(number)) is not signal.SIG_IGN}
     try:
         result = asyncio.run(interruptible())
     except asyncio.CancelledError:

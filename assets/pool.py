@@ -7,11 +7,18 @@ process waits at full speed of the processor and no signal can end it.
 """
 
 import contextlib
+import fcntl
+import os
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
 import dagster as dg
 
 from assets.alive import alive, forget, gone, held, hold, known
+from pipelines.environment import environment, trusted_writers
+from pipelines.errors import FixConfiguration, RunLater
+from warehouse.opens import open_lock
 
 POOL = "twilio"
 
@@ -24,6 +31,17 @@ GONE = (
     "not be written. What it landed stays, and the next run goes on from there."
 )
 """Said of a run that is marked as failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """Whether a run waits for a slot. Of those of one `kind`, which do the same work, only one waits at a time."""
+
+    waits: bool = True
+    kind: str | None = None
+
+
+WAITS = Patience()
 
 
 def limit_pool(instance: dg.DagsterInstance) -> None:
@@ -81,8 +99,9 @@ def slot(
     run_id: str,
     step: str,
     *,
-    waits: Callable[[str | None], None],
+    waits: Callable[[str], None],
     sleep: Callable[[float], None],
+    patience: Patience = WAITS,
 ) -> Iterator[None]:
     """Hold a slot for a step of a run that is about to start in this process; it finds the slot taken for it.
 
@@ -90,21 +109,29 @@ def slot(
         instance: whose pool.
         run_id: the run's.
         step: the step's key.
-        waits: told once if it has to wait, with the run that is in the way where that is known.
+        waits: told once if it has to wait, in a sentence that says for what.
         sleep: waits so many seconds; may raise to stop waiting.
+        patience: whether it may wait, and for whom it makes way.
+
+    Raises:
+        FixConfiguration: the pool lets nobody in.
+        RunLater: there is no slot now, and it is not to wait.
     """
     limit_pool(instance)
     storage = instance.event_log_storage
-    with alive(instance, run_id):
+    with alive(instance, run_id), contextlib.ExitStack() as waiting:
         try:
             told = False
             free_abandoned(instance)
             while not _claimed(instance, run_id, step):
+                reason = _in_the_way(instance)
                 if not told:
-                    waits(next((s.run_id for s in storage.get_concurrency_info(POOL).claimed_slots), None))
+                    waiting.enter_context(_turn(instance, patience, reason))
+                    waits(f"{reason}; waiting until it is done. Ctrl-C stops waiting.")
                     told = True
                 sleep(POLL_SECONDS)
                 free_abandoned(instance)
+            waiting.close()
             yield
         finally:
             if storage.supports_global_concurrency_limits:
@@ -112,6 +139,46 @@ def slot(
             run = instance.get_run_by_id(run_id)
             if run is None or run.is_finished:  # where this or the end could not be recorded, the next process does it
                 forget(instance, run_id)
+
+
+def _in_the_way(instance: dg.DagsterInstance) -> str:
+    """Who uses the pool, and how many may: the beginning of a sentence.
+
+    Raises:
+        FixConfiguration: none may.
+    """
+    info = instance.event_log_storage.get_concurrency_info(POOL)
+    if not info.slot_count:
+        raise FixConfiguration(
+            f"The pool `{POOL}` in DAGSTER_HOME {instance.root_directory} has the limit 0, so nothing may ask Twilio; "
+            f"set it to 1 with `dagster instance concurrency set {POOL} 1` or in the UI, Deployment, Concurrency."
+        )
+    holders = sorted({slot.run_id[:8] for slot in info.claimed_slots})
+    who = f"Run {', '.join(holders)} is" if len(holders) == 1 else f"Runs {', '.join(holders)} are"
+    return f"{who if holders else 'Another run is'} using Twilio (the pool `{POOL}` lets {info.slot_count} at a time)"
+
+
+@contextlib.contextmanager
+def _turn(instance: dg.DagsterInstance, patience: Patience, reason: str) -> Iterator[None]:
+    """Wait as the only one of a kind; whoever does the same work may leave it to the one that waits already.
+
+    Raises:
+        RunLater: one of this kind waits, or none of it may.
+    """
+    if not patience.waits:
+        raise RunLater(f"{reason}, and --no-wait was given; run again when it is done.")
+    if patience.kind is None:
+        yield
+        return
+    home = Path(instance.root_directory)
+    handle = open_lock(home, f"alive/.waits-{patience.kind}", 0o600, writers=trusted_writers(environment()))
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise RunLater(f"{reason}, and an export of the same waits for it already: nothing is left to do.") from None
+    finally:
+        os.close(handle)
 
 
 def _claimed(instance: dg.DagsterInstance, run_id: str, step: str) -> bool:

@@ -19,8 +19,10 @@ from pipelines.opening import to_write
 from pipelines.settings import environment, start_date, twilio_settings, warehouse_settings
 
 
-def run_export(first: date | None, last: date | None, *, full: bool) -> Progress:
+def run_export(first: date | None, last: date | None, *, full: bool, wait: bool = True) -> Progress:
     """Run the export job for the partitions from `first` to `last`; without dates, for everything.
+
+    With `wait` it waits for another run that uses Twilio; else, or if one of the same waits already, it leaves.
 
     Raises:
         ExportError: what made the run fail; what was landed before stays.
@@ -44,7 +46,7 @@ def run_export(first: date | None, last: date | None, *, full: bool) -> Progress
 
     from assets.add_ons import export_add_ons, op_config, partition_tags
     from assets.definitions import build_definitions
-    from assets.pool import slot
+    from assets.pool import Patience, slot
 
     logging.getLogger("dagster").setLevel(logging.CRITICAL)
     progress = Progress()
@@ -56,11 +58,13 @@ def run_export(first: date | None, last: date | None, *, full: bool) -> Progress
     if not everything and (sentence := no_longer_kept(Scope(first, last), now=datetime.now(UTC))) is not None:
         say(sentence)
     say(f"Exporting account {settings.account_sid} to {target.root} ({target.destination}).")
+    # what a waiting export of everything will do is all that another one could
+    patience = Patience(wait, ("full" if full else "everything") if everything else None)
     run_id, step = str(uuid.uuid4()), export_add_ons.op.name
     with (
         home_errors(),
         opened(home) as instance,
-        slot(instance, run_id, step, waits=_say_that_it_waits, sleep=time.sleep),
+        slot(instance, run_id, step, waits=say, sleep=time.sleep, patience=patience),
         progress_line("recordings", lambda: _numbers(progress)),
     ):
         try:
@@ -81,11 +85,6 @@ def run_export(first: date | None, last: date | None, *, full: bool) -> Progress
                 f"What is landed does not hold together ({' '.join(str(failed).split())}); run `addon-export verify`."
             ) from failed
     return progress
-
-
-def _say_that_it_waits(run_id: str | None) -> None:
-    other = "Another run" if run_id is None else f"Run {run_id[:8]}"
-    say(f"{other} is using Twilio; waiting until it is done. Ctrl-C stops waiting.")
 
 
 def _numbers(progress: Progress) -> tuple[int, int, str]:

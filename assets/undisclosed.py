@@ -5,12 +5,14 @@ Dagster keeps the text of an error and of all it hangs on in its event log, for 
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 
 import dagster as dg
 
 from assets.discreet import discreet
 from assets.home import home_refusal
 from pipelines.errors import ExportError
+from warehouse.limits import limit
 
 
 class Undisclosed(Exception):
@@ -24,7 +26,8 @@ def undisclosed() -> Iterator[None]:
     What an error of ours hangs on is treated the same way.
 
     Raises:
-        ExportError: as it was raised, its cause undisclosed; or that DAGSTER_HOME cannot be used.
+        ExportError: as it was raised, its cause undisclosed; or what says that DAGSTER_HOME cannot be used, or that
+            a limit is reached.
         Undisclosed: instead of any other error.
     """
     try:
@@ -37,6 +40,8 @@ def undisclosed() -> Iterator[None]:
     except Exception as error:  # whatever it is, its text must not get into the history
         if (refused := home_refusal(error)) is not None:
             raise refused from None
+        if (reached := limit(error, Path.cwd())) is not None:
+            raise reached from None
         raise Undisclosed(f"{type(error).__name__}\n{discreet(error)}") from None
 
 

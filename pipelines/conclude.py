@@ -7,6 +7,7 @@ peaked at 420-445 MB. A small export does them where it is, which is quicker.
 
 import contextlib
 import signal
+import warnings
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from multiprocessing import get_context
@@ -92,7 +93,9 @@ def _report(
     talk: Connection, archive: Archive, destination: Destination, before: Commit, now: datetime, run_id: str
 ) -> None:
     """Conclude, and send what came of it, or the error that it raised."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal; the parent decides
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # they reach every process of a terminal or service; the parent decides
+    warnings.simplefilter("ignore")  # PYTHONWARNINGS=error is handed on, and would make errors of them
     try:
         found: Conclusion | Exception = _conclude(archive, destination, before, now, run_id)
     except Exception as error:  # whatever it is, the parent raises it

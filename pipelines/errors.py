@@ -12,8 +12,9 @@
     +-- VerificationMismatch        what is stored differs from what was received (exit code 4)
     +-- PlanAgain                   a guard refused to delete; look at the reason, then make a new plan (exit code 3)
     +-- ApplyAgain                  a confirmed deletion stopped on the way; run the same command again (exit code 5)
+    +-- RunLater                    another run is in the way or does the same; run again later (exit code 5)
     +-- AlertNotDelivered           nobody was told; see to the channel that alerts go to
-    +-- WarehouseError ...          see `warehouse.errors` (exit code 6)
+    +-- WarehouseError ...          see `warehouse.errors` (exit code 6, of FixProcess 2)
     +-- ChooseRoot                  EXPORT_ROOT holds files of others where ours would be; set another (exit code 2)
 
 Each message is one clear sentence and ends with the SID, HTTP status, Twilio code and request id where known.
@@ -47,6 +48,7 @@ __all__ = [
     "IncompleteExport",
     "PlanAgain",
     "RepairWarehouse",
+    "RunLater",
     "SourceError",
     "SourceForbidden",
     "SourceRefused",
@@ -142,6 +144,10 @@ class PlanAgain(ExportError):
 
 class ApplyAgain(ExportError):
     """A confirmed deletion is not done: what is open is settled when the same command is run again."""
+
+
+class RunLater(ExportError):
+    """Another run is in the way, and this one was not to wait for it."""
 
 
 class AlertNotDelivered(ExportError):

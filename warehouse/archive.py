@@ -266,6 +266,7 @@ class Archive:
         config: dict[str, str | bool | int | float | list[str]] = {
             "memory_limit": DUCKDB_MEMORY,
             "threads": "1",
+            "async_threads": "0",  # eight, for storage far away, would be started for every database
             "temp_directory": str(spill),
         }
         try:

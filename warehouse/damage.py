@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +11,8 @@ import pyarrow as pa
 from warehouse import commits
 from warehouse.commits import LiveFile
 from warehouse.errors import FixWarehouse, RepairWarehouse
-from warehouse.files import cannot, sha256_of, too_many_open
+from warehouse.files import cannot, sha256_of
+from warehouse.limits import limit
 
 DAMAGED = (
     "{} is damaged or missing: it does not have the SHA-256 its commit names; "
@@ -26,9 +26,6 @@ _OURS = (duckdb.BinderException, duckdb.CatalogException, duckdb.ParserException
 _NO_MEMORY = ("failed to allocate", "failed to pin")
 """How DuckDB says it within an error of another kind, such as that of a checkpoint or a transaction."""
 
-_TOO_MANY_OPEN = os.strerror(errno.EMFILE)
-"""How DuckDB and Arrow say it; in a check of the files for damage the same would come."""
-
 _MISSING = (errno.ENOENT, errno.EISDIR, errno.ENOTDIR)
 
 
@@ -39,6 +36,7 @@ def reading_errors(root: Path) -> Iterator[None]:
     Raises:
         RepairWarehouse: a live file, or the newest commit, is damaged or missing.
         FixWarehouse: none is, so it is the disk, its space or the memory.
+        FixProcess: a limit of the process is reached.
     """
     try:
         yield
@@ -52,8 +50,8 @@ def reading_errors(root: Path) -> Iterator[None]:
             raise cannot("read", root, error) from error
         if isinstance(error, duckdb.OutOfMemoryException) or any(words in str(error) for words in _NO_MEMORY):
             raise FixWarehouse(f"DuckDB has too little memory for what is under {root}; no file is damaged.") from error
-        if _TOO_MANY_OPEN in str(error):
-            raise too_many_open(error) from error
+        if (reached := limit(error, root)) is not None:
+            raise reached from error
         if "No space left" in str(error):
             raise FixWarehouse(f"No space left under {root}; free some and run again.") from error
         if (path := _first_damaged(root)) is not None:

@@ -28,7 +28,7 @@ class FixWarehouse(WarehouseError):
 
 
 class FixProcess(FixWarehouse):
-    """A limit of this process, such as that on open files, is too low; the root is in order."""
+    """A limit of this process, its container or the machine is too low: open files, processes, memory."""
 
 
 class Untrusted(WarehouseError):

@@ -9,7 +9,6 @@ import contextlib
 import errno
 import hashlib
 import os
-import resource
 import stat
 import uuid
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from pathlib import Path
 
 from warehouse import opens
 from warehouse.errors import FixProcess, FixWarehouse, Untrusted
+from warehouse.limits import limit
 from warehouse.trust import NOBODY_ELSE, Writers
 
 
@@ -42,27 +42,20 @@ ACCESS = {
 
 @contextlib.contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
-    """Turn an OSError on `path` into FixWarehouse: one sentence that names the path and the cause."""
+    """Turn an OSError on `path` into FixWarehouse, or FixProcess: one sentence that names the path and the cause."""
     try:
         yield
     except OSError as error:
         raise cannot("write to", path, error) from error
 
 
-def cannot(do: str, path: Path, error: OSError) -> FixWarehouse:
+def cannot(do: str, path: Path, error: OSError) -> FixWarehouse | FixProcess:
     """What an OSError while doing something to `path` means: one sentence that names the path and the cause."""
-    if error.errno in (errno.EMFILE, errno.ENFILE):
-        return too_many_open(error)
+    if (reached := limit(error, path)) is not None:
+        return reached
     hint = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "check EXPORT_ROOT"
     reason = error.strerror or type(error).__name__
     return FixWarehouse(f"Cannot {do} {error.filename2 or error.filename or path}: {reason}; {hint} and run again.")
-
-
-def too_many_open(error: Exception) -> FixProcess:
-    """What running out of open files means: a limit of the process or the machine, nothing of the folder."""
-    whose = "this machine has" if isinstance(error, OSError) and error.errno == errno.ENFILE else "this process has"
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return FixProcess(f"Too many open files: {whose} no more of them; raise its limit (`ulimit -n` is {soft}).")
 
 
 def refuse_links(root: Path, path: str) -> None:

@@ -85,7 +85,7 @@ class Keys:
         if not columns:
             return
         if self._db is None:
-            self._db = duckdb.connect(config={"memory_limit": "64MB", "threads": "1"})
+            self._db = duckdb.connect(config={"memory_limit": "64MB", "threads": "1", "async_threads": "0"})
         given = pa.table({"value": pa.chunked_array(columns, pa.string())})
         self._db.register("given", given)
         hashes = self._db.sql("SELECT hash(value) AS hash FROM given").to_arrow_table()["hash"].combine_chunks()

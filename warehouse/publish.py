@@ -203,6 +203,7 @@ def _database(path: Path, destination: Destination) -> Iterator[duckdb.DuckDBPyC
         "storage_compatibility_version": STORAGE_VERSION[destination],
         "memory_limit": TABLE_MEMORY,
         "threads": "1",
+        "async_threads": "0",
         "preserve_insertion_order": "false",
         "temp_directory": f"{path}.spill",
     }

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import pty
+import re
 import select
 import struct
 import sys
@@ -22,9 +23,17 @@ class Session:
 
 
 def on_a_terminal(
-    command: CommandLine, *arguments: str, answer: str = "", columns: int = 80, seconds: float = 120
+    command: CommandLine,
+    *arguments: str,
+    answer: str = "",
+    interrupt_at: str = "",
+    columns: int = 80,
+    seconds: float = 120,
 ) -> Session:
-    """Run a command with a terminal of its own for stdin, stdout and stderr; `answer` is typed at once."""
+    """Run a command with a terminal of its own for stdin, stdout and stderr.
+
+    `answer` is typed at once, Ctrl-C when the terminal shows what matches `interrupt_at`.
+    """
     child, terminal = pty.fork()
     if child == 0:  # pragma: no cover  # another process
         os.chdir(command.folder)
@@ -42,6 +51,9 @@ def on_a_terminal(
         printed += block
         if not block:
             break
+        if interrupt_at and re.search(interrupt_at, printed.decode(errors="replace")):
+            os.write(terminal, b"\x03")
+            interrupt_at = ""
     os.close(terminal)
     _, status = os.waitpid(child, 0)
     return Session(os.waitstatus_to_exitcode(status), printed.decode(errors="replace"))

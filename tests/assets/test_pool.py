@@ -15,7 +15,8 @@ import pytest
 from assets.add_ons import export_add_ons
 from assets.alive import alive, gone, known
 from assets.deleted import delete_add_on_results
-from assets.pool import POOL, limit_pool, slot
+from assets.pool import POOL, Patience, limit_pool, slot
+from pipelines.errors import FixConfiguration, RunLater
 from pipelines.sandbox.run import Sandbox
 from tests.assets.conftest import CommandLine
 from tests.assets.instances import instance_in, made_run
@@ -163,6 +164,78 @@ def test_a_home_of_before_the_pool_gets_its_limit_and_a_chosen_one_stays(tmp_pat
         instance.event_log_storage.set_concurrency_slots(POOL, 3)
         limit_pool(instance)
         assert instance.event_log_storage.get_concurrency_info(POOL).slot_count == 3
+
+
+class Enough(Exception):
+    """Waited long enough."""
+
+
+def test_of_exports_that_do_the_same_only_one_waits(tmp_path: Path) -> None:
+    """A crontab's next line leaves at once, as one that is not to wait does; another kind waits beside it."""
+    with instance_in(tmp_path / "home") as instance:
+        holder, *others = (made_run(instance, dg.DagsterRunStatus.NOT_STARTED).run_id for _ in range(5))
+        left: list[str] = []
+        everything = Patience(kind="everything")
+
+        def try_others(seconds: float) -> None:
+            for run_id, patience in zip(
+                others[1:], (everything, Patience(waits=False), Patience(kind="full")), strict=True
+            ):
+                with (
+                    pytest.raises((RunLater, Enough)) as raised,
+                    slot(instance, run_id, "asked", waits=said.append, sleep=stop, patience=patience),
+                ):
+                    raise AssertionError("there is no slot")
+                left.append(str(raised.value))
+            raise Enough
+
+        def stop(seconds: float) -> None:
+            raise Enough("waits too")
+
+        said: list[str] = []
+        with (
+            slot(instance, holder, "asked", waits=never_waits, sleep=stop),
+            pytest.raises(Enough),
+            slot(
+                instance, others[0], "asked", waits=said.append, sleep=try_others, patience=Patience(kind="everything")
+            ),
+        ):
+            raise AssertionError("there is no slot")
+    assert "waits for it already" in left[0]
+    assert "--no-wait" in left[1]
+    assert left[2] == "waits too"
+    assert all(f"Run {holder[:8]} is using Twilio (the pool `twilio` lets 1 at a time)" in text for text in said)
+    assert len(said) == 2
+
+
+def test_a_pool_that_lets_nobody_in_is_said(tmp_path: Path) -> None:
+    """There is nobody to wait for: one sentence with the pool, its limit and the cure."""
+    with instance_in(tmp_path / "home") as instance:
+        instance.event_log_storage.set_concurrency_slots(POOL, 0)
+        run_id = made_run(instance, dg.DagsterRunStatus.NOT_STARTED).run_id
+        with (
+            pytest.raises(FixConfiguration, match=r"pool `twilio` .* has the limit 0.* concurrency set twilio 1"),
+            slot(instance, run_id, "asked", waits=never_waits, sleep=time.sleep),
+        ):
+            raise AssertionError("there is no slot")
+
+
+def test_what_others_leave_among_the_runs_ends_no_export(tmp_path: Path) -> None:
+    """Synology, macOS, Windows, NFS and FUSE leave names of theirs in every folder."""
+    with instance_in(tmp_path / "home") as instance:
+        for folder in [path for path in (tmp_path / "home").rglob("*") if path.is_dir()] + [
+            tmp_path / "home" / "alive"
+        ]:
+            for name in ("@eaDir", "lost+found", "#recycle", ".snapshot"):
+                (folder / name).mkdir(parents=True, exist_ok=True)
+            for name in ("Thumbs.db", ".DS_Store", "._runs.db", ".nfs0001", ".fuse_hidden01"):
+                (folder / name).write_bytes(b"theirs")
+        run_id = made_run(instance, dg.DagsterRunStatus.NOT_STARTED).run_id
+        with slot(instance, run_id, "asked", waits=never_waits, sleep=time.sleep):
+            assert known(instance) == {run_id}
+    assert (tmp_path / "home" / "alive" / "Thumbs.db").read_bytes() == b"theirs"
+    with dg.DagsterInstance.from_config(str(tmp_path / "home")) as again:
+        assert again.get_run_by_id(run_id) is not None
 
 
 def test_a_run_finds_the_slot_taken_for_it(tmp_path: Path) -> None:
