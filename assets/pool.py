@@ -171,7 +171,7 @@ def _turn(instance: dg.DagsterInstance, patience: Patience, reason: str) -> Iter
         yield
         return
     home = Path(instance.root_directory)
-    handle = open_lock(home, f"alive/.waits-{patience.kind}", 0o600, writers=trusted_writers(environment()))
+    handle = open_lock(home / "alive", f".waits-{patience.kind}", 0o600, writers=trusted_writers(environment()))
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
