@@ -15,6 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from warehouse.archive import quote
+from warehouse.contents import CHUNK_BYTES
 from warehouse.names import SHAPES
 from warehouse.shape_rules import guarded
 from warehouse.shape_trial import problem
@@ -30,6 +31,18 @@ MOST_SHAPES = 50
 
 LONGEST_PROBLEM = 500
 """Characters; what is said of a file may quote it."""
+
+LARGEST_BYTES = 8 << 20
+"""Largest content that is read. Reading takes some fifty times its size in memory, for all shapes together."""
+
+DEEPEST = 512
+"""Levels of brackets in JSON that is read. DuckDB's casts and searches go down a level by calling themselves: with
+8 MB of stack they crashed between 20,000 and 50,000 levels, and other systems give a thread a sixteenth of that."""
+
+LEVELS_AT_ONCE = 16
+
+TOO_LARGE, TOO_DEEP = "larger than 8 MB", f"nested more than {DEEPEST} times"
+"""What `problem` says of a content that is not read."""
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,62}[A-Za-z0-9])?")
 
@@ -167,15 +180,21 @@ def transcripts_sql(usable: Sequence[Shape]) -> str:
     )
     spoken = "list_sort(list_distinct(list_transform(words, lambda w: coalesce(w.speaker, w.channel))))"
     return f"""
-WITH parsed AS (
-    SELECT c.payload_sid, p.add_on_result_sid, p.reference_sid AS recording_sid, c.completed_date, p.add_on_sid,
-        p.add_on_configuration_sid, p.label, p.content_type, c.content_text,
-        CASE WHEN NOT starts_with(lower(trim(p.content_type)), 'text/')
-            THEN TRY_CAST(c.content_text AS JSON) END AS json
-    FROM contents c JOIN add_on_payloads p ON p.sid = c.payload_sid
-    WHERE c.content_text IS NOT NULL
+WITH held AS ({_held()}), texts AS (
+    SELECT h.payload_sid, p.add_on_result_sid, p.reference_sid AS recording_sid, h.completed_date, p.add_on_sid,
+        p.add_on_configuration_sid, p.label, p.content_type, h.held[1] AS whole_text,
+        starts_with(lower(trim(p.content_type)), 'text/') AS plain
+    FROM held h JOIN add_on_payloads p ON p.sid = h.payload_sid
+), looked_at AS (
+    SELECT *, CASE WHEN whole_text IS NULL THEN {quote(TOO_LARGE)}
+        WHEN NOT coalesce(plain, false) AND {_deep("whole_text")} THEN {quote(TOO_DEEP)} END AS problem
+    FROM texts
+), parsed AS (
+    SELECT * EXCLUDE (whole_text), CASE WHEN problem IS NULL THEN whole_text END AS content_text,
+        CASE WHEN problem IS NULL AND NOT plain THEN TRY_CAST(whole_text AS JSON) END AS json
+    FROM looked_at
 ), recognised AS (
-    SELECT *, CASE {vendor} END AS vendor FROM parsed
+    SELECT *, CASE WHEN problem IS NULL THEN CASE {vendor} END END AS vendor FROM parsed
 ), heard AS (
     SELECT *,
 {parts},
@@ -184,9 +203,43 @@ WITH parsed AS (
 )
 SELECT payload_sid, add_on_result_sid, recording_sid, completed_date, h.add_on_sid, n.name AS add_on, label, vendor,
     text, confidence, language, nullif(list_filter(words, lambda w: w.word IS NOT NULL), []) AS words,
-    coalesce(nullif(list_sort(list_distinct(named)), []), nullif({spoken}, [])) AS speakers, json
+    coalesce(nullif(list_sort(list_distinct(named)), []), nullif({spoken}, [])) AS speakers, json, problem
 FROM heard h LEFT JOIN add_on_names n ON n.add_on_sid = h.add_on_sid
 """
+
+
+def _held() -> str:
+    """SQL for the contents that are text: each in a list of one element, null where it is too large to be read.
+
+    DuckDB puts rows that have no list together, up to 2,048 of them, before it goes on; the texts of so many large
+    contents, and what is made of each, would be in memory at once.
+    """
+    chunks = range(-(-LARGEST_BYTES // CHUNK_BYTES))
+    text = " || ".join(f"coalesce(max(content) FILTER (chunk = {number}), ''::BLOB)" for number in chunks)
+    return f"""
+    SELECT payload_sid, completed_date,
+        [CASE WHEN octet_length(content) <= {LARGEST_BYTES} THEN decode(content) END] AS held
+    FROM _contents.whole WHERE is_text
+    UNION ALL
+    SELECT payload_sid, completed_date, [CASE WHEN max(chunk) < {len(chunks)} THEN decode({text}) END]
+    FROM _contents.chunks WHERE is_text GROUP BY payload_sid, completed_date
+"""
+
+
+def _deep(text: str) -> str:
+    """SQL for whether a JSON text is nested more than DEEPEST times; cheap where it has too few brackets for that.
+
+    What is left are the brackets outside of strings; then pairs that hold nothing but pairs are taken out, some levels
+    at once. Pairs that are still there were nested deeper.
+    """
+    brackets = f"2 * strlen({text}) - strlen(replace({text}, '[', '')) - strlen(replace({text}, '{{', ''))"
+    pair = "\\[\\]"
+    for _ in range(LEVELS_AT_ONCE - 1):
+        pair = f"\\[({pair})*\\]"
+    left = f"""translate(regexp_replace({text}, '"(\\\\.|[^"\\\\])*"|[^\\[\\]{{}}"]+', '', 'g'), '{{}}', '[]')"""
+    for _ in range(DEEPEST // LEVELS_AT_ONCE):
+        left = f"regexp_replace({left}, '{pair}', '', 'g')"
+    return f"CASE WHEN {brackets} > {DEEPEST} THEN {left} <> '' ELSE false END"
 
 
 def _part(usable: Sequence[Shape], name: str, kind: str) -> str:

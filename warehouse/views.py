@@ -165,7 +165,9 @@ RELATIONS: tuple[Relation, ...] = (
             "language": "Language as the vendor says it, e.g. en-us; null when it does not.",
             "words": "Each word with its times in seconds, confidence, speaker and channel, each null when not given.",
             "speakers": "Speakers, or channels, that the vendor tells apart; null when it does not.",
-            "json": "The whole content as JSON; null when it is not JSON.",
+            "json": "The whole content as JSON; null when it is not JSON, or not read.",
+            "problem": "Why the content is not read: it is larger than 8 MB, or JSON that is nested more than 512 "
+            "times; else null. Its bytes are in `contents`.",
         },
     ),
     Relation(

@@ -42,6 +42,7 @@ from warehouse.errors import RepairWarehouse
 from warehouse.land import Load, land
 from warehouse.publish import Destination, publish, published
 from warehouse.schema import CONTENTS, QUARANTINE
+from warehouse.transcripts import LARGEST_BYTES, TOO_LARGE
 
 XH = sid("XH", 1)
 TODAY = NOON.date()
@@ -370,3 +371,16 @@ def test_a_published_file_of_the_older_layout_is_built_anew(archive: Archive) ->
     publish(archive, "duckdb", now=NOON)
     assert shown(archive)[CONTENTS.name] == []
     assert live_files(archive)
+
+
+@pytest.mark.parametrize("destination", ["duckdb", "parquet"])
+def test_transcripts_read_large_contents_up_to_a_limit(archive: Archive, destination: Destination) -> None:
+    """Put together from chunks that end within a character; what is larger than the limit is not read, and says so."""
+    long = TEXT[: LARGEST_BYTES - 1000]
+    land_large(archive, [*large(1, long), *large(2, TEXT)], spooled(1, long), spooled(2, TEXT))
+    publish(archive, destination, now=NOON)
+    with opened(archive) as db:
+        rows = db.execute("SELECT text, problem FROM transcripts ORDER BY payload_sid").fetchall()
+    assert rows[0][0].encode() == long
+    assert rows[0][1] is None
+    assert rows[1] == (None, TOO_LARGE)

@@ -1,6 +1,7 @@
 """The shapes of transcripts: what is read from contents as their vendors document them, and files of one's own."""
 
 import contextlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from tests.warehouse.made_up import NOON, Row, content, land_rows, payload, sid
 from tests.warehouse.test_views import as_json, transcripts
 from warehouse.archive import Archive
 from warehouse.publish import NAME, publish
-from warehouse.transcripts import BUILT_IN, FOLDER
+from warehouse.transcripts import BUILT_IN, FOLDER, TOO_DEEP
 
 SAMPLES = Path(__file__).parent / "samples"
 
@@ -142,6 +143,35 @@ def asked(archive: Archive, question: str) -> list[Any]:
     """The first column of the answer the published file gives."""
     with contextlib.closing(duckdb.connect(str(archive.root / NAME), read_only=True)) as db:
         return [row[0] for row in db.execute(question).fetchall()]
+
+
+# What is not read
+
+_DEEP = '[{"a": ' * 300 + "1" + "}]" * 300
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        _DEEP,
+        '{"text": "said", "rest": ' + _DEEP + "}",
+        "[" * 200_000 + "]" * 200_000,
+        '["]", [], ' * 600 + "1" + "]" * 600,
+    ],
+    ids=["alone", "inside", "very", "among others"],
+)
+def test_json_that_is_nested_too_deeply_is_not_read(text: str) -> None:
+    """It would end the process of whoever casts it; a column says so, and no shape takes it for plain text."""
+    (row,) = transcripts(("application/json", text.encode()))
+    assert (row["vendor"], row["text"], row["json"], row["problem"]) == (None, None, None, TOO_DEEP)
+
+
+def test_many_brackets_are_not_deep() -> None:
+    """Beside one another, within strings, or in plain text."""
+    beside = as_json({"text": "said", "rest": [[["[" * 900]]] * 900, "deep": json.loads("[" * 400 + "]" * 400)})
+    (first, second) = transcripts(beside, ("text/plain", b"[" * 2000))
+    assert (first["text"], first["problem"]) == ("said", None)
+    assert (second["text"], second["problem"]) == ("[" * 2000, None)
 
 
 # Shapes of one's own
