@@ -21,15 +21,18 @@ def add_compact_command(compact: argparse.ArgumentParser) -> None:
 def _compact(options: argparse.Namespace) -> int:
     from pipelines.conclude import conclude
     from pipelines.opening import to_write
+    from pipelines.shown_time import stamp_time, trusted_time
     from warehouse.compact import compact
     from warehouse.memory import return_freed_memory
 
     return_freed_memory()
     settings = warehouse_settings(environment())
     archive = to_write(settings)
-    before, now, run_id = archive.head(), datetime.now(UTC), f"compact-{uuid.uuid4().hex}"
+    here = datetime.now(UTC)
+    trusted, now = trusted_time(archive, here=here), stamp_time(archive, here=here)
+    before, run_id = archive.head(), f"compact-{uuid.uuid4().hex}"
     replaced = compact(archive, now=now, run_id=run_id, thorough=True, tries=TRIES)
-    done = conclude(archive, settings.destination, since=before.number, now=now, run_id=run_id)
+    done = conclude(archive, settings.destination, since=before.number, now=now, trusted=trusted, run_id=run_id)
     files = sum(len(files) for files in archive.head().tables.values())
     show(json.dumps({"files_joined": replaced, "files": files, "commit": done.commit}))
     if done.mismatches:

@@ -42,8 +42,24 @@ class Conclusion:
     mismatches: tuple[Mismatch, ...]
 
 
-def conclude(archive: Archive, destination: Destination, *, since: int, now: datetime, run_id: str) -> Conclusion:
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """What is concluded, as a process of its own is told it."""
+
+    archive: Archive
+    destination: Destination
+    before: Commit
+    now: datetime
+    trusted: datetime | None
+    run_id: str
+
+
+def conclude(
+    archive: Archive, destination: Destination, *, since: int, now: datetime, trusted: datetime | None, run_id: str
+) -> Conclusion:
     """Tidy, publish and verify what was landed after commit `since`.
+
+    Superseded files are collected by the `trusted` time (see `warehouse.clock`); without one they stay.
 
     Raises:
         WarehouseError: the archive cannot be written or read.
@@ -52,10 +68,11 @@ def conclude(archive: Archive, destination: Destination, *, since: int, now: dat
     head, contents = archive.head(), before.tables[CONTENTS.name]
     new = [file.bytes for path, file in head.tables[CONTENTS.name].items() if path not in contents]
     results = head.rows(ADD_ON_RESULTS.name) - before.rows(ADD_ON_RESULTS.name)
+    task = _Task(archive, destination, before, now, trusted, run_id)
     if sum(new) < LARGE_BYTES and results < MANY_ROWS:
-        return _conclude(archive, destination, before, now, run_id)
+        return _conclude(task)
     return_freed_memory()
-    return _elsewhere(archive, destination, before, now, run_id)
+    return _elsewhere(task)
 
 
 def _commit(archive: Archive, number: int) -> Commit:
@@ -66,13 +83,13 @@ def _commit(archive: Archive, number: int) -> Commit:
         return commits.EMPTY
 
 
-def _elsewhere(archive: Archive, destination: Destination, before: Commit, now: datetime, run_id: str) -> Conclusion:
+def _elsewhere(task: _Task) -> Conclusion:
     """Conclude in a process of its own, which ends by itself also when this one is killed."""
     # "spawn": a fork would take the export's memory along, and its threads' locks
     context = get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
     with ours:
-        process = context.Process(target=_report, args=(theirs, archive, destination, before, now, run_id))
+        process = context.Process(target=_report, args=(theirs, task))
         process.start()
         theirs.close()
         try:
@@ -89,28 +106,29 @@ def _elsewhere(archive: Archive, destination: Destination, before: Commit, now: 
     return cast("Conclusion", found)
 
 
-def _report(
-    talk: Connection, archive: Archive, destination: Destination, before: Commit, now: datetime, run_id: str
-) -> None:
+def _report(talk: Connection, task: _Task) -> None:
     """Conclude, and send what came of it, or the error that it raised."""
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # they reach every process of a terminal or service; the parent decides
     warnings.simplefilter("ignore")  # PYTHONWARNINGS=error is handed on, and would make errors of them
     try:
-        found: Conclusion | Exception = _conclude(archive, destination, before, now, run_id)
+        found: Conclusion | Exception = _conclude(task)
     except Exception as error:  # whatever it is, the parent raises it
         found = error
     with contextlib.suppress(BrokenPipeError):  # the parent was killed
         talk.send(found)
 
 
-def _conclude(archive: Archive, destination: Destination, before: Commit, now: datetime, run_id: str) -> Conclusion:
+def _conclude(task: _Task) -> Conclusion:
     return_freed_memory()
+    archive = task.archive
     try:
-        compact(archive, now=now, run_id=run_id)
+        compact(archive, now=task.now, run_id=task.run_id)
     except RepairWarehouse:
-        publish(archive, destination, now=now)  # what is landed is shown, whatever is the matter with older files
+        # what is landed is shown, whatever is the matter with older files
+        publish(archive, task.destination, now=task.now)
         raise
-    shown = publish(archive, destination, now=now)
-    archive.collect(now=now, grace=GRACE)
-    return Conclusion(shown.commit, verify_since(archive, before))
+    shown = publish(archive, task.destination, now=task.now)
+    if task.trusted is not None:
+        archive.collect(now=task.trusted, grace=GRACE)
+    return Conclusion(shown.commit, verify_since(archive, task.before))

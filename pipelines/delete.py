@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
-from pipelines.deletion_gate import Shown, conditions, gate, rest_ends_by, why_shut
+from pipelines.deletion_gate import Shown, conditions, gate, why_shut
 from pipelines.deletion_guards import here, only_deleter, whole_warehouse
 from pipelines.deletion_plan import (
     DAY,
@@ -34,6 +34,7 @@ from pipelines.twilio.client import DeleteOutcome, DeleteReply, TwilioClient
 from pipelines.verified import Unverified, VerifiedResult, exported_results, landed_days, verify_results
 from warehouse import ledger as steps
 from warehouse.archive import Archive
+from warehouse.clock import trusted_now
 from warehouse.compact import compact
 from warehouse.ledger import Ledger, read_ledger
 from warehouse.lock import shared
@@ -283,7 +284,7 @@ class _Deletion:
 
     def _check_day(self, ledger: Ledger, remaining: Sequence[PlannedResult]) -> None:
         """Refuse what would be too much for a day, by the clock that is behind."""
-        now = rest_ends_by(self.clock(), self.client.source_time())
+        now = trusted_now(self.clock(), self.client.source_time()) or self.clock()
         recent = ledger.claimed_since(now - DAY) - {result.sid for result in remaining}
         gone = {
             sid
@@ -376,7 +377,7 @@ class _Deletion:
             account=self.plan.binding.account_sid,
             credential_account=self.credential_account,
             min_age=self.plan.terms.min_age,
-            now=rest_ends_by(self.clock(), self.client.source_time()),
+            now=trusted_now(self.clock(), self.client.source_time()),
             pending=True,  # what is deleted or claimed is sorted out by the record
             as_planned=isinstance(proof, VerifiedResult) and result.names(proof),
         )

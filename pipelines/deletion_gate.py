@@ -15,9 +15,6 @@ from pipelines.verified import Unverified, VerifiedResult
 DELETABLE_STATUS = "completed"
 """The one final status whose payloads are what the add-on was run for; others expire by themselves."""
 
-CLOCKS_APART = timedelta(minutes=5)
-"""How much faster than Twilio's the clock here may be before Twilio's is believed."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conditions:
@@ -76,14 +73,6 @@ class Shown:
     beside_all_landed: bool
 
 
-def rest_ends_by(now: datetime, source_time: datetime | None) -> datetime:
-    """The time (UTC) by which rest is judged: the clock here, unless Twilio's says that it is fast.
-
-    A clock that is a year ahead would have every rest time pass at once.
-    """
-    return now if source_time is None else min(now, source_time + CLOCKS_APART)
-
-
 def conditions(
     result: VerifiedResult | Unverified,
     shown: Shown | None,
@@ -91,7 +80,7 @@ def conditions(
     account: AccountSid,
     credential_account: AccountSid | None,
     min_age: timedelta,
-    now: datetime,
+    now: datetime | None,
     pending: bool,
     as_planned: bool,
 ) -> Conditions:
@@ -104,7 +93,7 @@ def conditions(
         credential_account: the account Twilio says the credential is for; None when the credential may not ask.
             Then every result it reads must name the account.
         min_age: rest time since the row and all contents were landed.
-        now: UTC, as `rest_ends_by` has it.
+        now: UTC, as `warehouse.clock.trusted_now` has it; None: no rest time has passed.
         pending: not deleted yet, and no DELETE is open.
         as_planned: the plan names exactly this.
     """
@@ -117,7 +106,7 @@ def conditions(
         reread="reread" not in failed,
         published="published" not in failed,
         clean="clean" not in failed,
-        rested=verified is not None and verified.rested_since + min_age <= now,
+        rested=verified is not None and now is not None and verified.rested_since + min_age <= now,
         pending=pending and verified is not None and verified.deleted_at is None,
         own_account=verified is not None
         and verified.account_sid == account

@@ -16,10 +16,11 @@ from typing import Any
 
 import msgspec
 
-from pipelines.deletion_gate import Shown, conditions, gate, rest_ends_by, why_shut
+from pipelines.deletion_gate import Shown, conditions, gate, why_shut
 from pipelines.errors import PlanAgain
 from pipelines.sids import AccountSid, AddOnResultSid, PayloadSid, RecordingSid
 from pipelines.verified import Unverified, VerifiedResult
+from warehouse.clock import trusted_now
 
 VALID = timedelta(hours=24)
 """How long a plan may be applied."""
@@ -223,7 +224,7 @@ def plan_delete(
             account=binding.account_sid,
             credential_account=binding.account_sid,
             min_age=terms.min_age,
-            now=rest_ends_by(now, source_time),
+            now=trusted_now(now, source_time),
             pending=result.sid not in deleted,
             as_planned=True,
         )

@@ -8,10 +8,11 @@ an export stops, for whatever reason, stays and is published; the next export go
 import asyncio
 import contextlib
 import itertools
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 
+from pipelines.clock import Clock, ExportClock
 from pipelines.conclude import conclude
 from pipelines.dates import RETENTION
 from pipelines.discover import (
@@ -34,6 +35,7 @@ from pipelines.normalize import (
     ExtractedListing,
 )
 from pipelines.quarantine import resolve
+from pipelines.shown_time import remember
 from pipelines.sids import AccountSid
 from pipelines.twilio.client import Traffic, TwilioClient
 from pipelines.verify import Mismatch
@@ -53,8 +55,6 @@ BUDGET_BYTES = 20 << 20
 
 LOCK_SECONDS = 0.2
 """How often an export looks whether an erasure is done."""
-
-Clock = Callable[[], datetime]
 
 
 @dataclass(slots=True)
@@ -159,7 +159,7 @@ async def export(
         destination: what is published: native tables or views.
         scope: partitions and rules.
         run_id: kept in `loads`.
-        clock: the time now (UTC).
+        clock: the time now (UTC) by the clock here; Twilio's is believed where they are apart.
         workers: recordings worked on at once; about twice the limit on concurrent requests keeps it filled.
         progress: counters to fill while running, for whoever shows them.
 
@@ -173,12 +173,15 @@ async def export(
     way is waited for.
     """
     progress = progress if progress is not None else Progress()
+    time = ExportClock(clock, clients)
     with contextlib.suppress(WarehouseError):  # what stops an erasure must not stop what Twilio is about to delete
-        await asyncio.to_thread(finish, archive, destination, now=clock())
+        await asyncio.to_thread(finish, archive, destination, now=time())
     while True:
         with shared(archive.root, wait=False) as here:
             if here:
-                return await _export(clients, archive, destination, scope, run_id, clock, workers, progress)
+                for client in clients[:1]:
+                    await client.hear_time()
+                return await _export(clients, archive, destination, scope, run_id, time, workers, progress)
         await asyncio.sleep(LOCK_SECONDS)
 
 
@@ -188,7 +191,7 @@ async def _export(
     destination: Destination,
     scope: Scope,
     run_id: str,
-    clock: Clock,
+    clock: ExportClock,
     workers: int,
     progress: Progress,
 ) -> ExportReport:
@@ -237,9 +240,16 @@ async def _export(
                 if _error_of(landing) is None:
                     await asyncio.to_thread(_resolve, archive, progress, run_id, clock())
                 concluded = await asyncio.to_thread(
-                    conclude, archive, destination, since=head.number, now=clock(), run_id=run_id
+                    conclude,
+                    archive,
+                    destination,
+                    since=head.number,
+                    now=clock(),
+                    trusted=clock.trusted(),
+                    run_id=run_id,
                 )
                 progress.commit, mismatches = concluded.commit, concluded.mismatches
+                await asyncio.to_thread(remember, archive, clock.source())
     for task in (landing, extracting):
         if (error := _error_of(task)) is not None:
             raise error

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import Literal
@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from warehouse import commits
+from warehouse.clock import APART
 from warehouse.commits import CHUNKED, FOLDER, Commit, LiveFile
 from warehouse.damage import DAMAGED, check_rows, reading_errors
 from warehouse.errors import CommitRace, FixWarehouse, RepairWarehouse, WarehouseError
@@ -281,6 +282,9 @@ class Archive:
 
         Readers may hold a superseded file for `grace`. The newest `keep` commits and their files always stay.
 
+        `now` must be a time that `warehouse.clock.trusted_now` gives: files have times by the clock of this machine,
+        and one that is a year ahead must make none of them old.
+
         Returns:
             Number of files removed.
         """
@@ -290,7 +294,8 @@ class Archive:
     def _collect(self, *, now: datetime, grace: timedelta, keep: int) -> int:
         self.head_to_change()
         known = self._readable_commits()
-        young = [n for n, commit in known.items() if commit.at > now - grace]
+        at = _made_at(known.values())
+        young = [n for n in known if at[n] > now - grace]
         # a reader may have opened what was newest when the grace time began
         opened = [n for n in known if not young or n < young[0]][-1:]
         kept = {*opened, *young, *list(known)[-keep:]}
@@ -300,7 +305,7 @@ class Archive:
             for number in known.keys() - kept:
                 commits.commit_path(self.root, number).unlink(missing_ok=True)
             for name in leftovers(self.root, live):  # superseded, or of killed processes
-                if _older(self.root / name, now - grace):
+                if _older_than(self.root / name, grace, now=now):
                     remove(self.root / name)
                     removed += 1
         return removed
@@ -317,10 +322,28 @@ class Archive:
         return known
 
 
-def _older(path: Path, moment: datetime) -> bool:
-    """Whether a file was last written before `moment`; one that another process has just removed was not."""
+def _made_at(commits: Iterable[Commit]) -> dict[int, datetime]:
+    """When each commit was made, by number: as it says, but no later than any that came after it.
+
+    A clock that was ahead once would keep what it stamped young for as long as it was ahead.
+    """
+    made: dict[int, datetime] = {}
+    latest = datetime.max.replace(tzinfo=UTC)
+    for commit in sorted(commits, key=lambda commit: commit.number, reverse=True):
+        made[commit.number] = latest = min(latest, commit.at)
+    return made
+
+
+def _older_than(path: Path, age: timedelta, *, now: datetime) -> bool:
+    """Whether a file was last written longer than `age` ago; one that another process has just removed was not.
+
+    One that says it was written later than now, by a clock that was ahead, counts as written now.
+    """
     try:
-        return path.lstat().st_mtime < moment.timestamp()
+        written = path.lstat().st_mtime
+        if written > (now + APART).timestamp():
+            os.utime(path, (now.timestamp(), now.timestamp()), follow_symlinks=False)
+        return written < (now - age).timestamp()
     except FileNotFoundError:
         return False
 

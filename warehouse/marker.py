@@ -25,7 +25,7 @@ from warehouse.stamp import OURS, VERSION, Stamp, stamp_of
 if TYPE_CHECKING:
     from warehouse.archive import Archive
 
-_KNOWN = {"format", "written_by", "created_at", "committed", "accounts", "settings"}
+_KNOWN = {"format", "written_by", "created_at", "committed", "accounts", "settings", "shown_at", "retention"}
 
 Value = object
 """Anything that JSON can hold."""
@@ -36,12 +36,15 @@ class Marker:
     """What belongs to an archive: `accounts` by account SID, `settings` by name, and when it was made (UTC).
 
     `committed`: there has been a commit, so that sealed files without any mean that the commits are lost.
+    `shown_at`: the time that the source said when it was asked last (UTC). `retention`: see `pipelines.retention`.
     """
 
     created_at: datetime
     committed: bool = False
     accounts: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
     settings: Mapping[str, Value] = field(default_factory=dict)
+    shown_at: datetime | None = None
+    retention: Mapping[str, Value] = field(default_factory=dict)
     stamp: Stamp = OURS
     others: Mapping[str, Value] = field(default_factory=dict)
     """Members of a later version."""
@@ -77,6 +80,8 @@ def read_marker(root: Path) -> Marker | None:
             bool(body.get("committed")),
             {sid: dict(facts) for sid, facts in body["accounts"].items()},
             dict(body["settings"]),
+            None if body.get("shown_at") is None else _aware(body["shown_at"]),
+            dict(body.get("retention", {})),
             stamp,
             {name: value for name, value in body.items() if name not in _KNOWN},
         )
@@ -112,6 +117,8 @@ def _write(archive: "Archive", marker: Marker) -> None:
         "committed": marker.committed,
         "accounts": marker.accounts,
         "settings": marker.settings,
+        "shown_at": None if marker.shown_at is None else marker.shown_at.isoformat(),
+        "retention": marker.retention,
         **marker.others,
     }
     with storage_errors(archive.root), unnamed(archive.root, "", archive.access) as (stream, file):
@@ -131,6 +138,13 @@ def _alone(root: Path) -> Iterator[None]:
             yield
         finally:
             os.close(handle)
+
+
+def _aware(text: str) -> datetime:
+    """A time; ValueError when it does not say its zone."""
+    if (at := datetime.fromisoformat(text)).tzinfo is None:
+        raise ValueError("no zone")
+    return at
 
 
 def _damaged() -> RepairWarehouse:

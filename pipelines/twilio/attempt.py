@@ -69,13 +69,15 @@ class Ask:
 class Line:
     """The way to one host: transport, the headers sent there, and what an unwanted status stands for.
 
-    `discreet`: nothing of the host's error bodies or error texts is kept, as they may show a signed URL.
+    `discreet`: nothing of the host's error bodies or error texts is kept, as they may show a signed URL. `heard` is
+    told the headers of every reply, whatever its status.
     """
 
     transport: Transport
     headers: Mapping[str, str] = field(repr=False)
     classify: Callable[[int], Cause]
     discreet: bool
+    heard: Callable[[Mapping[str, str]], None] = lambda headers: None
 
 
 class Attempt:
@@ -125,6 +127,7 @@ class Attempt:
         reply = await line.transport.send(ask.method, ask.url, line.headers)
         try:
             self.status = reply.status
+            line.heard(reply.headers)
             if self._timer.when() != self._end:
                 self._timer.reschedule(self._end)
             if not line.discreet:

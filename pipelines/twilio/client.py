@@ -13,8 +13,7 @@ import contextlib
 import functools
 import random as chance
 from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import UTC, date, datetime
-from email.utils import parsedate_to_datetime
+from datetime import date, datetime
 from types import TracebackType
 from typing import Self
 
@@ -30,6 +29,7 @@ from pipelines.twilio.host import GaveUp, Host, Places, Traffic
 from pipelines.twilio.limiter import Gate, Window
 from pipelines.twilio.paging import Listing, Page, read_page, read_redirect, read_subaccount
 from pipelines.twilio.resources import Resources, api_headers, storage_headers
+from pipelines.twilio.source_clock import SourceClock
 from pipelines.twilio.storage_url import SignedUrl, address_allowed, signed_url
 from pipelines.twilio.transport import HttpxTransport, Transport, open_transport, tls_context
 from pipelines.twilio.values import (
@@ -68,6 +68,7 @@ _RECORDINGS_PAGE = 3 << 20  # bytes; a thousand documented ones take 0.9 MB, wit
 _ORDINARY_PAGE = 256 * 1024  # bytes, of what belongs to one recording: 400 add-on results
 _SAME_PAGES = 20  # of a list, one after the other: it goes round in a circle by ever new addresses
 _LARGE_LISTS = 2  # lists of the same kind with larger pages, worked on at once
+_TIME_DEADLINE = 5.0  # seconds for a reply that says no more than what time it is
 _DEFAULTS = Tuning()
 
 
@@ -97,12 +98,13 @@ class TwilioClient:
         tuning: Tuning = _DEFAULTS,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         random: Callable[[], float] = chance.random,
+        source_clock: SourceClock | None = None,
     ) -> None:
         """`places`: what all accounts share, of the API and of storage; this account's own ceilings are the maxima."""
         api_places, storage_places = places or (contextlib.nullcontext(), contextlib.nullcontext())
         self.account_sid = account_sid
         self.traffic = Traffic()
-        self._date = ""
+        self._clock = SourceClock() if source_clock is None else source_clock
         self._resources = Resources(account_sid)
         self._base_url, self._loopback = checked_base_url(base_url)
         region = region_of(self._base_url)
@@ -112,7 +114,7 @@ class TwilioClient:
         api, storage = (HttpxTransport(t) if isinstance(t, httpx.AsyncBaseTransport) else t for t in (api, storage))
         self._transports = (api, storage)
         self._api = Host(
-            Line(api, api_headers(credential), cause_of_status, discreet=False),
+            Line(api, api_headers(credential), cause_of_status, discreet=False, heard=self._clock.hear),
             Gate(Window(start=_START, ceiling=max_concurrency)),
             api_places,
             traffic=self.traffic,
@@ -250,12 +252,19 @@ class TwilioClient:
         raise self._error(outcome, subject)
 
     def source_time(self) -> datetime | None:
-        """Twilio's clock (UTC) by the Date header of its newest reply; None as long as it has not said."""
-        try:
-            said = parsedate_to_datetime(self._date)
-            return said.replace(tzinfo=said.tzinfo or UTC).astimezone(UTC)  # none when it is -0000
-        except (ValueError, OverflowError):  # a zone of years, or a date that leaves the calendar in UTC
-            return None
+        """Twilio's clock (UTC) by the Date headers of its newest replies; None as long as it has not said."""
+        return self._clock.now()
+
+    async def hear_time(self) -> datetime | None:
+        """Ask once, for the account itself, only to know Twilio's time; None when there is no reply that says it.
+
+        Whatever the reply is, nothing of it counts as given: it proves nothing of what the credential may read.
+        """
+        if self._clock.now() is None:
+            url = self._base_url + self._resources.account_itself()
+            ask = Ask(url, self._tuning.api_deadline, self._tuning.page_cap, accept=frozenset())
+            await self._api.attempt(ask, first_deadline=_TIME_DEADLINE)
+        return self._clock.now()
 
     async def accounts(self, *, skipped: Callable[[SourceUntrusted], None] | None = None) -> AsyncIterator[Subaccount]:
         """List the accounts the credential can see, its own included; their auth tokens are never decoded.
@@ -334,7 +343,6 @@ class TwilioClient:
     def _reply(self, outcome: Reply | GaveUp, subject: str) -> Reply:
         if isinstance(outcome, GaveUp):
             raise self._error(outcome, subject)
-        self._date = outcome.headers.get("date", self._date)
         return outcome
 
     async def _signed_url(self, data_url: str, subject: str) -> SignedUrl:

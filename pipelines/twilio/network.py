@@ -1,4 +1,4 @@
-"""What the clients of all accounts share: the connections to Twilio and to storage, and the ceilings on them.
+"""What the clients of all accounts share: the connections to Twilio and to storage, their ceilings, Twilio's clock.
 
 A ceiling for each account would grow with the number of accounts, past what a process may open. The credentials are in
 the requests and not in the connections, so a connection serves one account after the other; storage is reached over
@@ -14,6 +14,7 @@ from typing import Self
 from pipelines.sids import AccountSid
 from pipelines.twilio.base_url import checked_base_url
 from pipelines.twilio.client import TwilioClient
+from pipelines.twilio.source_clock import SourceClock
 from pipelines.twilio.storage_url import address_allowed
 from pipelines.twilio.transport import Incoming, Transport, open_transport, tls_context
 from pipelines.twilio.values import MAX_CONCURRENCY, Ceilings, Credential, Tuning
@@ -42,6 +43,7 @@ class Network:
             context=context,
             allowed=functools.partial(address_allowed, loopback=loopback),
         )
+        self._clock = SourceClock()
         self._places = asyncio.Semaphore(ceilings.api), asyncio.Semaphore(ceilings.storage)
 
     def client(
@@ -63,6 +65,7 @@ class Network:
             max_concurrency=min(max_concurrency, self._ceilings.api),
             max_downloads=min(max_concurrency, self._ceilings.storage),
             tuning=tuning,
+            source_clock=self._clock,
         )
 
     async def __aenter__(self) -> Self:

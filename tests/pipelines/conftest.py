@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,8 @@ class Exporter:
     destination: Destination = "duckdb"
     tuning: Tuning = HASTY
     progress: Progress = field(default_factory=Progress)
+    ahead: timedelta = timedelta(0)
+    """How far the clock here is ahead of the source's."""
 
     def __call__(self, scope: Scope | None = None, *, workers: int = 50) -> ExportReport:
         """Run one export at the sandbox's time."""
@@ -53,7 +55,7 @@ class Exporter:
                     destination=self.destination,
                     scope=scope or Scope(),
                     run_id="test",
-                    clock=lambda: self.sandbox.now,
+                    clock=lambda: self.sandbox.now + self.ahead,
                     workers=workers,
                     progress=self.progress,
                 )

@@ -53,6 +53,7 @@ def planned(*, shown: Shown = SHOWN, terms: Terms | None = None, exported: int =
         terms=terms or Terms(max_share=1),
         exported=exported,
         now=NOON,
+        source_time=NOON,
     )
 
 

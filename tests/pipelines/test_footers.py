@@ -118,7 +118,7 @@ def test_an_export_shows_what_it_landed_though_older_files_cannot_be_joined(land
     old = min((landed.root / "recordings").rglob("*.parquet"), key=lambda path: path.stat().st_mtime_ns)
     old.write_bytes(old.read_bytes()[:-1] + b"?")
     with pytest.raises(RepairWarehouse, match=old.name):
-        conclude(landed, "duckdb", since=1, now=later(48), run_id="test")
+        conclude(landed, "duckdb", since=1, now=later(48), trusted=None, run_id="test")
     shown = published(landed)
     assert shown is not None
     assert shown.commit == landed.head().number == 2
@@ -128,8 +128,8 @@ def test_where_the_commit_before_is_collected_everything_is_read_back(landed: Ar
     """An export that began before it was: it ends as always, and says more and not less."""
     land_rows(landed, whole(20), now=later(1))
     commit_path(landed.root, 1).unlink()
-    assert conclude(landed, "duckdb", since=1, now=later(1), run_id="test").mismatches == ()
+    assert conclude(landed, "duckdb", since=1, now=later(1), trusted=None, run_id="test").mismatches == ()
     old = next((landed.root / "recordings").rglob("*.parquet"))
     old.write_bytes(old.read_bytes()[:-1] + b"?")
-    (mismatch,) = conclude(landed, "duckdb", since=1, now=later(1), run_id="test").mismatches
+    (mismatch,) = conclude(landed, "duckdb", since=1, now=later(1), trusted=None, run_id="test").mismatches
     assert mismatch.subject == old.relative_to(landed.root).as_posix()

@@ -13,6 +13,7 @@ from tests.warehouse.made_up import NOON, land_rows, later, live_files, logical,
 from warehouse import commits
 from warehouse.archive import Archive
 from warehouse.publish import publish
+from warehouse.schema import RESOLUTIONS
 
 GRACE = timedelta(hours=24)
 
@@ -157,3 +158,25 @@ def test_nothing_of_somebody_else_is_collected(archive: Archive) -> None:
     before = {path.name for path in archive.root.iterdir()}
     archive.collect(now=later(1000), grace=GRACE)
     assert {path.name for path in archive.root.iterdir()} == before
+
+
+def test_a_commit_stamped_by_a_clock_that_was_ahead_is_collected_with_those_that_follow(archive: Archive) -> None:
+    """It is no younger than what came after it, so nothing stays for the years that the clock was ahead."""
+    land_rows(archive, whole(1))
+    change(archive, 3, first=9600)
+    land_rows(archive, [result(2, at=later(1))], now=later(1))
+    age(archive, NOON)
+    superseded = len(on_disk(archive) - live_files(archive))
+    assert superseded >= 3
+    assert archive.collect(now=later(2), grace=GRACE, keep=1) == 0
+    assert archive.collect(now=later(1) + GRACE + timedelta(hours=1), grace=GRACE, keep=1) == superseded
+    assert on_disk(archive) == live_files(archive)
+
+
+def test_a_file_from_the_future_counts_as_written_now(archive: Archive) -> None:
+    """It stays for the grace, like any other that may still be committed, and then goes."""
+    land_rows(archive, whole(1))
+    ahead = archive.root / archive.seal(RESOLUTIONS, None, []).path
+    os.utime(ahead, (later(9600).timestamp(), later(9600).timestamp()))
+    assert archive.collect(now=later(1), grace=GRACE, keep=1) == 0
+    assert archive.collect(now=later(26), grace=GRACE, keep=1) == 1

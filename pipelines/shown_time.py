@@ -1,0 +1,46 @@
+"""The time that Twilio has said, kept in the archive: a second clock for commands that do not talk to Twilio."""
+
+from dataclasses import replace
+from datetime import datetime
+
+from warehouse.archive import Archive
+from warehouse.clock import trusted_now
+from warehouse.marker import read_marker, update_marker
+
+
+def remember(archive: Archive, said: datetime | None) -> None:
+    """Keep what time Twilio says it is, if it does; what it said before is replaced, as that may have been wrong.
+
+    Raises:
+        WarehouseError: the marker of the archive cannot be read or written.
+    """
+    if said is not None:
+        update_marker(archive, lambda marker: replace(marker, shown_at=said.replace(microsecond=0)))
+
+
+def shown_time(archive: Archive) -> datetime | None:
+    """What time it was when Twilio was asked last (UTC); None when that is not known.
+
+    Raises:
+        WarehouseError: the marker of the archive cannot be read.
+    """
+    marker = read_marker(archive.root)
+    return None if marker is None else marker.shown_at
+
+
+def trusted_time(archive: Archive, *, here: datetime) -> datetime | None:
+    """The time (UTC) by which something may be destroyed here and now, given the clock here; None when nothing may be.
+
+    Raises:
+        WarehouseError: as `shown_time`.
+    """
+    return trusted_now(here, shown_time(archive))
+
+
+def stamp_time(archive: Archive, *, here: datetime) -> datetime:
+    """The time (UTC) by which rows are stamped without asking Twilio: a clock that is behind does not turn time back.
+
+    Raises:
+        WarehouseError: as `shown_time`.
+    """
+    return max(here, shown_time(archive) or here)

@@ -1,0 +1,79 @@
+"""An export under a clock that is wrong: Twilio's says what exists, how old it is and when it was seen."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from pipelines.deadlines import deadlines
+from pipelines.discover import Scope
+from pipelines.sandbox.run import Sandbox
+from pipelines.sandbox.world import World
+from pipelines.shown_time import shown_time, trusted_time
+from pipelines.verify import verify
+from tests.pipelines.conftest import NOW, Exporter
+from warehouse.archive import Archive
+from warehouse.clock import APART
+from warehouse.schema import TABLES, UTC_TIME
+
+STAMPS = ("listed_at", "observed_at", "first_seen_at", "exported_at", "fetched_at", "loaded_at")
+
+
+def _fill(world: World, sandbox: Sandbox) -> None:
+    """Results of the last hour, of yesterday, and of the oldest that Twilio still keeps."""
+    for age in (timedelta(hours=1), timedelta(days=1), timedelta(days=15), timedelta(days=29)):
+        result = world.add_result(world.add_recording(sandbox.account_sid, NOW - age))
+        world.add_payload(result, b'{"transcription": "hello"}')
+
+
+def _latest_stamp(archive: Archive) -> datetime:
+    """The latest time by which anything is stamped."""
+    with archive.reading() as head, archive.database() as db:
+        columns = [
+            f"SELECT max({column.name}) AS stamp FROM {archive.relation(table, head.tables[table.name])}"
+            for table in TABLES.values()
+            for column in table.columns
+            if column.type == UTC_TIME and column.name in STAMPS
+        ]
+        latest = db.execute(f"SELECT max(stamp) FROM ({' UNION ALL '.join(columns)})").fetchall()[0][0]
+    return max(datetime.fromisoformat(str(latest)), head.at)
+
+
+@pytest.mark.parametrize(
+    "ahead",
+    [
+        timedelta(minutes=6),
+        timedelta(hours=20),
+        timedelta(days=45),
+        timedelta(days=4000),
+        -timedelta(days=3),
+        -timedelta(days=4000),
+    ],
+)
+def test_a_wrong_clock_costs_nothing(sandbox: Sandbox, world: World, exporter: Exporter, ahead: timedelta) -> None:
+    """All that Twilio holds is landed and stamped by Twilio's time; the right clock then finds nothing to do."""
+    _fill(world, sandbox)
+    exporter.ahead = ahead
+    exporter().verdict()
+    assert exporter.rows("SELECT count(*) FROM contents") == [(4,)]
+    assert NOW <= _latest_stamp(exporter.archive) < NOW + APART
+    assert abs((shown_time(exporter.archive) or datetime.max.replace(tzinfo=UTC)) - NOW) < APART
+    landed = exporter.archive.head().number
+    exporter.ahead = timedelta(0)
+    exporter().verdict()
+    assert exporter.archive.head().number == landed
+    waiting = deadlines(exporter.archive, now=NOW, within=timedelta(days=30), settle=Scope().settle)
+    assert (waiting.backlog, waiting.lost) == (0, ())
+    assert verify(exporter.archive).mismatches == ()
+
+
+def test_nothing_is_older_than_twilio_and_the_clock_here_both_say(
+    sandbox: Sandbox, world: World, exporter: Exporter
+) -> None:
+    """What destroys without asking Twilio goes by the time it said last, kept in the archive."""
+    assert trusted_time(exporter.archive, here=NOW) is None
+    _fill(world, sandbox)
+    exporter()
+    found = trusted_time(exporter.archive, here=NOW + timedelta(days=400))
+    assert found is not None
+    assert NOW <= found < NOW + 2 * APART
+    assert trusted_time(exporter.archive, here=NOW - timedelta(days=1)) == NOW - timedelta(days=1)
