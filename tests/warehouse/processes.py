@@ -4,7 +4,7 @@ import os
 import resource
 import signal
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
@@ -186,3 +186,19 @@ def open_as_somebody_else(root: Path, talk: Connection) -> None:
 def at(seconds: float) -> datetime:
     """A time of publication."""
     return NOON + timedelta(seconds=seconds)
+
+
+def keep_changing(root: Path, talk: Connection) -> None:
+    """Land, compact, collect and publish until something is said; says how many rounds that were."""
+    archive = open_archive(root)
+    rounds = 0
+    while not talk.poll():
+        rounds += 1
+        for number in range(rounds * 10, rounds * 10 + 3):
+            land_rows(archive, whole(number, b"%d" % number))
+        compact(archive, now=NOON + timedelta(days=2), run_id="test", thorough=True)
+        archive.collect(now=datetime.now(UTC), grace=timedelta(hours=24), keep=1)
+        publish(archive, "parquet", now=NOON)
+        if rounds == 1:
+            talk.send("begun")
+    talk.send(rounds)
