@@ -28,6 +28,7 @@ from assets.interrupt import run_until_interrupted
 from assets.pool import POOL, begin
 from assets.pulse import with_signs
 from assets.resources import Twilio, Warehouse
+from assets.switched_off import notice, sentence_on
 from assets.undisclosed import bare, undisclosed
 from pipelines.discover import Scope, no_longer_kept
 from pipelines.erase import erase_due
@@ -84,6 +85,9 @@ def export_add_ons(
         try:
             context.instance.add_run_tags(context.run.run_id, _tags(context, config, warehouse))
             archive = warehouse.archive()
+            by = f"run {context.run.run_id}"
+            if off := notice(context.instance, archive, by=by, now=datetime.now(UTC)):
+                context.log.warning(sentence_on(off))
         except ExportError as error:
             raise _failure(progress, error) from bare(error)
         told: tuple[Outcome, Numbers] | None = None

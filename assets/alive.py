@@ -17,6 +17,7 @@ from pathlib import Path
 import dagster as dg
 
 from pipelines.environment import environment, trusted_writers
+from pipelines.errors import FixConfiguration
 from warehouse.opens import folder
 
 RUN_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -93,4 +94,6 @@ def _folder(instance: dg.DagsterInstance) -> Path:
 
 
 def _path(instance: dg.DagsterInstance, run_id: str) -> Path:
+    if not re.fullmatch("[0-9A-Za-z_-]+", run_id):
+        raise FixConfiguration("The id of the run is not one that Dagster makes.")
     return _folder(instance) / run_id

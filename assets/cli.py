@@ -266,8 +266,9 @@ def _status(options: argparse.Namespace) -> int:
     from pipelines.status import status
 
     found = status(_archive(), now=datetime.now(UTC), settle=settle_time(environment()))
+    off = _switched_off()
     if options.json:
-        show(json.dumps(found.as_json()))
+        show(json.dumps({**found.as_json(), "switched_off": off}))
         return ExitCode.OK
     show(f"results     {', '.join(f'{count} {state}' for state, count in found.results.items())}")
     show(f"contents    {found.contents} landed, {found.content_bytes:,} bytes")
@@ -287,7 +288,25 @@ def _status(options: argparse.Namespace) -> int:
         show("deadline    none: nothing is waiting to be exported")
     else:
         show(f"deadline    {found.next_deadline:%Y-%m-%d %H:%M} UTC, {found.slack_hours} hours left")
+    if off:
+        show(f"off         {', '.join(off)}: switched off in Dagster, which exports and alerts by itself no more")
     return ExitCode.OK
+
+
+def _switched_off() -> list[str]:
+    """What should run by itself and does not, where Dagster has a history; a history that is no good is said."""
+    from assets.home import dagster_home, has_history, home_errors, opened
+
+    if not has_history():
+        return []
+    from assets.switched_off import switched_off
+
+    try:
+        with home_errors(), opened(dagster_home()) as instance:
+            return switched_off(instance)
+    except FixConfiguration as error:
+        say(str(error))
+        return []
 
 
 def _sandbox(options: argparse.Namespace) -> int:

@@ -67,6 +67,11 @@ def dagster_home() -> Path:
     return home
 
 
+def has_history() -> bool:
+    """Whether Dagster has kept a history in its folder, so that there is something to ask it."""
+    return (_home() / "history").is_dir()
+
+
 def check_home(home: Path, writers: Writers) -> None:
     """Refuse a home that is not to be trusted.
 

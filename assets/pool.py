@@ -47,7 +47,8 @@ WAITS = Patience()
 def limit_pool(instance: dg.DagsterInstance) -> None:
     """Give the pool its limit: the instance's default, or one where a `dagster.yaml` of before the pool sets none.
 
-    A limit that somebody has chosen for the pool stays.
+    A limit that somebody has chosen for the pool stays, unless it leaves no places: then nothing would be exported any
+    more, however near a deadline. Schedules are what can be stopped.
     """
     storage = instance.event_log_storage
     if not storage.supports_global_concurrency_limits:
@@ -58,6 +59,16 @@ def limit_pool(instance: dg.DagsterInstance) -> None:
         storage.set_concurrency_slots(POOL, STEPS_AT_ONCE)
     elif default is not None and (pool is None or (pool.from_default and pool.limit != default)):
         storage.initialize_concurrency_limit_to_default(POOL)
+    if pool_is_shut(instance):
+        storage.set_concurrency_slots(POOL, STEPS_AT_ONCE)
+
+
+def pool_is_shut(instance: dg.DagsterInstance) -> bool:
+    """Whether the pool has no places, so that no export can begin."""
+    storage = instance.event_log_storage
+    if not storage.supports_global_concurrency_limits:
+        return False
+    return any(pool.name == POOL and pool.limit < 1 for pool in storage.get_pool_limits())
 
 
 def free_abandoned(instance: dg.DagsterInstance) -> list[str]:

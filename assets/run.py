@@ -4,11 +4,14 @@ The run is recorded in DAGSTER_HOME, so the UI that `addon-export ui` starts sho
 that made the run fail is raised again, so that the command line can say it in one sentence.
 """
 
+import contextlib
 import logging
 import os
 import time
 import uuid
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING
 
 from assets.home import dagster_home, home_errors, opened
 from assets.terminal import progress_line, say
@@ -17,6 +20,10 @@ from pipelines.errors import ExportError, VerificationMismatch
 from pipelines.export import Progress
 from pipelines.opening import to_write
 from pipelines.settings import environment, start_date, twilio_settings, warehouse_settings
+from warehouse.archive import Archive
+
+if TYPE_CHECKING:
+    import dagster as dg
 
 
 def run_export(first: date | None, last: date | None, *, full: bool, wait: bool = True) -> Progress:
@@ -29,7 +36,7 @@ def run_export(first: date | None, last: date | None, *, full: bool, wait: bool 
     """
     settings = twilio_settings(environment())  # before anything is started, so that a missing one is said at once
     target = warehouse_settings(environment())
-    to_write(target)
+    archive = to_write(target)
     today = datetime.now(UTC).date()
     everything = first is None and last is None
     if everything:
@@ -64,6 +71,7 @@ def run_export(first: date | None, last: date | None, *, full: bool, wait: bool 
     with (
         home_errors(),
         opened(home) as instance,
+        _telling_what_is_off(instance, archive),
         slot(instance, run_id, step, waits=say, sleep=time.sleep, patience=patience),
         progress_line("recordings", lambda: _numbers(progress)),
     ):
@@ -85,6 +93,19 @@ def run_export(first: date | None, last: date | None, *, full: bool, wait: bool 
                 f"What is landed does not hold together ({' '.join(str(failed).split())}); run `addon-export verify`."
             ) from failed
     return progress
+
+
+@contextlib.contextmanager
+def _telling_what_is_off(instance: "dg.DagsterInstance", archive: Archive) -> Iterator[None]:
+    """Say after the work what should run by itself and does not, as it was before it."""
+    from assets.switched_off import notice, sentence_on
+
+    off = notice(instance, archive, by="addon-export export", now=datetime.now(UTC))
+    try:
+        yield
+    finally:
+        if off:
+            say(sentence_on(off))
 
 
 def _numbers(progress: Progress) -> tuple[int, int, str]:

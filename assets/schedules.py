@@ -22,16 +22,19 @@ def unable() -> str | None:
     return None
 
 
-def is_queued(instance: dg.DagsterInstance, tag: str, value: str) -> bool:
-    """Whether a run with this tag has not begun yet: one more would do the same work again."""
-    waiting = dg.RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED], tags={tag: value})
-    return bool(instance.get_runs_count(waiting))
+def is_queued(instance: dg.DagsterInstance, tag: str, value: str, config: dg.RunConfig) -> bool:
+    """Whether a run with this tag has not begun yet and will do what `config` says: one more would do it again.
+
+    Whoever launches a run may give it any tag; what it will do is in its config.
+    """
+    waiting = dg.RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED], tags={tag: value}, job_name=export_job.name)
+    return any(run.run_config.get("ops") == config.ops for run in instance.get_runs(waiting, limit=100))
 
 
 def _request(context: dg.ScheduleEvaluationContext, name: str, *, full: bool) -> dg.RunRequest | dg.SkipReason:
     if (reason := unable()) is not None:
         return dg.SkipReason(reason)
-    if is_queued(context.instance, "dagster/schedule_name", name):
+    if is_queued(context.instance, "dagster/schedule_name", name, everything(full=full)):
         return dg.SkipReason("The run of an earlier tick waits in the queue and will do this one's work.")
     today = _day(context)
     return dg.RunRequest(

@@ -15,7 +15,9 @@ from assets.add_ons import everything, export_job, partition_tags
 from assets.alerts import channel_names, send
 from assets.checks import CHECKS, evaluate, last_evaluated, open_reading
 from assets.pool import free_abandoned, limit_pool
+from assets.resources import existing_warehouse
 from assets.schedules import is_queued, unable
+from assets.switched_off import notice, sentence_on, switched_off
 from assets.undisclosed import undisclosed
 from assets.watch import FailedRun, Said, deadline_alert, failure_alert
 from pipelines.checks import Reading
@@ -60,7 +62,7 @@ def urgent_request(instance: dg.DagsterInstance, reading: Reading) -> dg.RunRequ
     found = reading.deadlines
     if not found.at_risk:
         return dg.SkipReason(f"Nothing that is not exported expires within {reading.windows.warn.days} days.")
-    if is_queued(instance, URGENT, "yes"):
+    if is_queued(instance, URGENT, "yes", everything()):
         return dg.SkipReason(f"{len(found.at_risk)} are at risk; an urgent run waits in the queue already.")
     urgent = found.at_risk[0].expires_at <= reading.now + reading.windows.error
     situation = f"{reading.now:%Y-%m-%dT%H}" if urgent else f"{reading.now:%Y-%m-%d}"
@@ -81,6 +83,9 @@ def urgent_request(instance: dg.DagsterInstance, reading: Reading) -> dg.RunRequ
 )
 def abandoned_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     """Look after the pool."""
+    archive = existing_warehouse()
+    if archive is not None:
+        notice(context.instance, archive, by=f"a tick of {abandoned_runs.name}", now=_now())
     limit_pool(context.instance)
     marked = free_abandoned(context.instance)
     return dg.SkipReason(f"Marked as failed: {', '.join(marked)}." if marked else "No run has been abandoned.")
@@ -134,7 +139,8 @@ def _deadline_sensor(channel: str) -> dg.SensorDefinition:
         said = Said.read(context.cursor, now=reading.now)
         if not reading.head.number and (reason := unable()) is not None:
             return dg.SkipReason(f"{NOTHING_YET} {reason}")
-        alert, said = deadline_alert(reading.deadlines, said, reading.windows)
+        off = switched_off(context.instance)
+        alert, said = deadline_alert(reading.deadlines, said, reading.windows, off=sentence_on(off) if off else None)
         if alert is not None:
             send(alert, channel, environment(), log=context.log)
         waiting = f"{len(reading.deadlines.at_risk)} at risk, {len(reading.deadlines.lost)} lost"
@@ -155,9 +161,7 @@ def _failure_sensor(channel: str) -> dg.SensorDefinition:
     @undisclosed()
     def failed_run_alerts(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         now = _now()
-        kept = json.loads(context.cursor) if context.cursor else None
-        after = _newest_failure(context.instance) if kept is None else kept["after"]
-        said = {} if kept is None else {reason: datetime.fromisoformat(at) for reason, at in kept["said"].items()}
+        after, said = _kept(context.cursor, newest=_newest_failure(context.instance), now=now)
         seen = list(_failures(context.instance, after))
         alert, told = failure_alert([run for _, run in seen if run is not None], said, now=now)
         if alert is not None:
@@ -170,6 +174,19 @@ def _failure_sensor(channel: str) -> dg.SensorDefinition:
         return dg.SensorResult(skip_reason=skip, cursor=json.dumps(cursor))
 
     return failed_run_alerts
+
+
+def _kept(cursor: str | None, *, newest: int, now: datetime) -> tuple[int, dict[str, datetime]]:
+    """Where to go on, and what was said when; from the newest failure on when that is not known.
+
+    Whoever gets into the UI may set a cursor: what it says of what is to come is not believed.
+    """
+    try:
+        kept = json.loads(cursor or "")
+        said = {str(reason): datetime.fromisoformat(at) for reason, at in kept["said"].items()}
+        return min(int(kept["after"]), newest), {reason: at for reason, at in said.items() if at <= now}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return newest, {}
 
 
 def _newest_failure(instance: dg.DagsterInstance) -> int:

@@ -51,12 +51,18 @@ class Said:
 
     @classmethod
     def read(cls, cursor: str | None, *, now: datetime) -> "Said":
-        """From text; nothing has been said when there is none."""
-        if cursor is None:
+        """From text; nothing has been said when there is none, or none that was written here.
+
+        Whoever gets into the UI may set a cursor: what it says of times to come is not believed.
+        """
+        try:
+            kept = json.loads(cursor or "")
+            since = min(datetime.fromisoformat(kept["since"]), now)
+            told = {name: datetime.fromisoformat(kept["at"][name]) for name in REPEAT if name in kept["at"]}
+            times = {name: at for name, at in told.items() if at <= now + MINUTES}
+            return cls(since, times, int(kept["lost"]))
+        except (ValueError, KeyError, TypeError, AttributeError):
             return cls(now)
-        kept = json.loads(cursor)
-        times: dict[Severity, datetime] = {name: datetime.fromisoformat(at) for name, at in kept["at"].items()}
-        return cls(datetime.fromisoformat(kept["since"]), times, kept["lost"])
 
     def due(self, severity: Severity, *, now: datetime) -> bool:
         """Whether an alert of this severity may be sent again; one of a higher severity counts for it."""
@@ -64,8 +70,13 @@ class Said:
         return last is None or now - last >= REPEAT[severity] - MINUTES
 
 
-def deadline_alert(found: Deadlines, said: Said, windows: Windows) -> tuple[Alert | None, Said]:
-    """The alert that is due, if any, and what has been said once it is delivered."""
+def deadline_alert(
+    found: Deadlines, said: Said, windows: Windows, *, off: str | None = None
+) -> tuple[Alert | None, Said]:
+    """The alert that is due, if any, and what has been said once it is delivered.
+
+    `off` is the sentence on what should run by itself and was switched off, if anything was.
+    """
     now = found.at
     urgent = sum(risk.expires_at <= now + windows.error for risk in found.at_risk)
     newly_lost = max(0, len(found.lost) - said.lost)
@@ -73,26 +84,28 @@ def deadline_alert(found: Deadlines, said: Said, windows: Windows) -> tuple[Aler
     severity: Severity | None = None
     if urgent or newly_lost or silence >= SILENT_ERROR:
         severity = "error"
-    elif found.at_risk or silence >= SILENT_WARN:
+    elif found.at_risk or silence >= SILENT_WARN or off is not None:
         severity = "warning"
     if severity is None or not (newly_lost or said.due(severity, now=now)):
         return None, replace(said, lost=min(said.lost, len(found.lost)))  # what turned up again may be lost again
     alert = Alert(
-        _subject(found, windows, urgent=urgent, newly_lost=newly_lost),
-        tuple(_sentences(found, newly_lost=newly_lost, silence=silence)),
+        _subject(found, windows, urgent=urgent, newly_lost=newly_lost, silence=silence),
+        (*_sentences(found, newly_lost=newly_lost, silence=silence), *([] if off is None else [off])),
         severity,
         _facts(found, urgent=urgent, silence=silence),
     )
     return alert, Said(said.since, {**said.at, severity: now}, len(found.lost))
 
 
-def _subject(found: Deadlines, windows: Windows, *, urgent: int, newly_lost: int) -> str:
+def _subject(found: Deadlines, windows: Windows, *, urgent: int, newly_lost: int, silence: timedelta) -> str:
     if newly_lost:
         return f"Expired at Twilio before they were exported: {newly_lost}"
     if found.at_risk:
         days = windows.error.days if urgent else windows.warn.days
         return f"Not exported and close to the deadline: {urgent or len(found.at_risk)} within {days} days"
-    return "Twilio's recordings have not been listed for more than a day"
+    if silence >= SILENT_WARN:
+        return "Twilio's recordings have not been listed for more than a day"
+    return "What should export and alert by itself is switched off"
 
 
 def _sentences(found: Deadlines, *, newly_lost: int, silence: timedelta) -> list[str]:

@@ -5,10 +5,12 @@ import shutil
 import tempfile
 import uuid
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 
+from assets.add_ons import op_config
 from tests.assets.conftest import ROOT
 
 
@@ -30,13 +32,16 @@ def _empty() -> "tempfile.TemporaryDirectory[str]":
     return folder
 
 
-def made_run(instance: dg.DagsterInstance, status: dg.DagsterRunStatus, **tags: str) -> dg.DagsterRun:
-    """A run of the export job that somebody else would have to execute."""
+def made_run(
+    instance: dg.DagsterInstance, status: dg.DagsterRunStatus, *, full: Any = False, **tags: str
+) -> dg.DagsterRun:
+    """A run of the export job, for everything, that somebody else would have to execute."""
     location = RegisteredCodeLocationOrigin("addon_export")
     run = dg.DagsterRun(
         job_name="export",
         run_id=str(uuid.uuid4()),
         status=status,
+        run_config={"ops": op_config(everything=True, full=full)},
         tags={name.replace("__", "/"): value for name, value in tags.items()},
         remote_job_origin=RemoteJobOrigin(RemoteRepositoryOrigin(location, "__repository__"), "export"),
     )

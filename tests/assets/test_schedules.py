@@ -64,6 +64,8 @@ def test_without_credentials_a_tick_is_skipped_with_the_reason(
 @pytest.mark.usefixtures("credentials")
 def test_runs_do_not_pile_up_behind_one_that_is_stuck(instance: dg.DagsterInstance) -> None:
     """While the run of an earlier tick waits in the queue, no other joins it; once it has begun, the next may."""
+    made_run(instance, dg.DagsterRunStatus.QUEUED, full=True, dagster__schedule_name="hourly_export")
+    assert isinstance(tick(hourly_export, instance), dg.RunRequest)  # somebody gave the tag to a run of something else
     waiting = made_run(instance, dg.DagsterRunStatus.QUEUED, dagster__schedule_name="hourly_export")
     assert isinstance(tick(hourly_export, instance), dg.SkipReason)
     assert isinstance(tick(daily_sweep, instance), dg.RunRequest)
