@@ -26,6 +26,7 @@ with duckdb.connect(sys.argv[1], read_only=True) as db:
     db.execute("SET TimeZone = 'UTC'")
     answers = {name: sorted(map(str, db.execute(f"SELECT {what} FROM {name}").fetchall()))
         for name, what in json.loads(sys.argv[2]).items()}
+    answers["catalog"] = [db.execute("SELECT current_database()").fetchall()[0][0]]
 print(json.dumps([duckdb.__version__, answers]))
 """
 

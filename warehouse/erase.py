@@ -23,11 +23,11 @@ from warehouse.erasures import fingerprint, read_erased
 from warehouse.files import cannot, storage_errors, sync_and_hash, sync_folder, unnamed
 from warehouse.footers import refuse_any_newer
 from warehouse.lock import alone, shared
-from warehouse.names import ASIDE, COMMITS, ERASING, Made, made
+from warehouse.names import ASIDE, COMMITS, ERASING, Made
 from warehouse.opens import read_bytes
 from warehouse.publish import NAME, Destination, publish
 from warehouse.schema import ERASURES, TABLES, Table
-from warehouse.strangers import files_under, folders_under, leftovers, remove
+from warehouse.strangers import files_under, folders_under, leftovers, published_under, remove, remove_published
 
 MARK = ERASING
 
@@ -192,19 +192,21 @@ def _purge(archive: Archive) -> int:
     """Remove at once, and durably, whatever is not live; returns how many files that was."""
     head, root = archive.head(), archive.root
     live = {path for files in head.tables.values() for path in files}
-    shown = str((root / NAME).readlink())
     removed = [
         *leftovers(root, live),
         *(path for path, kind in files_under(root, (ASIDE,)) if kind is Made.ASIDE),
-        *(path.name for path in root.iterdir() if path.name != shown and made(path.name) in (Made.SHOWN, Made.LOG)),
         *(f"{COMMITS}/{commits.commit_path(root, n).name}" for n in commits.numbers(root) if n < head.number),
     ]
     for path in removed:
         remove(root / path)
+    shown = str((root / NAME).readlink())
+    published = [path for path, _ in published_under(root) if path != shown]
+    for path in published:
+        remove_published(root, path)
     # all of them: whoever removed a file before may have been killed before its folder was synced
     for folder in ("", *folders_under(root)):
         sync_folder(root / folder)
-    return len(removed)
+    return len(removed) + len(published)
 
 
 def _rest(archive: Archive, table: Table, file: LiveFile, keys: set[str] | None) -> list[LiveFile]:

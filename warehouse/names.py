@@ -24,10 +24,17 @@ MARKER = "_archive.json"
 """Says that the root is ours."""
 
 PUBLISHED = "addons.duckdb"
-"""What analysts open: a link to the newest of the published files."""
+"""What analysts open: a link to the newest of the published files.
 
-KEPT = ".addons-"
-"""Start of the names of published files; their ends are the SHA-256 they were published with."""
+The file behind the link has the same name, in a folder of its own: DuckDB 1.5 calls the catalog by the name of the file
+that a link leads to, and it must be `addons` after every publication.
+"""
+
+SHELF = ".published"
+"""Folder of the published files, each in a folder whose name ends with the SHA-256 it was published with."""
+
+_KEPT = r"\.addons-"
+"""Start of the names of published files of the first versions, which ended with the SHA-256."""
 
 ARCHIVE_LOCK, PUBLISH_LOCK, DELETE_LOCK, ERASING = ".archive.lock", ".publish.lock", ".delete.lock", ".erasing"
 
@@ -44,6 +51,7 @@ _ID = "[0-9a-f]{32}"
 _DAY = rf"(?:[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}|{NULL_DAY})"
 _FILE = rf"{_ID}(?:\.chunks)?\.parquet"
 _LOG = r"\.wal(?:\.checkpoint|\.recovery)?"
+_SHOWN = rf"(?:{re.escape(SHELF)}/{_ID}-[0-9a-f]{{64}}/{re.escape(PUBLISHED)}|{_KEPT}{_ID}-[0-9a-f]{{64}}\.duckdb)"
 _COMMIT = re.compile(r"([0-9]{12})\.json")
 
 _SEALED_OF = "|".join(
@@ -60,8 +68,8 @@ class Made(Enum):
     """A file that has no name of its own yet, or the folder in which a file is published; left by a kill."""
     SPILL = rf"\.{_ID}\.spill(?:/.+)?"
     """What did not fit into memory."""
-    SHOWN = rf"{re.escape(KEPT)}{_ID}-[0-9a-f]{{64}}\.duckdb"
-    LOG = rf"{re.escape(KEPT)}{_ID}-[0-9a-f]{{64}}\.duckdb{_LOG}|{re.escape(PUBLISHED)}{_LOG}"
+    SHOWN = _SHOWN
+    LOG = rf"(?:{_SHOWN}|{re.escape(PUBLISHED)}){_LOG}"
     """What DuckDB leaves beside a published file that somebody has opened to write to it, and shows to every reader."""
     ASIDE = rf"{ASIDE}/(?:(?:{_SEALED_OF.replace('/', '[.]')})\.{_FILE}|{COMMITS}\.[0-9]{{12}}\.json|{MARKER})"
     SINGLE = "|".join(map(re.escape, (MARKER, PUBLISHED, ARCHIVE_LOCK, PUBLISH_LOCK, DELETE_LOCK, ERASING)))
@@ -69,7 +77,9 @@ class Made(Enum):
 
 _FORMS = [(kind, re.compile(kind.value, re.ASCII | re.DOTALL)) for kind in Made]
 
-_FOLDERS = re.compile(rf"{_SEALED_OF}|{'|'.join(TABLES)}|{COMMITS}|{ASIDE}", re.ASCII)
+_FOLDERS = re.compile(
+    rf"{_SEALED_OF}|{'|'.join(TABLES)}|{COMMITS}|{ASIDE}|{re.escape(SHELF)}(?:/{_ID}-[0-9a-f]{{64}})?", re.ASCII
+)
 
 _OTHER_TABLE = re.compile(rf"({PLAIN.pattern})/(?:{PLAIN.pattern}={_DAY}/)?{_FILE}", re.ASCII)
 
@@ -99,6 +109,11 @@ def is_within(path: str) -> bool:
     """Whether a path cannot lead out of the folder it is relative to, however it is put together with that."""
     parts = path.split("/")
     return not {"", ".", ".."} & {*parts} and path.isprintable() and "\\" not in path
+
+
+def published_sha256(path: str) -> str | None:
+    """The SHA-256 (hex) that a published file at `path` was published with; None when it is none of ours."""
+    return path.removesuffix(f"/{PUBLISHED}").removesuffix(".duckdb")[-64:] if made(path) is Made.SHOWN else None
 
 
 def commit_number(name: str) -> int | None:

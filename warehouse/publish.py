@@ -19,7 +19,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from warehouse import commits, parts
+from warehouse import commits, opens, parts
 from warehouse.archive import ROW_GROUP_ROWS, Archive
 from warehouse.commits import Commit, LiveFile
 from warehouse.damage import reading_errors
@@ -27,12 +27,12 @@ from warehouse.errors import RepairWarehouse, Untrusted
 from warehouse.files import copy_and_hash, sha256_of, storage_errors, sync_folder
 from warehouse.lock import shared
 from warehouse.locks import lock, make_lock
-from warehouse.names import KEPT as KEPT
-from warehouse.names import PUBLISH_LOCK, PUBLISHED, Made, made
+from warehouse.names import PUBLISH_LOCK, PUBLISHED, SHELF, Made, published_sha256
 from warehouse.opens import read_bytes
 from warehouse.schema import CONTENTS, TABLES, Table, sql_type
 from warehouse.shown import LAYOUT, Shown
 from warehouse.shown import Destination as Destination
+from warehouse.strangers import published_under, remove_published
 
 LOCK, NAME = PUBLISH_LOCK, PUBLISHED
 
@@ -115,7 +115,7 @@ def stray_logs(root: Path) -> list[Path]:
     Whoever may run SQL as the owner of the file can make one: DuckDB 2.0 lets `COPY ... TO` write to the names of the
     logs of an open file, also without external access.
     """
-    return [path for name in (NAME, KEPT) for path in root.glob(f"{name}*") if made(path.name) is Made.LOG]
+    return [root / path for path, kind in published_under(root) if kind is Made.LOG]
 
 
 def untouched(archive: Archive) -> bool:
@@ -138,7 +138,7 @@ def _digests(root: Path) -> set[str]:
     They have it in their names, also those that a plain copy of `addons.duckdb` lies beside; older versions wrote it
     into the lock.
     """
-    named = {path.stem.rpartition("-")[2] for path in root.glob(f"{KEPT}*.duckdb")}
+    named = {sha256 for path, _ in published_under(root) if (sha256 := published_sha256(path)) is not None}
     with contextlib.suppress(OSError, Untrusted, UnicodeDecodeError):
         named.add(read_bytes(root, LOCK).decode())
     return named
@@ -148,10 +148,10 @@ def intact(archive: Archive) -> Path | None:
     """The file that `addons.duckdb` links to, if it is one of ours and has the SHA-256 in its name; None otherwise."""
     target = archive.root / NAME
     try:
-        text = target.readlink()
-        file = archive.root / text
-        ours = len(text.parts) == 1 and text.name.startswith(KEPT) and not file.is_symlink()
-        return file if ours and file.name.endswith(f"-{sha256_of(file)}.duckdb") else None
+        path = str(target.readlink())
+        file = archive.root / path
+        followed = file.resolve() != archive.root.resolve() / path  # a link of somebody else, below the root
+        return None if followed or sha256_of(file) != published_sha256(path) else file
     except OSError:
         return None  # there is none, or not one that was published
 
@@ -179,22 +179,26 @@ def _swap(archive: Archive, temporary: Path, target: Path) -> None:
     for stray in stray_logs(archive.root):
         stray.unlink(missing_ok=True)
     # a link, not the file itself: DuckDB opens a path three times, and a rename in between mixes two files
-    earlier = {path for path in archive.root.glob(f"{KEPT}*") if made(path.name) is Made.SHOWN}
-    shown = (archive.root / target.readlink()) if target.is_symlink() else None
-    file = archive.root / f"{KEPT}{uuid.uuid4().hex}-{digest}.duckdb"
+    earlier = {path for path, kind in published_under(archive.root) if kind is Made.SHOWN}
+    shown = str(target.readlink()) if target.is_symlink() else None
+    shelf = f"{SHELF}/{uuid.uuid4().hex}-{digest}"
+    path = f"{shelf}/{NAME}"
     link = archive.root / f".{uuid.uuid4().hex}.tmp"
     try:
-        temporary.rename(file)
-        link.symlink_to(file.name)
+        make = archive.access.folder
+        with opens.folder(archive.root, shelf, writers=archive.access.writers, make=make) as (above, folder):
+            temporary.rename(folder / NAME)
+            opens.sync(above)
+        link.symlink_to(path)
         sync_folder(archive.root)  # names may reach the disk in any order: never the link before what it leads to
         link.rename(target)
     except OSError:
         link.unlink(missing_ok=True)
-        file.unlink(missing_ok=True)
+        remove_published(archive.root, path)
         raise
     sync_folder(archive.root)
-    for path in earlier - {shown}:  # the one shown until now stays for whoever is just opening it
-        path.unlink(missing_ok=True)
+    for old in earlier - {shown}:  # the one shown until now stays for whoever is just opening it
+        remove_published(archive.root, old)
 
 
 @contextlib.contextmanager

@@ -19,6 +19,7 @@ from warehouse.names import (
     PUBLISH_LOCK,
     PUBLISHED,
     SHAPES,
+    SHELF,
     Made,
     is_folder,
     made,
@@ -53,7 +54,7 @@ def files_under(root: Path, start: Sequence[str] = ("",)) -> Iterator[tuple[str,
 
 def folders_under(root: Path) -> Iterator[str]:
     """Every folder under `root` in which we keep files, by its path from there; no link is followed."""
-    waiting: list[str] = [*TABLES, COMMITS, ASIDE]
+    waiting: list[str] = [*TABLES, COMMITS, ASIDE, SHELF]
     while waiting:
         folder = waiting.pop()
         if not is_folder(folder) or (root / folder).is_symlink() or not (root / folder).is_dir():
@@ -85,6 +86,22 @@ def leftovers(root: Path, live: Container[str]) -> list[str]:
     with os.scandir(root) as entries:
         found += [entry.name for entry in entries if made(entry.name) in (Made.BEGUN, Made.SPILL)]
     return found
+
+
+def published_under(root: Path) -> list[tuple[str, Made]]:
+    """Every published file of ours, and every log beside one, by its path from `root`."""
+    with os.scandir(root) as entries:
+        right_here = [(entry.name, made(entry.name)) for entry in entries]
+    found = [*right_here, *files_under(root, (SHELF,))]
+    return [(path, kind) for path, kind in found if kind in (Made.SHOWN, Made.LOG)]
+
+
+def remove_published(root: Path, path: str) -> None:
+    """Remove one of them, and its folder when nothing else is in it."""
+    (root / path).unlink(missing_ok=True)
+    if path.startswith(f"{SHELF}/"):
+        with contextlib.suppress(OSError):  # a log, or somebody's file, is in it
+            (root / path).parent.rmdir()
 
 
 def remove(path: Path) -> None:
@@ -136,13 +153,13 @@ def refuse_others(root: Path) -> None:
 def _in_our_places(root: Path) -> tuple[list[str], list[str]]:
     """Sealed files, and files of others in our folders or under our names, each in order."""
     ours, others = [], []
-    for path, kind in files_under(root, (*TABLES, COMMITS, ASIDE)):
+    for path, kind in files_under(root, (*TABLES, COMMITS, ASIDE, SHELF)):
         if kind is None:
             others.append(path)
         elif kind is Made.SEALED:
             ours.append(path)
-    singles = [*TABLES, COMMITS, ASIDE, ARCHIVE_LOCK, PUBLISH_LOCK, ERASING]
-    others += [name for name in singles if _is_other(root / name, folder=name in (*TABLES, COMMITS, ASIDE))]
+    folders, files = (*TABLES, COMMITS, ASIDE, SHELF), (ARCHIVE_LOCK, PUBLISH_LOCK, ERASING)
+    others += [name for name in (*folders, *files) if _is_other(root / name, folder=name in folders)]
     published = root / PUBLISHED
     if os.path.lexists(published) and not (published.is_symlink() and _is_shown(published.readlink())):
         others.append(PUBLISHED)

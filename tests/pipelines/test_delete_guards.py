@@ -31,8 +31,8 @@ from warehouse.archive import Archive, open_archive
 from warehouse.commits import CHUNKED
 from warehouse.files import sha256_of
 from warehouse.land import land
-from warehouse.publish import KEPT, NAME, publish
 from warehouse.publish import LOCK as PUBLISHED
+from warehouse.publish import NAME, publish
 from warehouse.quarantine import QuarantineRow, quarantine_rows
 from warehouse.schema import CONTENTS, DELETIONS
 
@@ -344,9 +344,9 @@ def edit_published(archive: Archive, sql: str, *, hide: bool) -> None:
     if hide:
         digest = sha256_of(path)
         (archive.root / PUBLISHED).write_text(digest)
-        path = path.rename(path.with_name(f"{KEPT}edited-{digest}.duckdb"))
+        folder = path.parent.rename(path.parent.with_name(f"{'0' * 32}-{digest}"))
         (archive.root / NAME).unlink()
-        (archive.root / NAME).symlink_to(path.name)
+        (archive.root / NAME).symlink_to(f"{folder.parent.name}/{folder.name}/{NAME}")
 
 
 FIRST, LAST = (f"(SELECT {which}(sid) FROM add_on_payloads)" for which in ("min", "max"))

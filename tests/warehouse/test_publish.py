@@ -33,6 +33,7 @@ from tests.warehouse.processes import hear, hold_open, read_again_and_again, rea
 from warehouse.archive import Archive, open_archive
 from warehouse.errors import FixWarehouse, RepairWarehouse
 from warehouse.land import land
+from warehouse.names import SHELF
 from warehouse.parts import PART_BYTES
 from warehouse.publish import NAME, Destination, publish, published
 from warehouse.schema import CONTENTS, TABLES
@@ -322,7 +323,8 @@ def test_a_publication_that_fails_leaves_nothing_behind(archive: Archive) -> Non
     for _ in range(2):
         with pytest.raises(FixWarehouse, match=f"Cannot write to .*{NAME}: "):
             publish(archive, "duckdb", now=NOON)
-    assert {path.name for path in archive.root.glob(".*")} <= {".archive.lock", ".publish.lock"}
+    assert {path.name for path in archive.root.glob(".*")} <= {".archive.lock", ".publish.lock", SHELF}
+    assert not list((archive.root / SHELF).iterdir())
 
 
 def test_a_previous_file_damaged_anywhere_never_shows_in_the_next(varied: Archive) -> None:

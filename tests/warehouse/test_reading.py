@@ -21,7 +21,7 @@ import pytest
 from adbc_driver_manager import ProgrammingError, dbapi
 
 from tests.warehouse.made_up import NOON, land_rows, whole
-from warehouse.archive import open_archive
+from warehouse.archive import Archive, open_archive
 from warehouse.compact import compact
 from warehouse.publish import NAME, Destination, publish
 
@@ -56,21 +56,38 @@ def asked(path: Path, sql: str) -> list[tuple[Any, ...]]:
         return db.execute(sql).fetchall()
 
 
+def by_command_line(path: Path, sql: str) -> list[list[str]]:
+    """What DuckDB's own command line, of version 1.5, answers."""
+    client = shutil.which("duckdb", path=str(Path(sys.executable).parent))
+    assert client is not None
+    done = subprocess.run(
+        [client, "-readonly", "-csv", str(path), sql], capture_output=True, text=True, check=True, timeout=60
+    )
+    return list(csv.reader(io.StringIO(done.stdout)))[1:]
+
+
 EXPECTED = [(DAY + timedelta(days=n), "text", 2) for n in range(3)] + [(None, "text", 1)]
 
 
 def test_python_and_the_command_line_of_duckdb(published: Path) -> None:
     """The command line is of another version than the one that wrote the file."""
     assert asked(published, QUESTION) == EXPECTED
-    client = shutil.which("duckdb", path=str(Path(sys.executable).parent))
-    assert client is not None
-    done = subprocess.run(
-        [client, "-readonly", "-csv", str(published), QUESTION], capture_output=True, text=True, check=True, timeout=60
-    )
-    rows = list(csv.reader(io.StringIO(done.stdout)))[1:]
+    rows = by_command_line(published, QUESTION)
     assert rows == [["" if day is None else str(day), vendor, str(n)] for day, vendor, n in EXPECTED] or rows == [
         ["NULL" if day is None else str(day), vendor, str(n)] for day, vendor, n in EXPECTED
     ]
+
+
+@pytest.mark.parametrize("destination", DESTINATIONS)
+def test_the_catalog_is_always_called_addons(archive: Archive, destination: Destination) -> None:
+    """DuckDB 1.5 names it after the file that a link leads to: tools keep `addons.main.transcripts` as a name."""
+    for number in range(2):
+        land_rows(archive, whole(number))
+        publish(archive, destination, now=NOON, afresh=bool(number))
+        path = archive.root / NAME
+        named = "SELECT current_database() AS name, count(*) AS n FROM addons.main.add_on_results"
+        assert asked(path, named) == [("addons", number + 1)]
+        assert by_command_line(path, named) == [["addons", str(number + 1)]]
 
 
 def test_pandas_polars_and_arrow(published: Path) -> None:
