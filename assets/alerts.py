@@ -11,14 +11,15 @@ import logging
 import smtplib
 import ssl
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from email.message import EmailMessage
 from http.client import HTTPException, HTTPMessage
 from types import MappingProxyType
 from typing import IO, Literal
 from urllib.error import HTTPError
-from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_opener
+from urllib.request import HTTPRedirectHandler, HTTPSHandler, ProxyHandler, Request, build_opener
 
+from assets.alert_forms import body, form_of
 from assets.plain_text import plain_text
 from pipelines.alert_settings import AlertSettings, MailServer, alert_settings
 from pipelines.errors import AlertNotDelivered
@@ -61,8 +62,8 @@ def channel_names(env: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(chosen) or ("log",)
 
 
-def send(alert: Alert, channel: str, env: Mapping[str, str], *, log: logging.Logger) -> None:
-    """Deliver one alert, or raise.
+def send(alert: Alert, channel: str, env: Mapping[str, str], *, log: logging.Logger) -> str:
+    """Deliver one alert, or raise; returns what the channel answered.
 
     Args:
         alert: what to say.
@@ -76,19 +77,20 @@ def send(alert: Alert, channel: str, env: Mapping[str, str], *, log: logging.Log
     """
     if channel == "log":
         log.log(logging.ERROR if alert.severity == "error" else logging.WARNING, alert.text)
-        return
-    _CHANNELS[channel](alert, alert_settings(env))
+        return "written"
+    return _CHANNELS[channel](alert, alert_settings(env))
 
 
-def _to_webhook(alert: Alert, settings: AlertSettings) -> None:
-    """POST it as JSON. The address is a secret of its own, so errors say what happened and not where."""
+def _to_webhook(alert: Alert, settings: AlertSettings) -> str:
+    """POST it in the form of its chat. The address is a secret of its own: errors say what happened and not where."""
     assert settings.webhook is not None, "send was asked for a channel that is not configured"
-    body = json.dumps({"text": alert.text, **asdict(alert)}).encode()
+    form = form_of(settings.webhook, settings.form)
     headers = {"Content-Type": "application/json", "User-Agent": "addon-export"}
-    request = Request(settings.webhook, data=body, headers=headers, method="POST")  # noqa: S310  # https or loopback
+    request = Request(settings.webhook, data=json.dumps(body(alert, form)).encode(), headers=headers, method="POST")  # noqa: S310  # https or loopback
     try:
-        with build_opener(ProxyHandler({}), _NoRedirect).open(request, timeout=TIMEOUT):
-            return
+        opener = build_opener(ProxyHandler({}), HTTPSHandler(context=_tls()), _NoRedirect)
+        with opener.open(request, timeout=TIMEOUT) as answer:
+            return f"it answered HTTP {answer.status} to the form {form}"
     except HTTPError as error:
         error.close()
         reason = f"it answered HTTP {error.code}"
@@ -108,7 +110,15 @@ class _NoRedirect(HTTPRedirectHandler):
         """Leave the redirect as the error it then is."""
 
 
-def _to_email(alert: Alert, settings: AlertSettings) -> None:
+def _tls() -> ssl.SSLContext:
+    """What verifies a server, and writes the keys of its connections nowhere: SSLKEYLOGFILE is not honoured."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # `create_default_context` honours it
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_default_certs()
+    return context
+
+
+def _to_email(alert: Alert, settings: AlertSettings) -> str:
     """Send it as one mail, the password only over TLS unless the server is on this machine."""
     server = settings.mail_server
     assert server is not None, "send was asked for a channel that is not configured"
@@ -122,7 +132,7 @@ def _to_email(alert: Alert, settings: AlertSettings) -> None:
             if server.username:
                 connection.login(server.username, server.password)
             connection.send_message(mail)
-            return
+            return "the mail server took it"
     except smtplib.SMTPResponseException as error:
         reason = f"it answered {error.smtp_code}"
     except (smtplib.SMTPException, OSError, ValueError) as error:
@@ -132,19 +142,19 @@ def _to_email(alert: Alert, settings: AlertSettings) -> None:
 
 def _connected(server: MailServer) -> smtplib.SMTP:
     if server.tls:
-        return smtplib.SMTP_SSL(server.host, server.port, timeout=TIMEOUT, context=ssl.create_default_context())
+        return smtplib.SMTP_SSL(server.host, server.port, timeout=TIMEOUT, context=_tls())
     connection = smtplib.SMTP(server.host, server.port, timeout=TIMEOUT)
     if not server.loopback:
-        connection.starttls(context=ssl.create_default_context())  # an error when the server does not offer it
+        connection.starttls(context=_tls())  # an error when the server does not offer it
     return connection
 
 
-def _to_callable(alert: Alert, settings: AlertSettings) -> None:
+def _to_callable(alert: Alert, settings: AlertSettings) -> str:
     """Call the user's own function. Its errors may carry anything, so only their type is passed on."""
     name, _, function = settings.own.partition(":")
     try:
         getattr(importlib.import_module(name), function)(alert)
-        return
+        return "it returned"
     except Exception as error:  # it is not our code: whatever it raises, the alert is not delivered
         reason = type(error).__name__
     raise AlertNotDelivered(f"{settings.own} in EXPORT_ALERT_CALLABLE did not take the alert: it raised {reason}.")
@@ -163,6 +173,6 @@ VARIABLES: Mapping[str, str] = MappingProxyType(
 )
 """The channels, and the variable that switches each on."""
 
-_CHANNELS: Mapping[str, Callable[[Alert, AlertSettings], None]] = MappingProxyType(
+_CHANNELS: Mapping[str, Callable[[Alert, AlertSettings], str]] = MappingProxyType(
     {"webhook": _to_webhook, "email": _to_email, "own": _to_callable}
 )

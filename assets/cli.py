@@ -21,6 +21,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from assets.alert_command import add_alert_command
 from assets.compact_command import add_compact_command
 from assets.delete_command import add_delete_commands
 from assets.discreet import discreet
@@ -35,6 +36,7 @@ from assets.ui_command import add_ui_command
 from pipelines.dates import FIRST_YEAR
 from pipelines.environment import open_env_file
 from pipelines.errors import (
+    AlertNotDelivered,
     ApplyAgain,
     ChooseRoot,
     ExportError,
@@ -85,7 +87,7 @@ class ExitCode(IntEnum):
 def exit_code(error: BaseException) -> ExitCode:
     """The exit code an error means."""
     match error:
-        case FixConfiguration() | FixQuery() | FixProcess() | Untrusted() | ChooseRoot():
+        case FixConfiguration() | FixQuery() | FixProcess() | AlertNotDelivered() | Untrusted() | ChooseRoot():
             return ExitCode.CONFIGURATION
         case PlanAgain():
             return ExitCode.REFUSED
@@ -179,6 +181,7 @@ def _parser() -> argparse.ArgumentParser:
     add_ui_command(command("ui", "open Dagster's UI on this DAGSTER_HOME, with schedules, sensors and alerts"))
     add_sql_command(command("sql", "answer a question in SQL from addons.duckdb; changes nothing, needs no account"))
     add_tables_command(command("tables", "every table, view and column with its meaning, as Markdown"))
+    add_alert_command(command("alert", "try the channels that alerts go to"))
     command("demo", "sandbox, export, verify and a few SQL answers; needs no account", _demo)
     return parser
 

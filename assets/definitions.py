@@ -15,6 +15,7 @@ from assets.schedules import daily_sweep, hourly_export
 from assets.sensors import abandoned_runs, alert_sensors, standing_checks, urgent_export
 from pipelines.export import Progress
 
+os.environ.pop("SSLKEYLOGFILE", None)  # as `assets.process` does for commands
 os.umask(0o077)  # runs are processes that Dagster starts, and it makes the files of its history as open as this lets it
 if os.environ.get("DAGSTER_HOME"):
     make_private(Path(os.environ["DAGSTER_HOME"]))  # those that it made before it came here

@@ -11,6 +11,9 @@ from urllib.parse import unquote, urlsplit
 from pipelines.errors import FixConfiguration
 from pipelines.twilio.storage_url import is_loopback_host
 
+FORMS = ("json", "slack", "google-chat", "discord", "teams")
+"""In which a webhook can be told."""
+
 
 @dataclass(frozen=True, slots=True)
 class MailServer:
@@ -29,6 +32,8 @@ class AlertSettings:
     """Where alerts go. Addresses that are secrets by themselves are in no repr."""
 
     webhook: str | None = field(default=None, repr=False)
+    form: str = ""
+    """Form of the webhook's messages; empty for the one of its host."""
     mail_server: MailServer | None = None
     mail_from: str = ""
     mail_to: tuple[str, ...] = ()
@@ -53,7 +58,10 @@ def alert_settings(env: Mapping[str, str]) -> AlertSettings:
         raise FixConfiguration("EXPORT_ALERT_EMAIL_TO and EXPORT_ALERT_EMAIL_FROM must be e-mail addresses.")
     if own and not re.fullmatch(r"\w+(\.\w+)*:\w+", own):
         raise FixConfiguration("EXPORT_ALERT_CALLABLE must be package.module:function.")
-    return AlertSettings(webhook or None, _mail_server(server) if to else None, sender, to, own)
+    form = env.get("EXPORT_ALERT_FORM", "").strip()
+    if form and form not in FORMS:
+        raise FixConfiguration(f"EXPORT_ALERT_FORM is {form!r}; it must be one of {', '.join(FORMS)}.")
+    return AlertSettings(webhook or None, form, _mail_server(server) if to else None, sender, to, own)
 
 
 def _is_webhook(url: str) -> bool:

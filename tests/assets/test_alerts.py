@@ -6,8 +6,10 @@ The channels are real: an HTTP server and an SMTP server on loopback.
 import json
 import logging
 import socketserver
+import ssl
 import sys
 import threading
+from argparse import Namespace
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -19,12 +21,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assets.alerts import Alert, channel_names, send
+from assets import alert_forms
+from assets.alert_command import _alert
+from assets.alert_forms import form_of
+from assets.alerts import Alert, _tls, channel_names, send
 from assets.watch import FailedRun, Said, deadline_alert, failure_alert
-from pipelines.alert_settings import alert_settings
+from pipelines.alert_settings import FORMS, alert_settings
 from pipelines.deadlines import AtRisk, Deadlines
 from pipelines.errors import AlertNotDelivered, FixConfiguration
 from pipelines.settings import Windows, windows
+from pipelines.twilio.transport import tls_context
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 ALERT = Alert("2 expire", ("The nearest is XR1.",), "error", {"at_risk": 2})
@@ -148,6 +154,91 @@ def test_what_is_not_delivered_is_an_error_without_the_address(hook: Hook) -> No
         assert "s3cret" not in str(raised.value)
         assert raised.value.__cause__ is None
         assert raised.value.__context__ is None
+
+
+EVIL = Alert("<!here> @everyone", ("<users/all> [x](https://evil.example)", "& more " + "x" * 5000), "error", {"n": 1})
+
+
+@pytest.mark.parametrize(
+    ("url", "form"),
+    [
+        ("https://hooks.slack.com/services/T/B/x", "slack"),
+        ("https://chat.googleapis.com/v1/spaces/x/messages?key=k", "google-chat"),
+        ("https://discord.com/api/webhooks/1/x", "discord"),
+        ("https://ptb.discord.com/api/webhooks/1/x", "discord"),
+        ("https://contoso.webhook.office.com/webhookb2/x", "teams"),
+        ("https://prod-1.westeurope.logic.azure.com:443/workflows/x", "teams"),
+        ("https://evildiscord.com/api/webhooks/1/x", "json"),
+        ("https://hooks.slack.com.example/x", "json"),
+    ],
+)
+def test_the_form_is_that_of_the_host_unless_one_is_chosen(url: str, form: str) -> None:
+    """A server of one's own, such as Mattermost, takes a form that is set."""
+    assert form_of(url) == form
+    assert form_of(url, "slack") == "slack"
+    assert form_of(url, alert_settings({"EXPORT_ALERT_FORM": "teams"}).form) == "teams"
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_an_alert_is_data_in_every_form(form: str, hook: Hook) -> None:
+    """All of it arrives within what the chat takes, and none of it is a mention, a link or markup there."""
+    answer = send(EVIL, "webhook", {"EXPORT_ALERT_WEBHOOK": hook.url, "EXPORT_ALERT_FORM": form}, log=LOG)
+    assert answer == f"it answered HTTP 200 to the form {form}"
+    ((_, sent),) = hook.received
+    text = json.dumps(sent, ensure_ascii=False)
+    if form == "slack":
+        assert "<" not in text
+        assert (sent["link_names"], sent["mrkdwn"]) == (False, False)
+    elif form == "google-chat":
+        assert "<" not in text
+        assert len(sent["text"].encode()) <= 4_096
+    elif form == "discord":
+        assert sent["allowed_mentions"] == {"parse": []}
+        assert len(sent["content"]) <= 2_000
+    elif form == "teams":
+        blocks = sent["attachments"][0]["content"]["body"]
+        assert {run["type"] for block in blocks for run in block["inlines"]} == {"TextRun"}
+    assert "ERROR: " in text
+
+
+def test_the_forms_that_can_be_set_are_those_there_are() -> None:
+    """The settings name what the table holds."""
+    assert set(FORMS) == set(alert_forms.FORMS)
+    with pytest.raises(FixConfiguration, match="EXPORT_ALERT_FORM is 'irc'"):
+        alert_settings({"EXPORT_ALERT_FORM": "irc"})
+
+
+def test_a_test_is_sent_to_every_channel_and_each_answer_is_printed(
+    hook: Hook, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """One that refuses keeps the others from nothing; where nobody would be told, that is said."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FixConfiguration, match="Nobody is told"):
+        _alert(Namespace(test=True))
+    monkeypatch.setenv("EXPORT_ALERT_WEBHOOK", hook.url)
+    monkeypatch.setenv("EXPORT_ALERT_EMAIL_TO", "ops@example.com")
+    monkeypatch.setenv("EXPORT_ALERT_EMAIL_FROM", "export@example.com")
+    monkeypatch.setenv("EXPORT_SMTP_URL", f"smtp://127.0.0.1:{mailbox.server_address[1]}")
+    assert _alert(Namespace(test=True)) == 0
+    hook.status = 403
+    with pytest.raises(AlertNotDelivered, match="Of 2 channels 1 did not take the test: webhook"):
+        _alert(Namespace(test=True))
+    first, second, refused, mailed = capsys.readouterr().out.splitlines()
+    assert first == "webhook: it answered HTTP 200 to the form json"
+    assert second == mailed == "email: the mail server took it"
+    assert "HTTP 403" in refused
+    assert "s3cret" not in refused
+    assert len(hook.received) == 2
+
+
+def test_the_keys_of_a_connection_are_written_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SSLKEYLOGFILE is for debugging of one's own; whoever sets it for an exporter would read its credentials."""
+    monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path / "keys"))
+    for context in (_tls(), tls_context.__wrapped__()):
+        assert context.keylog_filename is None
+        assert context.verify_mode == ssl.CERT_REQUIRED
+        assert context.check_hostname
+    assert not (tmp_path / "keys").exists()
 
 
 def test_a_mail_goes_to_everybody_named(mailbox: Mailbox) -> None:
