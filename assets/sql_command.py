@@ -25,6 +25,7 @@ def add_tables_command(tables: argparse.ArgumentParser) -> None:
 def _sql(options: argparse.Namespace) -> int:
     from assets.formats import FORMATS
     from assets.questions import EXAMPLES
+    from pipelines.moved import mend_moved
     from pipelines.query import answer
 
     if (options.query is not None) + options.examples + (options.example is not None) != 1:
@@ -38,7 +39,9 @@ def _sql(options: argparse.Namespace) -> int:
         if not 1 <= options.example <= len(EXAMPLES):
             raise FixQuery(f"There is no example {options.example}; there are 1 to {len(EXAMPLES)}.")
         query = EXAMPLES[options.example - 1].sql
-    with answer(warehouse_settings(environment()).root, query) as found:
+    settings = warehouse_settings(environment())
+    mend_moved(settings)
+    with answer(settings.root, query) as found:
         for line in FORMATS[options.format](found):
             show(line)
     return 0

@@ -18,6 +18,7 @@ from typing import Any
 import duckdb
 
 from pipelines.errors import FixQuery
+from pipelines.moved import reads_elsewhere
 from warehouse import commits
 from warehouse.archive import quote
 from warehouse.errors import FixWarehouse
@@ -85,6 +86,11 @@ def read_only(root: Path) -> Iterator[duckdb.DuckDBPyConnection]:
             "run `addon-export rebuild`."
         )
     with tempfile.TemporaryDirectory() as spill, contextlib.closing(_open(path)) as db:
+        if (elsewhere := reads_elsewhere(db, path.parent)) is not None:
+            raise FixWarehouse(
+                f"{path} reads the files of {elsewhere}: the folder was moved or copied since; run "
+                "`addon-export rebuild` where it may be written."
+            )
         found = db.execute("SELECT number, destination FROM _commit").fetchall()
         for number, destination in found:
             if destination == "parquet" and number:
