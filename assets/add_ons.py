@@ -31,9 +31,11 @@ from assets.resources import Twilio, Warehouse
 from assets.switched_off import notice, sentence_on
 from assets.undisclosed import bare, undisclosed
 from pipelines.discover import Scope, no_longer_kept
-from pipelines.erase import erase_due
-from pipelines.errors import ExportError
+from pipelines.erase import finish_due
+from pipelines.erase_by_age import erase_by_age, withdraw
+from pipelines.errors import ConfirmErasure, ExportError
 from pipelines.export import ExportReport, Progress, export
+from pipelines.retention import Waits
 from pipelines.settings import environment, look_back, retention_days, settle_time, twilio_settings
 from warehouse.archive import Archive
 from warehouse.memory import return_freed_memory
@@ -100,6 +102,8 @@ def export_add_ons(
             _erase_due(context, archive, warehouse, progress)
         except ExportError as error:
             failures.append(error)
+        for note in progress.notes:
+            context.log.warning(note)
         if told is not None:
             outcome, numbers = told
             with kept_open(context.instance, context.run.run_id):
@@ -142,12 +146,24 @@ def _failure(progress: Progress, *errors: ExportError) -> dg.Failure:
 
 
 def _erase_due(context: dg.AssetExecutionContext, archive: Archive, warehouse: Warehouse, progress: Progress) -> None:
-    """Finish an erasure that was cut off, and erase what is older than EXPORT_RETENTION_DAYS, if set."""
-    days = retention_days(environment())
-    erased = erase_due(archive, warehouse.destination, days=days, now=datetime.now(UTC))
-    if erased is not None:
-        progress.commit = erased.commit
-        context.log.info(f"Erased {sum(erased.rows.values())} rows older than {days} days.")
+    """Finish an erasure that was cut off, and erase what is older than EXPORT_RETENTION_DAYS, if set.
+
+    Raises:
+        ConfirmErasure: that would take more than usual.
+    """
+    here, days = datetime.now(UTC), retention_days(environment())
+    finish_due(archive, warehouse.destination, now=here)
+    if days is None:
+        withdraw(archive)
+        return
+    found = erase_by_age(archive, warehouse.destination, days=days, here=here)
+    if isinstance(found, Waits):
+        if found.asks:
+            raise ConfirmErasure(found.sentence)
+        progress.notes.append(found.sentence)
+    elif found is not None:
+        progress.commit = found.commit
+        context.log.info(f"Erased {sum(found.rows.values())} rows older than {days} days.")
 
 
 def _add_metadata(

@@ -39,6 +39,7 @@ from pipelines.errors import (
     AlertNotDelivered,
     ApplyAgain,
     ChooseRoot,
+    ConfirmErasure,
     ExportError,
     FixConfiguration,
     FixProcess,
@@ -89,7 +90,7 @@ def exit_code(error: BaseException) -> ExitCode:
     match error:
         case FixConfiguration() | FixQuery() | FixProcess() | AlertNotDelivered() | Untrusted() | ChooseRoot():
             return ExitCode.CONFIGURATION
-        case PlanAgain():
+        case PlanAgain() | ConfirmErasure():
             return ExitCode.REFUSED
         case IncompleteExport(again=True) | SourceError() | ApplyAgain() | RunLater():
             return ExitCode.RUN_AGAIN
@@ -295,6 +296,10 @@ def _status(options: argparse.Namespace) -> int:
         show(f"deadline    {found.next_deadline:%Y-%m-%d %H:%M} UTC, {found.slack_hours} hours left")
     if off:
         show(f"off         {', '.join(off)}: switched off in Dagster, which exports and alerts by itself no more")
+    if found.erasure_waits is not None:
+        show(f"retention   {found.erasure_waits}")
+    if found.clock is not None:
+        show(f"clock       of this machine: {found.clock}")
     return ExitCode.OK
 
 

@@ -4,12 +4,18 @@ import argparse
 import json
 import sys
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from assets.terminal import say, show
 from pipelines import sids
-from pipelines.errors import FixConfiguration, FixWarehouse
+from pipelines.errors import ConfirmErasure, FixConfiguration, FixWarehouse
 from pipelines.settings import environment, retention_days, warehouse_settings
 from pipelines.sids import AddOnResultSid, RecordingSid
+
+if TYPE_CHECKING:
+    from warehouse.archive import Archive
+    from warehouse.erase import Erasure
+    from warehouse.publish import Destination
 
 IN_USE = "An export or another command is using the archive; waiting until it is done. Ctrl-C stops waiting."
 
@@ -26,12 +32,16 @@ def add_erase_command(erase: argparse.ArgumentParser) -> None:
         erase.add_argument(flag, type=of, action="append", default=[], metavar="SID", help=text)
     text = "what is older than EXPORT_RETENTION_DAYS, as every export does at its end"
     erase.add_argument("--older", action="store_true", help=text)
+    text = (
+        "with --older: go on although it is more than usual, announced for later, or by another clock; ROWS as it says"
+    )
+    erase.add_argument("--confirm", type=_rows, metavar="ROWS", help=text)
     erase.add_argument("--yes", action="store_true", help="do not ask on a terminal")
     erase.add_argument("--dry-run", action="store_true", help="say what would be erased; changes nothing")
 
 
 def _erase(options: argparse.Namespace) -> int:
-    from pipelines.erase import erase_older, erase_sids, unattributed
+    from pipelines.erase import erase_sids, unattributed
     from pipelines.opening import to_read, to_write
     from warehouse.erase import Erasure, finish
     from warehouse.lock import alone
@@ -42,6 +52,8 @@ def _erase(options: argparse.Namespace) -> int:
     days = retention_days(environment())
     if options.older and days is None:
         raise FixConfiguration("Nothing says what is too old: set EXPORT_RETENTION_DAYS to a number of days from 30.")
+    if options.confirm is not None and not options.older:
+        raise FixConfiguration("--confirm belongs to --older; SIDs need none.")
     asked = bool(options.recording or options.result or options.older)
     now, dry = datetime.now(UTC), options.dry_run
     try:
@@ -68,8 +80,7 @@ def _erase(options: argparse.Namespace) -> int:
             sids_of = {"recordings": options.recording, "results": options.result}
             found.append(erase_sids(archive, settings.destination, **sids_of, now=now, dry_run=dry_run))
         if options.older and days is not None:
-            older = erase_older(archive, settings.destination, days=days, now=now, wait=True, dry_run=dry_run)
-            found.append(older)
+            found.append(_older(archive, settings.destination, options, days=days, dry_run=dry_run, here=now))
         return found
 
     if asked and not dry and not options.yes and sys.stdin.isatty() and sys.stderr.isatty():
@@ -94,6 +105,42 @@ def _erase(options: argparse.Namespace) -> int:
         )
         return 4
     return 0
+
+
+def _older(
+    archive: "Archive",
+    destination: "Destination",
+    options: argparse.Namespace,
+    *,
+    days: int,
+    dry_run: bool,
+    here: datetime,
+) -> "Erasure | None":
+    """Erase by age, or say what that would take.
+
+    Raises:
+        ConfirmErasure: it waits.
+    """
+    from pipelines.erase import erase_older
+    from pipelines.erase_by_age import confirm, erase_by_age
+    from pipelines.retention import Waits
+    from pipelines.shown_time import trusted_time
+
+    if dry_run:
+        now = trusted_time(archive, here=here) or here
+        return erase_older(archive, destination, days=days, now=now, wait=True, dry_run=True)
+    if options.confirm is not None:
+        return confirm(archive, destination, days=days, here=here, rows=options.confirm)
+    found = erase_by_age(archive, destination, days=days, here=here, wait=True)
+    if isinstance(found, Waits):
+        raise ConfirmErasure(found.sentence)
+    return found
+
+
+def _rows(text: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of rows")
+    return int(text)
 
 
 def _agreed(rows: int) -> bool:

@@ -48,7 +48,8 @@ ON_PARTITIONS = (
 def run_numbers(progress: Progress) -> Numbers:
     """What a run has asked for and landed so far. They plot under these names: do not rename them lightly."""
     traffic, found = progress.traffic(), progress.extraction
-    return {
+    wrong = {} if progress.clock_ahead is None else {"clock_ahead_hours": _hours(progress.clock_ahead)}
+    return wrong | {
         "recordings_listed": found.recordings,
         "recordings_settled": progress.discovery.settled,
         "results_seen": found.results,
@@ -61,6 +62,10 @@ def run_numbers(progress: Progress) -> Numbers:
         "requests_refused_429": traffic.refused,
         "requests_retried": traffic.retried,
     }
+
+
+def _hours(span: timedelta) -> float:
+    return round(span.total_seconds() / 3600, 2)
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,6 +92,9 @@ def run_export(first: date | None, last: date | None, *, full: bool, wait: bool 
             raise VerificationMismatch(
                 f"What is landed does not hold together ({' '.join(str(failed).split())}); run `addon-export verify`."
             ) from failed
+        finally:
+            for note in progress.notes:
+                say(note)
     return progress
 
 

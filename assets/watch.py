@@ -84,7 +84,7 @@ def deadline_alert(
     severity: Severity | None = None
     if urgent or newly_lost or silence >= SILENT_ERROR:
         severity = "error"
-    elif found.at_risk or silence >= SILENT_WARN or off is not None:
+    elif found.at_risk or silence >= SILENT_WARN or off is not None or found.erasure is not None:
         severity = "warning"
     if severity is None or not (newly_lost or said.due(severity, now=now)):
         return None, replace(said, lost=min(said.lost, len(found.lost)))  # what turned up again may be lost again
@@ -105,6 +105,8 @@ def _subject(found: Deadlines, windows: Windows, *, urgent: int, newly_lost: int
         return f"Not exported and close to the deadline: {urgent or len(found.at_risk)} within {days} days"
     if silence >= SILENT_WARN:
         return "Twilio's recordings have not been listed for more than a day"
+    if found.erasure is not None:
+        return "An erasure by age waits"
     return "What should export and alert by itself is switched off"
 
 
@@ -124,6 +126,8 @@ def _sentences(found: Deadlines, *, newly_lost: int, silence: timedelta) -> list
     if silence >= SILENT_WARN:
         hours = round(silence.total_seconds() / 3600)
         sentences.append(f"The list of recordings has not been read to its end for {hours} hours: are exports running?")
+    if found.erasure is not None:
+        sentences.append(found.erasure)
     return sentences
 
 

@@ -37,7 +37,7 @@ class ExportClock:
         """The time by which something may be destroyed; None when nothing may be."""
         return trusted_now(self._here(), self.source())
 
-    def apart(self) -> timedelta | None:
+    def ahead(self) -> timedelta | None:
         """How far the clock here is ahead of Twilio's (negative: behind); None when they agree or it has not said."""
         source = self.source()
         ahead = None if source is None else self._here() - source
@@ -46,13 +46,14 @@ class ExportClock:
 
 def sentence(ahead: timedelta) -> str:
     """What is wrong with the clock here, and what was done about it."""
-    size = abs(ahead)
-    amount = (
-        f"{size.days} days"
-        if size >= timedelta(days=2)
-        else f"{round(size.total_seconds() / 3600)} hours"
-        if size >= timedelta(hours=2)
-        else f"{round(size.total_seconds() / 60)} minutes"
-    )
-    way = "ahead of" if ahead > timedelta(0) else "behind"
-    return f"The clock of this machine is {amount} {way} Twilio's, which the export has used. Set it right."
+    return f"The clock of this machine is {amount(ahead)} Twilio's, which the export has used. Set it right."
+
+
+def amount(ahead: timedelta) -> str:
+    """How far one clock is ahead of, or behind, another one."""
+    size, way = abs(ahead), "ahead of" if ahead > timedelta(0) else "behind"
+    minutes = round(size.total_seconds() / 60)
+    for unit, length in (("days", 1440), ("hours", 60)):
+        if minutes >= 2 * length:
+            return f"{round(minutes / length)} {unit} {way}"
+    return f"{minutes} minutes {way}"

@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 
 from pipelines.completeness import Listing, OpenRecording, listings, moment, open_recordings
 from pipelines.dates import RETENTION
+from pipelines.erase_by_age import waiting as waiting_erasure
 from warehouse import views
 from warehouse.archive import Archive
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS
@@ -42,6 +43,7 @@ class Deadlines:
         backlog: results and recordings that are waiting, whenever they expire.
         lost: results that expired before they were whole here.
         silent_for: how long ago the list of recordings was last read to its end in every account; None if never.
+        erasure: why an erasure by age waits, in a sentence; None when none does.
     """
 
     at: datetime
@@ -51,6 +53,7 @@ class Deadlines:
     backlog: int
     lost: tuple[str, ...]
     silent_for: timedelta | None
+    erasure: str | None = None
 
 
 def deadlines(archive: Archive, *, now: datetime, within: timedelta, settle: timedelta) -> Deadlines:
@@ -88,6 +91,7 @@ def deadlines(archive: Archive, *, now: datetime, within: timedelta, settle: tim
         backlog=len(waiting),
         lost=tuple(row[0] for row in rows if row[4] == "lost"),
         silent_for=silent_for(read, now=now),
+        erasure=waiting_erasure(archive),
     )
 
 

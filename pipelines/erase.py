@@ -126,8 +126,8 @@ def erase_older(
     return erase(archive, destination, choose, reason=f"older than {days} days", now=now, wait=wait, dry_run=dry_run)
 
 
-def erase_due(archive: Archive, destination: Destination, *, days: int | None, now: datetime) -> Erasure | None:
-    """What is due at the end of an export: finish an erasure that was cut off, then erase by age unless `days` is None.
+def finish_due(archive: Archive, destination: Destination, *, now: datetime) -> None:
+    """What is due at the end of an export before anything is erased by age: finish an erasure that was cut off.
 
     Raises:
         ApplyAgain: somebody uses the archive, so that an erasure that was cut off is still not finished.
@@ -138,7 +138,6 @@ def erase_due(archive: Archive, destination: Destination, *, days: int | None, n
             "An erasure was cut off, and what it erased may still be on the disk: it cannot be finished while somebody "
             "uses the archive. Run `addon-export erase`, or the export again."
         )
-    return None if days is None else erase_older(archive, destination, days=days, now=now)
 
 
 def unattributed(archive: Archive) -> int:

@@ -11,6 +11,7 @@
     +-- IncompleteExport            the run ended, but something asked for could not be landed (exit code 4 or 5)
     +-- VerificationMismatch        what is stored differs from what was received (exit code 4)
     +-- PlanAgain                   a guard refused to delete; look at the reason, then make a new plan (exit code 3)
+    +-- ConfirmErasure              an erasure by age takes more than usual; confirm its number (exit code 3)
     +-- ApplyAgain                  a confirmed deletion stopped on the way; run the same command again (exit code 5)
     +-- RunLater                    another run is in the way or does the same; run again later (exit code 5)
     +-- AlertNotDelivered           nobody was told; see to the channel that alerts go to
@@ -40,6 +41,7 @@ __all__ = [
     "ApplyAgain",
     "ChooseRoot",
     "CommitRace",
+    "ConfirmErasure",
     "ExportError",
     "FixConfiguration",
     "FixProcess",
@@ -140,6 +142,10 @@ class PlanAgain(ExportError):
     def __init__(self, sentence: str, *, reasons: Sequence[str] = ()) -> None:
         self.reasons = (sentence, *reasons)
         super().__init__(sentence)
+
+
+class ConfirmErasure(ExportError):
+    """An erasure by age waits until somebody confirms what it takes; what was exported is landed."""
 
 
 class ApplyAgain(ExportError):

@@ -10,9 +10,9 @@ import contextlib
 import itertools
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
-from pipelines.clock import Clock, ExportClock
+from pipelines.clock import Clock, ExportClock, sentence
 from pipelines.conclude import conclude
 from pipelines.dates import RETENTION
 from pipelines.discover import (
@@ -68,6 +68,10 @@ class Progress:
     changed: dict[str, int] = field(default_factory=dict)
     loads: int = 0
     commit: int = 0
+    clock_ahead: timedelta | None = None
+    """How far the clock here is ahead of Twilio's, or behind (negative); None when they agree."""
+    notes: list[str] = field(default_factory=list)
+    """What whoever started it should be told, a sentence each; nothing of it keeps anything from being landed."""
     clients: list[Traffic] = field(default_factory=list)
     """Traffic of each account's client."""
 
@@ -169,8 +173,8 @@ async def export(
         WarehouseError: the archive cannot be written or read.
         VerificationMismatch: what was landed does not read back as received.
 
-    An erasure that was cut off is finished first, if it can be (see `pipelines.erase.erase_due`), and one that is under
-    way is waited for.
+    An erasure that was cut off is finished first, if it can be (see `pipelines.erase.finish_due`), and one that is
+    under way is waited for.
     """
     progress = progress if progress is not None else Progress()
     time = ExportClock(clock, clients)
@@ -249,7 +253,10 @@ async def _export(
                     run_id=run_id,
                 )
                 progress.commit, mismatches = concluded.commit, concluded.mismatches
-                await asyncio.to_thread(remember, archive, clock.source())
+                await asyncio.to_thread(remember, archive, clock.source(), ahead=clock.ahead())
+                if (ahead := clock.ahead()) is not None:
+                    progress.clock_ahead = ahead
+                    progress.notes.append(sentence(ahead))
     for task in (landing, extracting):
         if (error := _error_of(task)) is not None:
             raise error

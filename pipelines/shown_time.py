@@ -1,21 +1,42 @@
 """The time that Twilio has said, kept in the archive: a second clock for commands that do not talk to Twilio."""
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
+from pipelines.clock import amount
 from warehouse.archive import Archive
-from warehouse.clock import trusted_now
+from warehouse.clock import APART, trusted_now
 from warehouse.marker import read_marker, update_marker
 
 
-def remember(archive: Archive, said: datetime | None) -> None:
+def remember(archive: Archive, said: datetime | None, *, ahead: timedelta | None) -> None:
     """Keep what time Twilio says it is, if it does; what it said before is replaced, as that may have been wrong.
+
+    `ahead`: how far the clock here was ahead of it, if they did not agree.
 
     Raises:
         WarehouseError: the marker of the archive cannot be read or written.
     """
     if said is not None:
-        update_marker(archive, lambda marker: replace(marker, shown_at=said.replace(microsecond=0)))
+        seconds = None if ahead is None else round(ahead.total_seconds())
+        shown_at = said.replace(microsecond=0)
+        update_marker(archive, lambda marker: replace(marker, shown_at=shown_at, clock_ahead=seconds))
+
+
+def clock_sentence(archive: Archive, *, here: datetime) -> str | None:
+    """What is wrong with the clock here, as the last export found it, or as it is behind what Twilio said then.
+
+    Raises:
+        WarehouseError: the marker of the archive cannot be read.
+    """
+    marker = read_marker(archive.root)
+    if marker is None or marker.shown_at is None:
+        return None
+    if here < marker.shown_at - APART:
+        return f"{amount(here - marker.shown_at)} what Twilio's said at the last export."
+    if marker.clock_ahead is None:
+        return None
+    return f"{amount(timedelta(seconds=marker.clock_ahead))} Twilio's at the last export, which used Twilio's."
 
 
 def shown_time(archive: Archive) -> datetime | None:

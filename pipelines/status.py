@@ -11,6 +11,7 @@ from typing import Any
 from pipelines.completeness import Completeness, OpenRecording, completeness, open_recordings
 from pipelines.dates import RECORDING_LOOK_BACK
 from pipelines.deadlines import deadlines
+from pipelines.shown_time import clock_sentence
 from warehouse import views
 from warehouse.archive import Archive
 from warehouse.commits import Commit
@@ -37,7 +38,8 @@ class Status:
 
     `slack_hours` is the time left to `next_deadline`; `backlog` counts what is waiting, results and recordings;
     `quarantined` counts what is open;
-    `listed_at` is when the list of recordings was last read to its end, in every account.
+    `listed_at` is when the list of recordings was last read to its end, in every account; `erasure_waits` says why an
+    erasure by age waits, `clock` what is wrong with the clock here.
     """
 
     at: datetime
@@ -56,6 +58,8 @@ class Status:
     backlog: int
     listed_at: datetime | None
     days: tuple[Day, ...]
+    erasure_waits: str | None = None
+    clock: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Plain values: times in ISO 8601."""
@@ -131,6 +135,8 @@ def _status(archive: Archive, head: Commit, *, now: datetime, settle: timedelta)
             Day(day, counts, None if day is None else by_day.get(day))
             for day, counts in sorted(days.items(), key=lambda item: item[0] or date.min)
         ),
+        erasure_waits=waiting.erasure,
+        clock=clock_sentence(archive, here=now),
     )
 
 

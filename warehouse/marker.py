@@ -25,7 +25,9 @@ from warehouse.stamp import OURS, VERSION, Stamp, stamp_of
 if TYPE_CHECKING:
     from warehouse.archive import Archive
 
-_KNOWN = {"format", "written_by", "created_at", "committed", "accounts", "settings", "shown_at", "retention"}
+_CLOCK = ("shown_at", "clock_ahead")
+
+_KNOWN = {"format", "written_by", "created_at", "committed", "accounts", "settings", "retention", *_CLOCK}
 
 Value = object
 """Anything that JSON can hold."""
@@ -36,7 +38,8 @@ class Marker:
     """What belongs to an archive: `accounts` by account SID, `settings` by name, and when it was made (UTC).
 
     `committed`: there has been a commit, so that sealed files without any mean that the commits are lost.
-    `shown_at`: the time that the source said when it was asked last (UTC). `retention`: see `pipelines.retention`.
+    `shown_at`: the time that the source said when it was asked last (UTC); `clock_ahead`: the seconds that the clock
+    here was ahead of it, if more than a few minutes. `retention`: see `pipelines.retention`.
     """
 
     created_at: datetime
@@ -44,6 +47,7 @@ class Marker:
     accounts: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
     settings: Mapping[str, Value] = field(default_factory=dict)
     shown_at: datetime | None = None
+    clock_ahead: int | None = None
     retention: Mapping[str, Value] = field(default_factory=dict)
     stamp: Stamp = OURS
     others: Mapping[str, Value] = field(default_factory=dict)
@@ -81,6 +85,7 @@ def read_marker(root: Path) -> Marker | None:
             {sid: dict(facts) for sid, facts in body["accounts"].items()},
             dict(body["settings"]),
             None if body.get("shown_at") is None else _aware(body["shown_at"]),
+            None if body.get("clock_ahead") is None else int(body["clock_ahead"]),
             dict(body.get("retention", {})),
             stamp,
             {name: value for name, value in body.items() if name not in _KNOWN},
@@ -118,6 +123,7 @@ def _write(archive: "Archive", marker: Marker) -> None:
         "accounts": marker.accounts,
         "settings": marker.settings,
         "shown_at": None if marker.shown_at is None else marker.shown_at.isoformat(),
+        "clock_ahead": marker.clock_ahead,
         "retention": marker.retention,
         **marker.others,
     }

@@ -368,15 +368,24 @@ def test_what_is_kept_can_be_seen_to_without_an_account(arguments: tuple[str, ..
     assert done.returncode == 0, done.stderr
 
 
-def test_every_export_erases_what_is_older_than_asked_for(command: CommandLine) -> None:
-    """With EXPORT_RETENTION_DAYS the end of an export does what `erase --older` does; the rest stays whole."""
+def test_exports_erase_what_is_older_than_asked_for_when_it_was_announced_or_confirmed(command: CommandLine) -> None:
+    """A new EXPORT_RETENTION_DAYS is announced and takes nothing for a day; who confirms the number need not wait."""
     old = datetime.now(UTC) - timedelta(days=45)
     land_rows(open_archive(command.root), whole(1, b"of long ago", at=old, done=old), now=old)
     oldest = "SELECT min(completed_date) FROM add_on_results"
-    done = command("export", EXPORT_RETENTION_DAYS="30")
+    announced = command("export", EXPORT_RETENTION_DAYS="30")
+    assert announced.returncode == 0, announced.stderr
+    assert "EXPORT_RETENTION_DAYS=30 is new or shorter" in announced.stderr
+    assert "EXPORT_RETENTION_DAYS=30 is new or shorter" in command("status").stdout
+    waits = command("erase", "--older", EXPORT_RETENTION_DAYS="30")
+    assert (waits.returncode, command.rows(oldest)[0][0]) == (3, old.date())
+    rows = sum(json.loads(command("erase", "--older", "--dry-run", EXPORT_RETENTION_DAYS="30").stdout)["rows"].values())
+    wrong = command("erase", "--older", "--confirm", f"{rows + 1}", EXPORT_RETENTION_DAYS="30")
+    assert (wrong.returncode, command.rows(oldest)[0][0]) == (3, old.date())
+    done = command("erase", "--older", "--confirm", f"{rows}", EXPORT_RETENTION_DAYS="30")
     assert done.returncode == 0, done.stderr
     assert command.rows(oldest)[0][0] > old.date() + timedelta(days=1)
-    assert command.rows("SELECT number FROM _commit") == [(json.loads(done.stdout)["commit"],)]
+    assert "new or shorter" not in command("status").stdout
     verified = command("verify")
     assert verified.returncode == 0, verified.stdout
 

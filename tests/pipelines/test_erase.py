@@ -15,7 +15,7 @@ import pytest
 
 import pipelines.export
 from pipelines.discover import Scope
-from pipelines.erase import erase_due, erase_older, erase_sids, unattributed
+from pipelines.erase import erase_older, erase_sids, finish_due, unattributed
 from pipelines.errors import ApplyAgain, RepairWarehouse
 from pipelines.quarantine import dismiss, entries
 from pipelines.sandbox.made_up import made_up_world
@@ -158,7 +158,7 @@ def test_a_damaged_mark_is_of_an_erasure_that_is_not_finished(archive: Archive, 
     good = mark.read_bytes()
     mark.write_bytes(bytes([good[0] ^ 1, *good[1:]]) if damage is None else damage)
     assert [m.kind for m in verify(archive).mismatches] == ["erasure"]
-    assert erase_due(archive, "duckdb", days=None, now=NOON) is None
+    finish_due(archive, "duckdb", now=NOON)
     assert not mark.exists()
     on_disk = {path.relative_to(archive.root).as_posix() for path in archive.root.rglob("*.parquet")}
     assert on_disk == live_files(archive)
@@ -214,12 +214,12 @@ def test_what_stops_an_erasure_does_not_stop_an_export(tmp_path: Path, sandbox: 
     with suppress(RepairWarehouse):  # raised at the end, unless publishing only had to add
         exporter().verdict()
     with pytest.raises(RepairWarehouse):
-        erase_due(archive, "duckdb", days=None, now=NOW)
+        finish_due(archive, "duckdb", now=NOW)
     assert any("cut off" in mismatch.sentence for mismatch in verify(archive).mismatches)
     (archive.root / old).write_bytes(good)
     with ThreadPoolExecutor(1) as somebody, shared(archive.root), pytest.raises(ApplyAgain, match="cut off"):
-        somebody.submit(erase_due, archive, "duckdb", days=None, now=NOW).result()
-    assert erase_due(archive, "duckdb", days=None, now=NOW) is None
+        somebody.submit(finish_due, archive, "duckdb", now=NOW).result()
+    finish_due(archive, "duckdb", now=NOW)
     assert {row["content"] for row in rows_by_key(archive, CONTENTS).values()} == {b"made up", b"said today"}
     assert verify(archive).mismatches == ()
 

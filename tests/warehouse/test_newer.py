@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.erase import erase_due, erase_sids
+from pipelines.erase import erase_older, erase_sids
 from pipelines.query import answer
 from pipelines.repair import repair
 from pipelines.sids import recording_sid
@@ -66,7 +66,7 @@ WRITERS: Mapping[str, Callable[[Archive], object]] = {
     "publish": lambda archive: publish(archive, "duckdb", now=later(1), afresh=True),
     "collect": lambda archive: archive.collect(now=NOON + timedelta(days=999), grace=timedelta(hours=1), keep=1),
     "erase": lambda archive: erase_sids(archive, "duckdb", recordings=[recording_sid(sid("RE", 1))], now=NOON),
-    "retention": lambda archive: erase_due(archive, "duckdb", days=30, now=NOON + timedelta(days=99)),
+    "retention": lambda archive: erase_older(archive, "duckdb", days=30, now=NOON + timedelta(days=99)),
     "rebuild --archive": lambda archive: repair(archive, now=NOON),
 }
 
