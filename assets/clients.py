@@ -10,6 +10,7 @@ from pipelines.sids import AccountSid
 from pipelines.twilio.base_url import stranger
 from pipelines.twilio.client import Credential, TwilioClient
 from pipelines.twilio.network import Network
+from pipelines.twilio.values import patient
 
 
 def network(settings: TwilioSettings | DeleteSettings) -> Network:
@@ -17,7 +18,11 @@ def network(settings: TwilioSettings | DeleteSettings) -> Network:
     if (host := stranger(settings.base_url)) is not None:
         say(f"The credentials of account {settings.account_sid} are sent to {host}, as TWILIO_BASE_URL says.")
     limit = raise_open_files()
-    return Network(settings.base_url, ceilings(limit=limit, used=open_now(), wanted=settings.max_concurrency))
+    return Network(
+        settings.base_url,
+        ceilings(limit=limit, used=open_now(), wanted=settings.max_concurrency),
+        networks=settings.storage_networks,
+    )
 
 
 def client(
@@ -25,7 +30,9 @@ def client(
 ) -> TwilioClient:
     """A client for one account."""
     credential = Credential(login.username, login.password, login.variable)
-    return connections.client(account, credential, max_concurrency=settings.max_concurrency)
+    return connections.client(
+        account, credential, max_concurrency=settings.max_concurrency, tuning=patient(settings.reply_seconds)
+    )
 
 
 @asynccontextmanager

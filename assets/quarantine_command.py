@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from assets.terminal import say, show, show_bytes
+from pipelines.errors import FixQuery
 from pipelines.settings import environment, warehouse_settings
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ def add_quarantine_commands(quarantine: argparse.ArgumentParser) -> None:
     again = steps.add_parser("retry", help=text, description=text)
     again.set_defaults(run=_retry, needs_account=False)
     again.add_argument("id", nargs="*", help="ids, or their beginnings; without any: all that is open")
+    text = "land the bytes of these contents as they are: you have looked at them and they are the contents"
+    again.add_argument("--as-it-is", action="store_true", help=text)
     text = "say that it need not be landed; it stays in the table, and no longer counts"
     no = steps.add_parser("dismiss", help=text, description=text)
     no.set_defaults(run=_dismiss, needs_account=False)
@@ -88,9 +91,11 @@ def _retry(options: argparse.Namespace) -> int:
     from pipelines.quarantine import entries, named, retry
     from warehouse.publish import publish
 
+    if options.as_it_is and not options.id:
+        raise FixQuery("--as-it-is needs the ids of the contents that you have looked at; see `quarantine list`.")
     archive, now = _archive(writing=True), datetime.now(UTC)
     found = entries(archive)
-    done = retry(archive, named(found, options.id) if options.id else found, now=now)
+    done = retry(archive, named(found, options.id) if options.id else found, now=now, as_it_is=options.as_it_is)
     publish(archive, warehouse_settings(environment()).destination, now=now)
     still = [{"quarantine_id": identity, "reason": reason} for identity, reason in done.still_open.items()]
     show(json.dumps({"resolved": len(done.resolved), "still_open": still, "commit": archive.head().number}))

@@ -7,7 +7,8 @@
     |   +-- SourceUnavailable       the time budget ran out on network errors, 429 or 5xx
     |   +-- SourceRefused           a 4xx that a retry does not change (404 after its one retry, 400, ...)
     |   |   +-- SourceForbidden     a 403 of the API, asked twice: this one thing may not be read, others perhaps
-    |   +-- SourceUntrusted         the reply breaks the protocol: foreign host, page loop, truncated or encoded body
+    |   +-- SourceUntrusted         the reply breaks the protocol: foreign host, page loop, truncated body
+    |       +-- SourceDoubtful      all of a content has come, and nothing proves that it is whole: its bytes are kept
     +-- IncompleteExport            the run ended, but something asked for could not be landed (exit code 4 or 5)
     +-- VerificationMismatch        what is stored differs from what was received (exit code 4)
     +-- PlanAgain                   a guard refused to delete; look at the reason, then make a new plan (exit code 3)
@@ -51,6 +52,7 @@ __all__ = [
     "PlanAgain",
     "RepairWarehouse",
     "RunLater",
+    "SourceDoubtful",
     "SourceError",
     "SourceForbidden",
     "SourceRefused",
@@ -114,6 +116,19 @@ class SourceForbidden(SourceRefused):
 
 class SourceUntrusted(SourceError):
     """A reply that breaks the protocol and is therefore not followed or not stored."""
+
+
+class SourceDoubtful(SourceUntrusted):
+    """A content has come, and nothing proves that it is whole; asked again it would come the same way.
+
+    Attributes:
+        data: its bytes as they came, to be kept and judged by somebody.
+        why: what is wrong, a clause for a sentence.
+    """
+
+    def __init__(self, sentence: str, *, why: str, data: bytes, status: int | None) -> None:
+        self.data, self.why = data, why
+        super().__init__(sentence, status=status)
 
 
 class IncompleteExport(ExportError):

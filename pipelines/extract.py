@@ -16,6 +16,7 @@ from pipelines.discover import OTHER_CASE, Assignment, Scope, next_listed_at
 from pipelines.error_pages import error_document
 from pipelines.errors import (
     FixWarehouse,
+    SourceDoubtful,
     SourceRefused,
     SourceUnavailable,
     SourceUntrusted,
@@ -33,7 +34,7 @@ from pipelines.normalize import (
 )
 from pipelines.records import AddOnResult, Malformed, Payload, parse_add_on_result, parse_payload
 from pipelines.sids import in_lower_case
-from pipelines.twilio.client import TwilioClient
+from pipelines.twilio.client import Content, TwilioClient
 from warehouse.landed import LandedResult
 from warehouse.quarantine import QuarantineRow
 from warehouse.schema import KNOWN_STATUSES, UNFINISHED_STATUSES, shown_status
@@ -41,6 +42,9 @@ from warehouse.schema import KNOWN_STATUSES, UNFINISHED_STATUSES, shown_status
 _T = TypeVar("_T")
 
 _FOREVER_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+
+DOUBTFUL = "The content has come, and nothing proves that these bytes are the whole of it"
+"""How the reason begins of contents in quarantine that only somebody who looks at them can land."""
 
 Emit = Callable[[Extracted], Awaitable[None]]
 Clock = Callable[[], datetime]
@@ -262,9 +266,16 @@ class _Extract:
 
     async def _content(self, result: AddOnResult, payload: Payload) -> ExtractedContent | None:
         try:
-            content = await self.client.content(
-                self.recording.sid, result.sid, payload.sid, budget=self.holding, spool=self.holding.open
-            )
+            content = await self._fetched(result, payload)
+            document = error_document(content.data, payload.content_type, content.content_type)
+            if document is not None:  # somebody on the way is out of order, perhaps for a moment
+                self.holding.release(content.reserved)
+                content = await self._fetched(result, payload)
+                document = error_document(content.data, payload.content_type, content.content_type)
+        except SourceDoubtful as error:
+            self.tally.answered()
+            await self._quarantine("content", payload.sid, result.sid, f"{DOUBTFUL}: {error.why}.", error.data)
+            return None
         except (SourceRefused, SourceUntrusted, SourceUnavailable) as error:
             await self._content_failed(payload, result, error)
             return None
@@ -272,7 +283,7 @@ class _Extract:
             self._pending(f"content {payload.sid}: {error}")
             return None
         self.tally.answered()
-        if (document := error_document(content.data, payload.content_type)) is not None:
+        if document is not None:
             self.holding.release(content.reserved)
             reason = f"In place of the content storage gave {document}."
             await self._quarantine("content", payload.sid, result.sid, reason, content.data)
@@ -281,6 +292,16 @@ class _Extract:
         self.tally.content_bytes += content.length
         return ExtractedContent(
             content.data, content.length, content.sha256, self.clock(), content.reserved, content.file
+        )
+
+    async def _fetched(self, result: AddOnResult, payload: Payload) -> Content:
+        return await self.client.content(
+            self.recording.sid,
+            result.sid,
+            payload.sid,
+            budget=self.holding,
+            spool=self.holding.open,
+            content_type=payload.content_type,
         )
 
     async def _content_failed(

@@ -18,7 +18,7 @@ import pyarrow as pa
 from pipelines.completeness import moment
 from pipelines.error_pages import error_document
 from pipelines.errors import FixQuery
-from pipelines.extract import belongs
+from pipelines.extract import DOUBTFUL, belongs
 from pipelines.normalize import (
     Extracted,
     ExtractedContent,
@@ -112,13 +112,14 @@ def raw(archive: Archive, entry: Entry) -> bytes | None:
         return _raw(archive, head, entry)
 
 
-def retry(archive: Archive, chosen: Sequence[Entry], *, now: datetime) -> Retried:
+def retry(archive: Archive, chosen: Sequence[Entry], *, now: datetime, as_it_is: bool = False) -> Retried:
     """Land what can be read by now, and resolve what is landed; one commit.
 
     Args:
         archive: where to.
         chosen: open entries.
         now: UTC.
+        as_it_is: somebody has judged that the bytes of contents are the contents, whatever they were taken for.
 
     Raises:
         WarehouseError: the archive cannot be read or written; nothing is landed.
@@ -130,7 +131,7 @@ def retry(archive: Archive, chosen: Sequence[Entry], *, now: datetime) -> Retrie
         landed = partial(_row, archive, head)
         for entry in chosen:
             try:
-                value = _read(entry, _raw(archive, head, entry), landed)
+                value = _read(entry, _raw(archive, head, entry), landed, as_it_is=as_it_is)
             except (Malformed, _StillOpen) as reason:
                 still[entry.quarantine_id] = _sentence(entry, reason)
                 continue
@@ -185,7 +186,7 @@ def _row(archive: Archive, head: Commit, table: Table, sid: str) -> _Row | None:
     return None
 
 
-def _read(entry: Entry, data: bytes | None, landed: _Landed) -> Extracted | None:
+def _read(entry: Entry, data: bytes | None, landed: _Landed, *, as_it_is: bool) -> Extracted | None:
     """What is to be landed for an entry; None when it is landed already.
 
     Raises:
@@ -199,7 +200,7 @@ def _read(entry: Entry, data: bytes | None, landed: _Landed) -> Extracted | None
         case "payload":
             return _payload(entry, data or b"", landed)
         case _:
-            return _content(entry, data, landed)
+            return _content(entry, data, landed, as_it_is=as_it_is)
 
 
 def _recording(entry: Entry, data: bytes) -> Extracted:
@@ -246,7 +247,7 @@ def _payload(entry: Entry, data: bytes, landed: _Landed) -> Extracted | None:
     )
 
 
-def _content(entry: Entry, data: bytes | None, landed: _Landed) -> Extracted | None:
+def _content(entry: Entry, data: bytes | None, landed: _Landed, *, as_it_is: bool) -> Extracted | None:
     payload = landed(ADD_ON_PAYLOADS, entry.sid or "")
     if payload is None or payload.raw is None:
         raise _StillOpen("its payload is not landed")
@@ -256,8 +257,11 @@ def _content(entry: Entry, data: bytes | None, landed: _Landed) -> Extracted | N
         return None
     if data is None:
         raise _StillOpen("Twilio has not given it; the next export asks again as long as it is kept")
-    if (document := error_document(data, payload.content_type)) is not None:
-        raise _StillOpen(f"it still looks like {document}; the next export asks again as long as it is kept")
+    if not as_it_is and (doubt := _doubt(entry, data, payload.content_type)) is not None:
+        raise _StillOpen(
+            f"{doubt}; the next export asks again as long as Twilio keeps it, and if these bytes are the content, "
+            f"`quarantine retry --as-it-is {entry.quarantine_id[:12]}` lands them"
+        )
     read = parse_payload(payload.raw.encode())
     result = landed(ADD_ON_RESULTS, entry.parent_sid or read.add_on_result_sid or "")
     if result is None or result.raw is None:
@@ -267,6 +271,13 @@ def _content(entry: Entry, data: bytes | None, landed: _Landed) -> Extracted | N
     return ExtractedPayload(
         read, result_read, result.reference_sid or "", entry.account_sid, content, entry.quarantined_at
     )
+
+
+def _doubt(entry: Entry, data: bytes, content_type: str | None) -> str | None:
+    if entry.reason.startswith(DOUBTFUL):
+        return "nothing proves that these bytes are the whole content"
+    document = error_document(data, content_type)
+    return None if document is None else f"it still looks like {document}"
 
 
 def _replaced(entry: Entry, before: _Row, problems: Collection[str]) -> None:

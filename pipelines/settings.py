@@ -17,7 +17,8 @@ from pipelines.environment import path_of, secret, trusted_writers
 from pipelines.errors import FixConfiguration
 from pipelines.sids import AccountSid
 from pipelines.twilio.base_url import confirmed_base_url, regional_url
-from pipelines.twilio.values import MAX_CONCURRENCY
+from pipelines.twilio.storage_url import IpNetwork, parse_networks
+from pipelines.twilio.values import MAX_CONCURRENCY, REPLY_SECONDS
 from warehouse.trust import NOBODY_ELSE, Writers
 
 
@@ -40,6 +41,8 @@ class TwilioSettings:
     max_concurrency: int
     subaccounts: Literal["none", "all"] | tuple[AccountSid, ...]
     subaccount_logins: Mapping[AccountSid, Login] = field(repr=False)
+    reply_seconds: float = REPLY_SECONDS
+    storage_networks: tuple[IpNetwork, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,8 @@ class DeleteSettings:
     login: Login
     base_url: str
     max_concurrency: int
+    reply_seconds: float = REPLY_SECONDS
+    storage_networks: tuple[IpNetwork, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +126,8 @@ def twilio_settings(env: Mapping[str, str]) -> TwilioSettings:
         max_concurrency=_number(env, "TWILIO_MAX_CONCURRENCY", default=MAX_CONCURRENCY, least=1, most=1000),
         subaccounts=named or subaccounts,
         subaccount_logins=own,
+        reply_seconds=_reply_seconds(env),
+        storage_networks=storage_networks(env),
     )
 
 
@@ -142,6 +149,8 @@ def delete_settings(env: Mapping[str, str]) -> DeleteSettings:
         login=Login(key, word, "TWILIO_DELETE_API_KEY"),
         base_url=_base_url(env),
         max_concurrency=_number(env, "TWILIO_MAX_CONCURRENCY", default=MAX_CONCURRENCY, least=1, most=1000),
+        reply_seconds=_reply_seconds(env),
+        storage_networks=storage_networks(env),
     )
 
 
@@ -262,6 +271,22 @@ def _login(env: Mapping[str, str], suffix: str) -> Login | None:
         raise FixConfiguration(f"Set both TWILIO_API_KEY{suffix} and TWILIO_API_SECRET{suffix}, or neither.")
     token = secret(env, f"TWILIO_AUTH_TOKEN{suffix}")
     return Login("", token, f"TWILIO_AUTH_TOKEN{suffix}") if token else None
+
+
+def storage_networks(env: Mapping[str, str]) -> tuple[IpNetwork, ...]:
+    """Networks in which contents may be stored beside the public internet.
+
+    Raises:
+        FixConfiguration: one is no network, or must never be one of them.
+    """
+    try:
+        return parse_networks(env.get("EXPORT_STORAGE_NETWORKS", ""))
+    except ValueError as reason:
+        raise FixConfiguration(f"EXPORT_STORAGE_NETWORKS cannot be used: {reason}.") from None
+
+
+def _reply_seconds(env: Mapping[str, str]) -> float:
+    return _number(env, "TWILIO_REPLY_SECONDS", default=int(REPLY_SECONDS), least=1, most=600)
 
 
 def _base_url(env: Mapping[str, str]) -> str:

@@ -1,13 +1,15 @@
 """One request and its reply, within one deadline.
 
 An attempt ends with a `Reply` or a `Failure` value; exceptions of the transport do not leave this module.
-The deadline covers sending, the head and the whole body, not single reads, so a server that drips bytes
-cannot hold a request for ever; only bytes that have arrived extend it, never what is announced. Waiting for
-the caller's byte budget is not counted. Time is the event loop's.
+Three times are limited: until there is a connection, until the head of the reply is there (a host may be slow without
+being away), and from then on until the last byte. The last is for the whole body, not for single reads, so a server
+that drips bytes cannot hold a request for ever; only bytes that have arrived extend it, never what is announced.
+Waiting for the caller's byte budget is not counted. Time is the event loop's.
 """
 
 import asyncio
 import contextlib
+import functools
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,11 +18,34 @@ from typing import Protocol
 import httpx
 
 from pipelines.holding import SpoolFile
+from pipelines.twilio.codings import codings_of
 from pipelines.twilio.failure import Cause, Failure, error_code, request_id, retry_after
-from pipelines.twilio.transport import AddressRefused, Incoming, NoMoreFiles, Transport
-from pipelines.twilio.wire import SPOOLING_BYTES, Framing, Reply, WireFault, framing, receive
+from pipelines.twilio.transport import CONNECT_SECONDS, AddressRefused, Incoming, NoMoreFiles, Transport
+from pipelines.twilio.wire import (
+    SPOOLING_BYTES,
+    UNANNOUNCED_BYTES,
+    Body,
+    Framing,
+    Reply,
+    WireFault,
+    framing,
+    is_whole_range,
+    no_document,
+    receive,
+    unpack,
+)
 
 _SMALL_BODY_CAP = 64 * 1024  # bytes, for the bodies of errors and redirects
+_UNPACKED_HERE = 64 * 1024  # bytes; unpacking more takes long enough to keep other requests waiting
+_WORTH_SAYING = 30.0  # seconds
+_IN_DOUBT = frozenset({Cause.ENCODED, Cause.TOO_LARGE, Cause.PART, Cause.ENDLESS})
+
+
+OK = frozenset({200, 203, 206})
+"""A whole reply: as it is, changed by somebody on the way (a coding, mostly), or a part that is the whole."""
+
+NO_CONTENT = frozenset({204})
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
 class ByteBudget(Protocol):
@@ -40,20 +65,22 @@ class ByteBudget(Protocol):
 class Ask:
     """One request: what is sent, what counts as an answer, and what reading it may cost.
 
-    `deadline` is in seconds. With `slowest`, in bytes a second, the bytes received so far extend it, and no silence
-    may be longer than `deadline`. `cap` is the most bytes a body may have. `hashed` asks for the body's SHA-256. Large
-    bodies go to the `spool`, if any. Nothing in an `opaque` body tells half of it from the whole, so the reply must say
-    where it ends.
+    `deadline` is in seconds, for the body, and for the head unless the host is given more. With `slowest`, in bytes a
+    second, the bytes received so far extend it, and no silence may be longer than `deadline`. `cap` is the most bytes a
+    body may have, as it comes and decoded. `hashed` asks for the body's SHA-256. Large bodies go to the `spool`, if
+    any. Nothing in an `opaque` body tells half of it from the whole, so the reply must say where it ends; one that does
+    not is a reply with a doubt. A `document` is JSON: what cannot be is a fault of the server.
     """
 
     url: str = field(repr=False)
     deadline: float
     cap: int
     method: str = "GET"
-    accept: frozenset[int] = frozenset({200})
+    accept: frozenset[int] = OK
     slowest: float | None = None
     hashed: bool = False
     opaque: bool = False
+    document: bool = False
     budget: ByteBudget | None = None
     spool: Callable[[], SpoolFile] | None = None
 
@@ -81,19 +108,32 @@ class Line:
 
 
 class Attempt:
-    """Sends `ask` over `line` when run; `status` is that of the reply, None while there is none."""
+    """Sends `ask` over `line` when run; `status` is that of the reply, None while there is none.
 
-    __slots__ = ("_ask", "_end", "_line", "_loop", "_request_id", "_started", "_timer", "_waited", "status")
+    Attributes:
+        patience: seconds until the head must be there.
+        head_after: seconds until it was; None while it is not.
+    """
 
-    def __init__(self, line: Line, ask: Ask) -> None:
+    __slots__ = (
+        *("_ask", "_connect", "_end", "_line", "_loop", "_request_id", "_started", "_timer", "_waited"),
+        *("head_after", "patience", "status"),
+    )
+
+    def __init__(
+        self, line: Line, ask: Ask, *, patience: float | None = None, connect: float = CONNECT_SECONDS
+    ) -> None:
         self._line = line
         self._ask = ask
+        self._connect = connect
         self._loop = asyncio.get_running_loop()
         self._started = self._loop.time()
-        self._end = self._started + ask.deadline
+        self._end = self._started
         self._timer = asyncio.timeout(None)
         self._waited = 0.0
         self._request_id: str | None = None
+        self.patience = ask.deadline if patience is None else patience
+        self.head_after: float | None = None
         self.status: int | None = None
 
     @property
@@ -101,10 +141,9 @@ class Attempt:
         """Whether a reply of the status wanted has begun."""
         return self.status in self._ask.accept
 
-    async def run(self, *, first_deadline: float | None = None) -> Reply | Failure:
-        """Send and read; a shorter `first_deadline`, in seconds, applies until the head has arrived."""
-        first_end = self._end if first_deadline is None else min(self._end, self._started + first_deadline)
-        self._timer = asyncio.timeout_at(first_end)
+    async def run(self) -> Reply | Failure:
+        """Send and read."""
+        self._timer = asyncio.timeout(self.patience)
         try:
             async with self._timer:
                 return await self._converse()
@@ -124,19 +163,22 @@ class Attempt:
 
     async def _converse(self) -> Reply | Failure:
         line, ask = self._line, self._ask
-        reply = await line.transport.send(ask.method, ask.url, line.headers)
+        reply = await line.transport.send(ask.method, ask.url, line.headers, connect=self._connect)
         try:
             self.status = reply.status
             line.heard(reply.headers)
-            if self._timer.when() != self._end:
-                self._timer.reschedule(self._end)
+            self.head_after = self._loop.time() - self._started
+            self._end = self._loop.time() + ask.deadline
+            self._timer.reschedule(self._end)
             if not line.discreet:
                 self._request_id = request_id(reply.headers)
             if self.status not in ask.accept:
                 return await self._unwanted(reply)
             if self.status == 204:
                 return Reply(self.status, reply.headers, b"")  # has no body, so no framing either
-            if 300 <= self.status < 400 and "location" in reply.headers:
+            if self.status in REDIRECTS:
+                if "location" not in reply.headers:
+                    return Reply(self.status, reply.headers, await self._whole_small_body(reply))
                 await self._small_body(reply)  # nothing of it is used, the connection is
                 return Reply(self.status, reply.headers, b"")
             return await self._wanted(reply)
@@ -146,11 +188,11 @@ class Attempt:
     async def _wanted(self, reply: Incoming) -> Reply:
         ask = self._ask
         frame = framing(reply.headers, cap=ask.cap)
-        if ask.opaque and not frame.framed:
-            raise WireFault(Cause.ENDLESS)
         if ask.budget is None:
             return await self._whole(reply, frame, reserved=0)
         reserved = (frame.length or 0) if ask.spool is None else frame.in_memory or SPOOLING_BYTES
+        if codings_of(reply.headers.get("content-encoding", "")):
+            reserved = max(reserved, UNANNOUNCED_BYTES)  # it is larger when it is decoded
         await self._reserve(ask.budget, reserved)
         try:
             return await self._whole(reply, frame, reserved=reserved)
@@ -159,25 +201,56 @@ class Attempt:
             raise
 
     async def _whole(self, reply: Incoming, frame: Framing, *, reserved: int) -> Reply:
-        ask = self._ask
+        """The body, decoded and proven; of an opaque one, as it came with a doubt where that fails."""
+        ask, headers = self._ask, reply.headers
         digest = hashlib.sha256() if ask.hashed else None
-        body, file = await receive(
-            reply.read,
-            frame,
-            cap=ask.cap,
-            digest=digest,
-            progress=None if ask.slowest is None else self._extend,
-            spool=ask.spool,
-        )
+        progress = None if ask.slowest is None else self._extend
+        with Body(cap=ask.cap, in_memory=frame.in_memory, spool=ask.spool, digest=digest) as body:
+            await receive(reply.read, frame, body, progress=progress)
+            self._timer.reschedule(None)  # all has come; what is left takes as long as this machine needs
+            framed = frame.framed or (reply.status == 206 and is_whole_range(headers, body.length))
+            plain, wire_sha256, doubt = body, "", None
+            try:
+                if reply.status == 206 and not is_whole_range(headers, body.length):
+                    raise WireFault(Cause.PART)
+                if ask.opaque and not framed:
+                    raise WireFault(Cause.ENDLESS)
+                plain = await self._unpacked(headers, body, max(reserved, UNANNOUNCED_BYTES))
+            except WireFault as fault:
+                if not ask.opaque or fault.cause not in _IN_DOUBT:
+                    raise
+                doubt = fault
+            if plain is not body:
+                wire_sha256 = body.sha256
+                body.close()
+            if ask.document and (reason := no_document(plain.start)) is not None:
+                raise WireFault(Cause.SERVER, reason)
         return Reply(
             reply.status,
-            reply.headers,
-            body,
-            framed=frame.framed,
-            sha256=digest.hexdigest() if digest is not None else "",
+            headers,
+            plain.data,
+            framed=framed,
+            sha256=plain.sha256,
             reserved=reserved,
-            file=file,
+            file=plain.file,
+            wire_sha256=wire_sha256,
+            doubt=doubt,
         )
+
+    async def _unpacked(self, headers: Mapping[str, str], body: Body, in_memory: int) -> Body:
+        """The body without its codings, or the same body when it has none."""
+        ask = self._ask
+        codings = codings_of(headers.get("content-encoding", ""))
+        if not codings or not body.length:
+            return body
+        digest = hashlib.sha256() if ask.hashed else None
+        with Body(cap=ask.cap, in_memory=in_memory, spool=ask.spool, digest=digest) as plain:
+            work = functools.partial(unpack, body, codings, plain, cap=ask.cap)
+            has_codings = await asyncio.to_thread(work) if body.length > _UNPACKED_HERE else work()
+            if has_codings:
+                return plain
+            plain.close()
+            return body
 
     async def _reserve(self, budget: ByteBudget, size: int) -> None:
         self._timer.reschedule(None)
@@ -199,14 +272,23 @@ class Attempt:
         if not self._line.discreet:
             code = error_code(await self._small_body(reply))
         cause = self._line.classify(reply.status)
-        return self._failure(cause, code=code, after=retry_after(reply.headers))
+        after = retry_after(reply.headers)
+        detail = f"it asks to be asked again in {after:.0f} s" if after >= _WORTH_SAYING else ""
+        return self._failure(cause, code=code, after=after, detail=detail)
 
     async def _small_body(self, reply: Incoming) -> bytes:
         with contextlib.suppress(WireFault, httpx.TransportError, httpx.DecodingError):
-            frame = framing(reply.headers, cap=_SMALL_BODY_CAP)
-            body, _ = await receive(reply.read, frame, cap=_SMALL_BODY_CAP)
-            return body
+            return await self._whole_small_body(reply)
         return b""  # a courtesy of the server, not needed
+
+    async def _whole_small_body(self, reply: Incoming) -> bytes:
+        frame = framing(reply.headers, cap=_SMALL_BODY_CAP)
+        with Body(cap=_SMALL_BODY_CAP) as body:
+            await receive(reply.read, frame, body)
+            if (codings := codings_of(reply.headers.get("content-encoding", ""))) and body.length:
+                plain = Body(cap=_SMALL_BODY_CAP)
+                return plain.data if unpack(body, codings, plain, cap=_SMALL_BODY_CAP) else body.data
+        return body.data
 
     def _failure(
         self,

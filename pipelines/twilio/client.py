@@ -12,25 +12,26 @@ import asyncio
 import contextlib
 import functools
 import random as chance
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import replace
 from datetime import date, datetime
 from types import TracebackType
 from typing import Self
 
 import httpx
 
-from pipelines.errors import ExportError, FixConfiguration, SourceRefused, SourceUntrusted
+from pipelines.errors import ExportError, FixConfiguration, SourceDoubtful, SourceRefused, SourceUntrusted
 from pipelines.holding import SpoolFile
 from pipelines.sids import AccountSid, AddOnResultSid, PayloadSid, RecordingSid
-from pipelines.twilio.attempt import Ask, ByteBudget, Line
+from pipelines.twilio.attempt import NO_CONTENT, OK, REDIRECTS, Ask, ByteBudget, Line
 from pipelines.twilio.base_url import checked_base_url, host_of, region_of
 from pipelines.twilio.failure import Cause, Failure, cause_of_status, error_for
 from pipelines.twilio.host import GaveUp, Host, Places, Traffic
 from pipelines.twilio.limiter import Gate, Window
-from pipelines.twilio.paging import Listing, Page, read_page, read_redirect, read_subaccount
+from pipelines.twilio.paging import Listing, Page, read_page, read_subaccount, redirect_in
 from pipelines.twilio.resources import Resources, api_headers, storage_headers
 from pipelines.twilio.source_clock import SourceClock
-from pipelines.twilio.storage_url import SignedUrl, address_allowed, signed_url
+from pipelines.twilio.storage_url import IpNetwork, SignedUrl, address_allowed, signed_url, within
 from pipelines.twilio.transport import HttpxTransport, Transport, open_transport, tls_context
 from pipelines.twilio.values import (
     MAX_CONCURRENCY,
@@ -58,11 +59,9 @@ __all__ = [
     "connect",
 ]
 
-_OK = frozenset({200})
-_NO_CONTENT = frozenset({204})
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _BAD_PAGE_TOKEN = 21481
 _FRESH_URLS = 3  # how often Data is asked for one content: a signed URL may expire before it is used
+_MOST_PLACES = 5  # of one content: Data, the signed URL, and where storage sends on to, such as its own region
 _START = 32  # concurrent API requests at first
 _RECORDINGS_PAGE = 3 << 20  # bytes; a thousand documented ones take 0.9 MB, with encryption details 1.6
 _ORDINARY_PAGE = 256 * 1024  # bytes, of what belongs to one recording: 400 add-on results
@@ -70,6 +69,9 @@ _SAME_PAGES = 20  # of a list, one after the other: it goes round in a circle by
 _LARGE_LISTS = 2  # lists of the same kind with larger pages, worked on at once
 _TIME_DEADLINE = 5.0  # seconds for a reply that says no more than what time it is
 _DEFAULTS = Tuning()
+
+KEPT_BYTES = 16 << 20
+"""Of a content that is in doubt, the most that is handed on to be kept."""
 
 
 class TwilioClient:
@@ -96,6 +98,7 @@ class TwilioClient:
         max_concurrency: int = MAX_CONCURRENCY,
         max_downloads: int = MAX_DOWNLOADS,
         tuning: Tuning = _DEFAULTS,
+        networks: Sequence[IpNetwork] = (),
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         random: Callable[[], float] = chance.random,
         source_clock: SourceClock | None = None,
@@ -111,6 +114,7 @@ class TwilioClient:
         at = host_of(self._base_url) + (f", region {region}" if region is not None else "")
         self._asked_with = f"the {credential.kind}, at {at}"
         self._tuning = tuning
+        self._networks = networks
         api, storage = (HttpxTransport(t) if isinstance(t, httpx.AsyncBaseTransport) else t for t in (api, storage))
         self._transports = (api, storage)
         self._api = Host(
@@ -118,8 +122,7 @@ class TwilioClient:
             Gate(Window(start=_START, ceiling=max_concurrency)),
             api_places,
             traffic=self.traffic,
-            budget=tuning.budget,
-            unanswered_budget=tuning.unanswered_budget,
+            tuning=tuning,
             sleep=sleep,
             random=random,
         )
@@ -132,8 +135,7 @@ class TwilioClient:
             Gate(Window(start=downloads, ceiling=downloads)),
             storage_places,
             traffic=self.traffic,
-            budget=tuning.budget,
-            unanswered_budget=tuning.unanswered_budget,
+            tuning=tuning,
             sleep=sleep,
             random=random,
         )
@@ -176,6 +178,7 @@ class TwilioClient:
         *,
         budget: ByteBudget | None = None,
         spool: Callable[[], SpoolFile] | None = None,
+        content_type: str | None = None,
     ) -> Content:
         """Fetch the bytes of a payload.
 
@@ -187,22 +190,34 @@ class TwilioClient:
 
         With a `spool`, contents announced to be larger than 4 MB go to a file of it and acquire 1 MB; those
         without a length acquire 256 KB and go there when they turn out to be larger.
+
+        `content_type` is what the payload is said to be: unless that is markup, a page of it in place of the redirect
+        is a fault of the server.
+
+        Raises:
+            SourceDoubtful: bytes have come, asked for twice, that cannot be proven to be the whole content.
         """
+        ask = Ask(
+            self._base_url + self._resources.data(recording, result, payload),
+            self._tuning.api_deadline,
+            self._tuning.content_cap,
+            accept=OK | REDIRECTS,
+            slowest=self._tuning.slowest,
+            hashed=True,
+            opaque=True,
+            document=not _may_be_markup(content_type),
+            budget=budget,
+            spool=spool,
+        )
         subject = f"content of payload {payload}"
-        data_url = self._base_url + self._resources.data(recording, result, payload)
-        gave_up: GaveUp | None = None
-        for _ in range(_FRESH_URLS):
-            target = await self._signed_url(data_url, subject)
-            outcome = await self._storage.ask(self._content_ask(target, budget, spool))
-            if isinstance(outcome, Reply):
-                self.traffic.contents += 1
-                content_type = outcome.headers.get("content-type")
-                return Content(outcome.body, outcome.sha256, content_type, outcome.reserved, outcome.file)
-            gave_up = outcome
-            if gave_up.failure.cause is not Cause.EXPIRED:
+        outcome = await self._content(ask, subject)
+        for _ in range(_FRESH_URLS - 1):
+            if isinstance(outcome, Reply) or outcome.failure.cause is not Cause.EXPIRED:
                 break
-        assert gave_up is not None
-        raise self._error(gave_up, subject)
+            outcome = await self._content(ask, subject)
+        if isinstance(outcome, GaveUp):
+            raise self._error(outcome, subject)
+        return self._whole(ask, outcome, subject)
 
     async def add_on_result(self, recording: RecordingSid, result: AddOnResultSid) -> bytes | None:
         """Fetch one add-on result's JSON as received, None when Twilio has none (404, asked twice)."""
@@ -225,7 +240,7 @@ class TwilioClient:
             FixConfiguration: the credentials may not delete; nothing was deleted.
         """
         url = self._base_url + self._resources.add_on_result(recording, result)
-        ask = Ask(url, self._tuning.api_deadline, self._tuning.page_cap, method="DELETE", accept=_NO_CONTENT)
+        ask = Ask(url, self._tuning.api_deadline, self._tuning.page_cap, method="DELETE", accept=NO_CONTENT)
         outcome = await self._api.ask(ask)
         if isinstance(outcome, Reply):
             return DeleteReply(DeleteOutcome.DELETED, outcome.status)
@@ -262,8 +277,7 @@ class TwilioClient:
         """
         if self._clock.now() is None:
             url = self._base_url + self._resources.account_itself()
-            ask = Ask(url, self._tuning.api_deadline, self._tuning.page_cap, accept=frozenset())
-            await self._api.attempt(ask, first_deadline=_TIME_DEADLINE)
+            await self._api.attempt(Ask(url, _TIME_DEADLINE, self._tuning.page_cap, accept=frozenset()))
         return self._clock.now()
 
     async def accounts(self, *, skipped: Callable[[SourceUntrusted], None] | None = None) -> AsyncIterator[Subaccount]:
@@ -331,13 +345,13 @@ class TwilioClient:
 
     async def _page(self, uri: str, listing: Listing, cap: int) -> Page | None:
         """One page; None when it is larger than `cap`, which is less than a page may have."""
-        outcome = await self._api.ask(Ask(self._base_url + uri, self._tuning.api_deadline, cap))
+        outcome = await self._api.ask(Ask(self._base_url + uri, self._tuning.api_deadline, cap, document=True))
         if isinstance(outcome, GaveUp) and outcome.failure.cause is Cause.TOO_LARGE and cap < self._tuning.page_cap:
             return None
-        return read_page(self._reply(outcome, listing.subject).body, listing)
+        return read_page(self._reply(outcome, listing.subject).body, listing, base_url=self._base_url)
 
-    async def _get(self, url: str, *, subject: str, accept: frozenset[int] = _OK) -> Reply:
-        ask = Ask(url, self._tuning.api_deadline, min(_ORDINARY_PAGE, self._tuning.page_cap), accept=accept)
+    async def _get(self, url: str, *, subject: str) -> Reply:
+        ask = Ask(url, self._tuning.api_deadline, min(_ORDINARY_PAGE, self._tuning.page_cap), document=True)
         return self._reply(await self._api.ask(ask), subject)
 
     def _reply(self, outcome: Reply | GaveUp, subject: str) -> Reply:
@@ -345,24 +359,56 @@ class TwilioClient:
             raise self._error(outcome, subject)
         return outcome
 
-    async def _signed_url(self, data_url: str, subject: str) -> SignedUrl:
-        reply = await self._get(data_url, subject=subject, accept=_REDIRECTS | _OK)
-        target = reply.headers.get("location") if reply.status in _REDIRECTS else None
-        if target is None:
-            target = read_redirect(reply.body, subject)
-        return signed_url(target, loopback=self._loopback, subject=subject)
+    async def _content(self, ask: Ask, subject: str) -> Reply | GaveUp:
+        """Follow where Data leads, as a rule to a signed URL; what it gives itself is the content, too.
 
-    def _content_ask(self, target: SignedUrl, budget: ByteBudget | None, spool: Callable[[], SpoolFile] | None) -> Ask:
-        return Ask(
-            target.text,
-            self._tuning.content_deadline,
-            self._tuning.content_cap,
-            slowest=self._tuning.slowest,
-            hashed=True,
-            opaque=True,
-            budget=budget,
-            spool=spool,
-        )
+        The credentials are sent to the API host only, for what belongs to the account, and no more once another host
+        has had a say in where to look.
+        """
+        host, place = self._api, SignedUrl(ask.url)
+        for _ in range(_MOST_PLACES):
+            outcome = await host.ask(ask)
+            if isinstance(outcome, GaveUp):
+                return outcome
+            target = outcome.headers.get("location") if outcome.status in REDIRECTS else None
+            if target is None and (outcome.status in REDIRECTS or host is self._api):
+                target = redirect_in(outcome.body, required=outcome.status in REDIRECTS, subject=subject)
+            if target is None:
+                return outcome
+            ask.let_go(outcome)
+            place = signed_url(
+                target, loopback=self._loopback, subject=subject, networks=self._networks, base=place.text
+            )
+            ours = within(place, self._base_url, self._resources.root) if host is self._api else None
+            if ours is None:
+                host = self._storage
+                deadline, url = self._tuning.content_deadline, place.text
+            else:
+                deadline, url = ask.deadline, self._base_url + ours
+            ask = replace(ask, url=url, deadline=deadline, document=ask.document and host is self._api)
+        raise SourceUntrusted(f"{subject}: no end of redirects after {_MOST_PLACES}")
+
+    def _whole(self, ask: Ask, reply: Reply, subject: str) -> Content:
+        """The content, or what cannot be proven to be it as an error that holds it."""
+        if reply.doubt is None:
+            self.traffic.contents += 1
+            return Content(
+                reply.body,
+                reply.sha256,
+                reply.headers.get("content-type"),
+                reply.reserved,
+                reply.file,
+                reply.wire_sha256 or None,
+            )
+        doubt = Failure(reply.doubt.cause, status=reply.status, detail=reply.doubt.detail)
+        error = error_for(doubt, subject, attempts=1, seconds=0.0)
+        if reply.length > KEPT_BYTES:
+            ask.let_go(reply)
+            raise error
+        data = reply.body if reply.file is None else b"".join(reply.file.chunks())
+        ask.let_go(reply)
+        why = f"{doubt.cause.value} ({doubt.detail})" if doubt.detail else doubt.cause.value
+        raise SourceDoubtful(f"{subject}: {why}", why=why, data=data, status=reply.status)
 
     def _error(self, gave_up: GaveUp, subject: str) -> ExportError:
         failure = gave_up.failure
@@ -390,8 +436,11 @@ def connect(
     base_url: str = "https://api.twilio.com",
     max_concurrency: int = MAX_CONCURRENCY,
     tuning: Tuning = _DEFAULTS,
+    networks: Sequence[IpNetwork] = (),
 ) -> TwilioClient:
     """Make a client that uses the network. `max_concurrency` is the ceiling; the actual number adapts.
+
+    `networks` are where contents may be stored beside the public internet.
 
     Raises:
         FixConfiguration: the base URL is neither https nor on this machine.
@@ -406,16 +455,21 @@ def connect(
         storage=open_transport(
             connections=max_concurrency,
             context=context,
-            allowed=functools.partial(address_allowed, loopback=loopback),
+            allowed=functools.partial(address_allowed, loopback=loopback, networks=networks),
         ),
         max_concurrency=max_concurrency,
         tuning=tuning,
+        networks=networks,
     )
+
+
+def _may_be_markup(content_type: str | None) -> bool:
+    return "html" in (content_type or "").lower() or "xml" in (content_type or "").lower()
 
 
 def _cause_of_storage_status(status: int) -> Cause:
     if status in {400, 401, 403}:
         return Cause.EXPIRED
     if 200 <= status < 300 or status == 304:
-        return Cause.REFUSED  # part of a content, or none
+        return Cause.REFUSED  # no content
     return cause_of_status(status)

@@ -36,11 +36,15 @@ class Cause(Enum):
     STOPPED = "not asked any more, as the credentials were refused"
     EXPIRED = "storage refused the signed URL"
     REFUSED = "refused"
-    ENCODED = "the reply is encoded although plain bytes were asked for"
+    PART = "the reply is a part, not the whole"
+    ENCODED = "the reply is encoded and cannot be decoded whole"
     BROKEN = "the reply breaks HTTP"
     TOO_LARGE = "the reply exceeds the size limit"
     UNEXPECTED = "a reply that this request does not have"
-    ADDRESS = "the host's address is not public"
+    ADDRESS = (
+        "the host's address is not public; if contents are stored in a network of your own, name it in "
+        "EXPORT_STORAGE_NETWORKS"
+    )
 
 
 _UNAVAILABLE = {
@@ -52,7 +56,7 @@ _UNAVAILABLE = {
     Cause.THROTTLED,
     Cause.SERVER,
 }
-_UNTRUSTED = {Cause.ENDLESS, Cause.ENCODED, Cause.BROKEN, Cause.TOO_LARGE, Cause.UNEXPECTED, Cause.ADDRESS}
+_UNTRUSTED = {Cause.ENDLESS, Cause.PART, Cause.ENCODED, Cause.BROKEN, Cause.TOO_LARGE, Cause.UNEXPECTED, Cause.ADDRESS}
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,17 +8,22 @@ byte, never while waiting to ask again. After `stop` nothing more is sent.
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
 from pipelines.twilio.attempt import Ask, Attempt, Line
 from pipelines.twilio.failure import Cause, Failure
 from pipelines.twilio.limiter import Gate, Verdict
 from pipelines.twilio.retry import PASSING, wait_before_next
+from pipelines.twilio.transport import CONNECT_SECONDS
+from pipelines.twilio.values import Tuning
 from pipelines.twilio.wire import Reply
 
 Places = contextlib.AbstractAsyncContextManager[None, bool | None]
 """Entered while a request is in flight; may wait until one of the places that all accounts share is free."""
+
+LONGEST_CONNECT = 40.0
+"""Seconds for a connection: each attempt for the same thing gets twice as long, as the way may be slow."""
 
 SHORTEST_BUDGET = 1.0
 """Seconds that any request may wait for its place before its host is given up."""
@@ -52,9 +57,9 @@ class Host:
         gate: limits this account's requests in flight.
         places: what limits the requests in flight of all accounts together.
         traffic: counts what happens.
-        budget: seconds a request may use in all, waiting for a place not counted; and seconds after which a host that
-            has given nothing but failures that pass is given up, by those that wait for a place too.
-        unanswered_budget: the same while this host has never answered, to report an unreachable host soon.
+        tuning: its `budget` in seconds is what a request may use in all, waiting for a place not counted, nor what the
+            host asks to wait; and after which a host that has given nothing but failures that pass is given up, by
+            those that wait for a place too. Its `unanswered_budget` is the same for a host that cannot be reached.
         sleep: waits for so many seconds.
         random: a number evenly distributed over 0 to 1.
     """
@@ -66,8 +71,7 @@ class Host:
         places: Places,
         *,
         traffic: Traffic,
-        budget: float,
-        unanswered_budget: float,
+        tuning: Tuning,
         sleep: Callable[[float], Awaitable[None]],
         random: Callable[[], float],
     ) -> None:
@@ -75,14 +79,19 @@ class Host:
         self._gate = gate
         self._places = places
         self._traffic = traffic
-        self._budget = budget
-        self._unanswered_budget = unanswered_budget
+        self._budget = tuning.budget
+        self._unanswered_budget = tuning.unanswered_budget
+        self._longest_patience = tuning.longest_patience
+        self._pauses = tuning.pauses
         self._sleep = sleep
         self._random = random
         self._answered = False
         self._under_way: set[Attempt] = set()
         self._newest: Failure | None = None
         self._failing_since: float | None = None
+        self._slowest_head = 0.0
+        self._silence = 0.0
+        self._excuse = 0.0
         self._stopped_by: Failure | None = None
         self._stop = asyncio.Event()
 
@@ -94,46 +103,69 @@ class Host:
     async def ask(self, ask: Ask) -> Reply | GaveUp:
         """Ask until there is a reply that can be believed or asking again does not help.
 
-        A DELETE is asked again only after a 429.
+        A reply with a doubt is asked for once more, and then returned. A DELETE is asked again only after a 429.
         """
         failures: list[Failure] = []
         began = asyncio.get_running_loop().time()
         spent = 0.0
         unframed: str | None = None
         while True:
-            first_deadline = None if self._answered else max(0.1, self._unanswered_budget - spent)
-            outcome = await self.attempt(ask, first_deadline=first_deadline, began=began if failures else None)
+            outcome = await self.attempt(ask, earlier=failures, began=began if failures else None)
+            reply = outcome if isinstance(outcome, Reply) else None
             if isinstance(outcome, Reply):
-                if outcome.framed:
+                if outcome.framed and outcome.doubt is None:
                     return outcome
                 fingerprint = outcome.sha256 or hashlib.sha256(outcome.body).hexdigest()
-                if fingerprint == unframed:
+                if fingerprint == unframed and outcome.doubt is None:
                     return outcome
                 unframed = fingerprint
-                ask.let_go(outcome)
-                outcome = Failure(Cause.UNFRAMED, status=outcome.status)
+                cause = Cause.UNFRAMED if outcome.doubt is None else outcome.doubt.cause
+                outcome = Failure(cause, status=outcome.status)
             failures.append(outcome)
             spent += outcome.seconds
-            budget = self._budget if self._answered else self._unanswered_budget
             wait = wait_before_next(
                 failures,
                 repeatable=ask.method == "GET",
                 spent=spent,
-                budget=budget,
+                budget=self._budget_after(outcome),
                 random=self._random,
+                pauses=self._pauses,
             )
             if wait is None or self._is_away(began):
+                if reply is not None and reply.doubt is not None:
+                    return reply
+                if reply is not None:
+                    ask.let_go(reply)
                 return GaveUp(outcome, attempts=len(failures), seconds=spent)
+            if reply is not None:
+                ask.let_go(reply)
+            self._excuse = max(self._excuse, outcome.retry_after)
             await self._pause(wait)
-            spent += wait
+            spent += wait - outcome.retry_after
             self._traffic.retried += 1
 
+    def _budget_after(self, failure: Failure) -> float:
+        """Seconds that a request may use: little while nobody is reached; one who is silent may only be slow."""
+        if self._answered or failure.cause is Cause.DEADLINE:
+            return self._budget
+        return self._unanswered_budget
+
+    def _patience(self, ask: Ask, earlier: Sequence[Failure]) -> float:
+        """Seconds for the head of a reply: more for a host that has taken long, or has not answered when asked before.
+
+        One silence says little of other requests, unless there was nothing else since.
+        """
+        silences = sum(failure.cause is Cause.DEADLINE and failure.status is None for failure in earlier)
+        shown = max(ask.deadline * 2.0 ** min(silences, 10), 2 * self._slowest_head, self._silence)
+        return max(ask.deadline, min(self._longest_patience, shown))
+
     async def attempt(
-        self, ask: Ask, *, first_deadline: float | None = None, began: float | None = None
+        self, ask: Ask, *, earlier: Sequence[Failure] = (), began: float | None = None
     ) -> Reply | Failure:
         """Ask once, as soon as there is a place; not any more if the host is away since before a request that waits.
 
-        `began`: when asking for this began, if not now (seconds of the loop's clock).
+        `earlier` attempts for this ended so. `began`: when asking for this began, if not now (seconds of the loop's
+        clock).
         """
         loop = asyncio.get_running_loop()
         began = loop.time() if began is None else began
@@ -147,10 +179,11 @@ class Host:
                 if self._newest is not None and self._is_away(began):
                     return replace(self._newest, seconds=0.0)
                 self._traffic.requests += 1
-                attempt = Attempt(self._line, ask)
+                connect = min(LONGEST_CONNECT, CONNECT_SECONDS * 2.0 ** min(len(earlier), 10))
+                attempt = Attempt(self._line, ask, patience=self._patience(ask, earlier), connect=connect)
                 self._under_way.add(attempt)
                 try:
-                    outcome = await attempt.run(first_deadline=first_deadline)
+                    outcome = await attempt.run()
                 finally:
                     self._under_way.discard(attempt)
             self._note(attempt, outcome)
@@ -167,10 +200,20 @@ class Host:
             self._gate.release(since, verdict)
 
     def _note(self, attempt: Attempt, outcome: Reply | Failure) -> None:
-        """Remember since when there has been nothing but failures that pass; a reply that breaks off is some life."""
-        if attempt.is_arriving or isinstance(outcome, Reply) or outcome.cause not in PASSING:
-            self._failing_since = None
+        """Remember how slow the host is, and since when there has been nothing but failures that pass.
+
+        A reply that breaks off is some life.
+        """
+        if attempt.head_after is not None:
+            self._slowest_head = max(self._slowest_head, attempt.head_after)
+            self._silence = 0.0
+        elif isinstance(outcome, Failure) and outcome.cause is Cause.DEADLINE:
+            self._silence = max(self._silence, 2 * attempt.patience)
+        fault = isinstance(outcome, Failure) and outcome.cause is Cause.SERVER
+        if not fault and (attempt.is_arriving or isinstance(outcome, Reply) or outcome.cause not in PASSING):
+            self._failing_since, self._excuse = None, 0.0
             return
+        assert isinstance(outcome, Failure)
         self._newest = outcome
         if self._failing_since is None:
             self._failing_since = asyncio.get_running_loop().time()
@@ -178,11 +221,13 @@ class Host:
     def _is_away(self, began: float) -> bool:
         """Whether nothing but such failures has come while a request has taken as long as it may, and nothing arrives.
 
-        A source that refuses leaves few places, and hundreds of requests would wait for one after the other.
+        A source that refuses leaves few places, and hundreds of requests would wait for one after the other. What it
+        asks to wait, at most, is added once.
         """
         if self._failing_since is None or any(attempt.is_arriving for attempt in self._under_way):
             return False
-        return asyncio.get_running_loop().time() - max(began, self._failing_since) > max(self._budget, SHORTEST_BUDGET)
+        failing = asyncio.get_running_loop().time() - max(began, self._failing_since)
+        return failing > max(self._budget, SHORTEST_BUDGET) + self._excuse
 
     async def _pause(self, seconds: float) -> None:
         """Sleep, but not on when the host is stopped."""

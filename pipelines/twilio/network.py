@@ -7,7 +7,7 @@ connections of its own, which never carry a credential.
 
 import asyncio
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -15,8 +15,8 @@ from pipelines.sids import AccountSid
 from pipelines.twilio.base_url import checked_base_url
 from pipelines.twilio.client import TwilioClient
 from pipelines.twilio.source_clock import SourceClock
-from pipelines.twilio.storage_url import address_allowed
-from pipelines.twilio.transport import Incoming, Transport, open_transport, tls_context
+from pipelines.twilio.storage_url import IpNetwork, address_allowed
+from pipelines.twilio.transport import CONNECT_SECONDS, Incoming, Transport, open_transport, tls_context
 from pipelines.twilio.values import MAX_CONCURRENCY, Ceilings, Credential, Tuning
 
 _DEFAULTS = Tuning()
@@ -28,20 +28,22 @@ class Network:
     Args:
         base_url: where the API is.
         ceilings: on connections, and so on requests in flight; what one account may have is its client's own matter.
+        networks: where contents may be stored beside the public internet.
 
     Raises:
         FixConfiguration: the base URL is neither https nor on this machine.
     """
 
-    def __init__(self, base_url: str, ceilings: Ceilings) -> None:
+    def __init__(self, base_url: str, ceilings: Ceilings, *, networks: Sequence[IpNetwork] = ()) -> None:
         self._base_url, loopback = checked_base_url(base_url)
         self._ceilings = ceilings
+        self._networks = networks
         context = tls_context()
         self._api = open_transport(connections=ceilings.api, context=context)
         self._storage = open_transport(
             connections=ceilings.storage,
             context=context,
-            allowed=functools.partial(address_allowed, loopback=loopback),
+            allowed=functools.partial(address_allowed, loopback=loopback, networks=networks),
         )
         self._clock = SourceClock()
         self._places = asyncio.Semaphore(ceilings.api), asyncio.Semaphore(ceilings.storage)
@@ -66,6 +68,7 @@ class Network:
             max_downloads=min(max_concurrency, self._ceilings.storage),
             tuning=tuning,
             source_clock=self._clock,
+            networks=self._networks,
         )
 
     async def __aenter__(self) -> Self:
@@ -84,9 +87,11 @@ class _Lent:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    async def send(self, method: str, url: str, headers: Mapping[str, str]) -> Incoming:
+    async def send(
+        self, method: str, url: str, headers: Mapping[str, str], *, connect: float = CONNECT_SECONDS
+    ) -> Incoming:
         """Send a request over it."""
-        return await self._transport.send(method, url, headers)
+        return await self._transport.send(method, url, headers, connect=connect)
 
     async def aclose(self) -> None:
         """Leave it open."""

@@ -22,6 +22,11 @@ class Resources:
 
     account: AccountSid
 
+    @property
+    def root(self) -> str:
+        """What all paths of the account begin with."""
+        return f"{_ROOT}/{self.account}/"
+
     def accounts(self) -> Listing:
         """List the accounts the credential can see."""
         return Listing(f"{_ROOT}.json", "accounts", f"accounts seen by account {self.account}")

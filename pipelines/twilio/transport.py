@@ -27,8 +27,9 @@ from aiohttp.connector import Connection
 from aiohttp.tracing import Trace
 from yarl import URL
 
-# Deadlines cover whole requests and are kept by the caller, so aiohttp needs no timers of its own.
-_NO_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=None)
+CONNECT_SECONDS = 5.0
+"""For a connection and its TLS handshake: what hangs there has lost a packet or its way, and a new one is quick."""
+
 # A signed URL with a session token fills a Location header with thousands of bytes.
 _LONGEST_HEADER = 32 * 1024  # bytes
 _READ_AHEAD = 256 * 1024  # bytes
@@ -43,7 +44,7 @@ class NoMoreFiles(httpx.ConnectError):
 
 
 class CheckedResolver(aiohttp.abc.AbstractResolver):
-    """Resolves names through `inner` and refuses a name if any of its addresses is not allowed.
+    """Resolves names through `inner` and returns the addresses that are allowed; refuses a name that has none.
 
     The addresses returned are the ones aiohttp connects to, so a name cannot change between check and use.
     """
@@ -55,11 +56,12 @@ class CheckedResolver(aiohttp.abc.AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[aiohttp.abc.ResolveResult]:
-        """Return the addresses of `host`; AddressRefused when one of them is not allowed."""
+        """Return the addresses of `host` that are allowed; AddressRefused when none of them is."""
         found = await self._inner.resolve(host, port, family)
-        if not all(self._allowed(result["host"]) for result in found):
-            raise AddressRefused("the host resolves to an address that is not public")
-        return found
+        allowed = [result for result in found if self._allowed(result["host"])]
+        if found and not allowed:
+            raise AddressRefused("the host resolves to no address that is public")
+        return allowed
 
     async def close(self) -> None:
         """Close the inner resolver."""
@@ -127,8 +129,13 @@ class Incoming(Protocol):
 class Transport(Protocol):
     """Carries requests to a host and replies back."""
 
-    async def send(self, method: str, url: str, headers: Mapping[str, str]) -> Incoming:
-        """Send a request without a body; raises httpx.TransportError or InvalidURL."""
+    async def send(
+        self, method: str, url: str, headers: Mapping[str, str], *, connect: float = CONNECT_SECONDS
+    ) -> Incoming:
+        """Send a request without a body; raises httpx.TransportError or InvalidURL.
+
+        A connection, where one has to be made, is there within `connect` seconds, its TLS handshake included.
+        """
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -140,8 +147,10 @@ class HttpxTransport:
     def __init__(self, inner: httpx.AsyncBaseTransport) -> None:
         self._inner = inner
 
-    async def send(self, method: str, url: str, headers: Mapping[str, str]) -> Incoming:
-        """Send a request through httpx's interface."""
+    async def send(
+        self, method: str, url: str, headers: Mapping[str, str], *, connect: float = CONNECT_SECONDS
+    ) -> Incoming:
+        """Send a request through httpx's interface; how long connecting may take is the inner transport's affair."""
         request = httpx.Request(method, url, headers=headers, stream=httpx.ByteStream(b""))
         return _HttpxReply(await self._inner.handle_async_request(request))
 
@@ -175,14 +184,20 @@ class ExactTransport:
         self._open_session = open_session
         self._session: aiohttp.ClientSession | None = None
 
-    async def send(self, method: str, url: str, headers: Mapping[str, str]) -> Incoming:
+    async def send(
+        self, method: str, url: str, headers: Mapping[str, str], *, connect: float = CONNECT_SECONDS
+    ) -> Incoming:
         """Send the request and return the head of its reply."""
         if self._session is None:
             self._session = self._open_session()
         problem: httpx.TransportError
         try:
             target = URL(url, encoded=True)
-            return _ExactReply(await self._session.request(method, target, headers=headers, allow_redirects=False))
+            # for each address of the host in turn; all else is timed by the caller
+            limits = aiohttp.ClientTimeout(total=None, sock_connect=connect)
+            return _ExactReply(
+                await self._session.request(method, target, headers=headers, allow_redirects=False, timeout=limits)
+            )
         except (aiohttp.ClientError, OSError, ValueError) as error:
             problem = _translated(error)
         raise problem  # outside `except`, so that aiohttp's error, which may show the URL, is not attached
@@ -256,7 +271,6 @@ def open_transport(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
-            timeout=_NO_TIMEOUT,
             trust_env=False,
             max_field_size=_LONGEST_HEADER,
             read_bufsize=_READ_AHEAD,
@@ -299,6 +313,8 @@ def _translated(error: Exception) -> httpx.TransportError:
     if isinstance(error, OSError):  # asyncio replaces the system's words by the address; get them back
         reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or ""
     text = f"{name}: {reason}" if reason else name
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        return httpx.ConnectTimeout("no connection in time")
     if isinstance(error, aiohttp.ClientConnectorError):
         return httpx.ConnectError(text)
     if isinstance(error, aiohttp.ClientPayloadError | OSError):

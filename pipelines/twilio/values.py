@@ -1,6 +1,6 @@
 """What goes into the Twilio client and what comes out of it. Secrets and contents stay out of every repr."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from pipelines.holding import SpoolFile
@@ -45,7 +45,8 @@ class Content:
 
     `content_type` is storage's word for it, None when it gave none. `reserved` bytes are still held in the
     byte budget given to `TwilioClient.content`; the caller releases them when it lets go of `data`. A large content
-    is in `file`, of the spool given there, and `data` is empty; the caller closes it.
+    is in `file`, of the spool given there, and `data` is empty; the caller closes it. Of a content that came encoded,
+    `data` and `sha256` are decoded, and `wire_sha256` is that of the bytes as they came; else it is None.
     """
 
     data: bytes = field(repr=False)
@@ -53,6 +54,7 @@ class Content:
     content_type: str | None
     reserved: int = 0
     file: SpoolFile | None = field(default=None, repr=False)
+    wire_sha256: str | None = None
 
     @property
     def length(self) -> int:
@@ -87,15 +89,28 @@ class DeleteReply:
     reason: str = ""
 
 
+REPLY_SECONDS = 30.0
+"""For the head of a reply of the API, at first; storage has twice as long."""
+
+
 @dataclass(frozen=True, slots=True)
 class Tuning:
     """The client's limits: times in seconds, sizes in bytes."""
 
     budget: float = 120.0  # attempts and waits of one request
     unanswered_budget: float = 15.0  # the same while a host has never answered
-    api_deadline: float = 30.0  # one API attempt
-    content_deadline: float = 60.0  # one content attempt, to which what has arrived adds size / slowest
+    api_deadline: float = REPLY_SECONDS  # the head of an API reply, at first, and from there its body
+    content_deadline: float = 2 * REPLY_SECONDS  # the same of a content, to which what has arrived adds size / slowest
+    longest_patience: float = 300.0  # for the head of a reply, by a host that has shown to be slow
+    pauses: float = 600.0  # of one request in all, when the host says when to ask again
     slowest: float = 64 * 1024  # bytes a second
     page_cap: int = 8 * 1024 * 1024  # nine times a page of 1,000 recordings
     content_cap: int = 1024 * 1024 * 1024
     most_pages: int = 10_000
+
+
+def patient(reply_seconds: float) -> Tuning:
+    """The usual limits, but for how long a reply of the API may keep us waiting at first."""
+    usual = Tuning()
+    longest = max(usual.longest_patience, 2 * reply_seconds)
+    return replace(usual, api_deadline=reply_seconds, content_deadline=2 * reply_seconds, longest_patience=longest)

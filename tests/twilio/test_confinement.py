@@ -203,13 +203,13 @@ def test_no_spelling_of_a_private_address_is_connected_to() -> None:
 
 @pytest.mark.parametrize("mixed", ["alone", "first", "last"])
 def test_no_name_of_a_private_address_is_connected_to(mixed: str) -> None:
-    """Also not when the name has a public address as well: one bad address spoils the name."""
+    """Where the name has a public address as well, that one alone is used."""
     assert len(PRIVATE) > 40
     with connections() as tried:
         for address in PRIVATE:
             answer = {"alone": [address], "first": [address, PUBLIC], "last": [PUBLIC, address]}[mixed]
             assert _fetch("https://bucket.storage.example/x?y", _storage(Names({"*": [answer]}))) is not None
-    assert tried == []
+    assert set(tried) == (set() if mixed == "alone" else {PUBLIC})
 
 
 def test_the_address_that_was_checked_is_the_one_connected_to() -> None:

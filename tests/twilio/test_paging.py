@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.errors import SourceUntrusted
-from pipelines.twilio.paging import Listing, next_page, read_page, read_redirect, read_subaccount
+from pipelines.twilio.paging import Listing, next_page, read_page, read_subaccount, redirect_in
 from pipelines.twilio.resources import Resources
 from tests.twilio.made_up import AC, RE, XR
 
@@ -145,30 +145,97 @@ def test_a_body_that_is_not_a_page_of_this_list_is_not_an_empty_list(body: bytes
         f":80{PATH}?Page=1",
         f"{PATH.replace(AC, OTHER)}?Page=1",
         f"{PATH.replace('Recordings', 'Calls')}?Page=1",
-        f"/2010-04-01/Accounts/{OTHER}/../{AC}/Recordings.json?Page=1",
-        f"/./2010-04-01/Accounts/{AC}/Recordings.json?Page=1",
         f"{PATH}/../../{OTHER}/Recordings.json?Page=1",
         f"{PATH.replace('/Recordings', '%2FRecordings')}?Page=1",
-        f"{PATH.replace('R', '%52', 1)}?Page=1",
         f"{PATH}%3FPage=1",
         f"{PATH}#?Page=1",
-        f"{PATH}?Page=1#x",
+        f"https://api.twilio.com{PATH}?Page=1",
+        f"https://user@nowhere.invalid{PATH}?Page=1",
         f"{PATH}?Page=1\r\nX-Evil: 1",
         f"{PATH}?Page=1\n",
-        f"{PATH}?Page=1 x",
-        f"{PATH}?Page=\u2028",
-        f"{PATH}?Page=é",
+        f"{PATH}?Page=\ud800",
         f"\t{PATH}?Page=1",
         f"{PATH}?",
         PATH,
         PATH[1:] + "?Page=1",
-        "?Page=1",
+        f"{PATH}?{'a' * 5000}",
     ],
 )
 def test_a_next_page_elsewhere_is_not_followed(uri: str) -> None:
     """Another host, account, resource or spelling of the path: refused, credentials stay home."""
     with pytest.raises(SourceUntrusted):
         read_page(json.dumps({"recordings": [], "next_page_uri": uri}).encode(), LISTING)
+
+
+QUERY = "DateCreated%3E=2026-11-02&Page=1"
+
+
+@pytest.mark.parametrize(
+    ("uri", "query"),
+    [
+        (f"{PATH}?DateCreated>=2026-11-02&Page=1", QUERY),
+        (f"{PATH}?DateCreated%3e=2026-11-02&Page=1", "DateCreated%3e=2026-11-02&Page=1"),
+        (f"https://api.twilio.com{PATH}?{QUERY}", QUERY),
+        (f"HTTPS://API.Twilio.com:443{PATH}?{QUERY}", QUERY),
+        (f"//api.twilio.com{PATH}?{QUERY}", QUERY),
+        (f"?{QUERY}", QUERY),
+        (f"Recordings.json?{QUERY}", QUERY),
+        (f"/2010-04-01/Accounts/{OTHER}/../{AC}/./Recordings.json?{QUERY}", QUERY),
+        (f"{PATH.replace('R', '%52', 1).replace('.json', '%2ejson')}?{QUERY}#page", QUERY),
+        (f' {PATH}?Page=1 x&a="b"&é=\u2028', "Page=1%20x&a=%22b%22&%C3%A9=%E2%80%A8"),
+    ],
+)
+def test_a_next_page_is_followed_in_whatever_spelling(uri: str, query: str) -> None:
+    """What is asked is the list's own path; of the query is escaped what may not be sent."""
+    body = json.dumps({"recordings": [], "next_page_uri": uri}).encode()
+    assert read_page(body, LISTING, base_url="https://api.twilio.com").next_uri == f"{PATH}?{query}"
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        *("http://api.twilio.com", "https://api.twilio.com:444", "https://api.twilio.com.evil.example"),
+        *(
+            "https://u:p@api.twilio.com",
+            "https://api.twilio.com@evil.example",
+            "https://[::1]",
+            "https://[x",
+            "ftp://x",
+        ),
+        *(
+            "https://api.twilio.com:0x50",
+            "https:",
+            "https:/",
+            "https:///api.twilio.com",
+            "javascript:",
+            "//evil.example",
+        ),
+    ],
+)
+def test_a_next_page_at_another_origin_is_not_followed(origin: str) -> None:
+    """Nor one that names a user, or cannot be read."""
+    with pytest.raises(SourceUntrusted):
+        next_page(f"{origin}{PATH}?{QUERY}", LISTING, base_url="https://api.twilio.com")
+
+
+@pytest.mark.parametrize("row", [b"{}", b'""', b"[]", b"1", b'{"a":{"b":[1,2]}}', b"NaN"])
+def test_a_page_of_far_more_rows_than_were_asked_for_is_refused_before_they_are_read(row: bytes) -> None:
+    """8 MB hold millions of them, and each would be put into quarantine; some more than asked for are read."""
+    body = b'{"recordings":[' + b",".join([row] * (8_000_000 // (len(row) + 1))) + b'],"next_page_uri":null}'
+    tracemalloc.start()
+    try:
+        with pytest.raises(SourceUntrusted, match="far more rows than the 1000"):
+            read_page(body, LISTING)
+        assert tracemalloc.get_traced_memory()[1] < 200 << 20
+    finally:
+        tracemalloc.stop()
+    few = b'{"recordings":[' + b",".join([row] * 5000) + b'],"next_page_uri":null}'
+    assert len(read_page(few, LISTING).items) == 5000
+
+
+def test_a_mark_before_the_text_of_a_page_is_not_part_of_it() -> None:
+    """Some gateways put it there (RFC 8259 8.1: it may be ignored)."""
+    assert read_page(b'\xef\xbb\xbf{"recordings":[1],"next_page_uri":null}', LISTING).items == (b"1",)
 
 
 @given(st.text(max_size=40), st.text(max_size=40))
@@ -213,7 +280,7 @@ def test_an_account_without_valid_sid_is_refused_without_showing_its_row(sid: ob
 def test_a_redirect_that_names_no_place_is_refused(body: bytes) -> None:
     """There is then no content to fetch."""
     with pytest.raises(SourceUntrusted):
-        read_redirect(body, "content")
+        redirect_in(body, required=True, subject="content")
 
 
 def test_raw_items_do_not_keep_the_page_alive() -> None:

@@ -4,15 +4,17 @@ import asyncio
 import gzip
 import hashlib
 import ssl
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import aiohttp.abc
+import pyarrow as pa
 import pytest
 
-from pipelines.errors import SourceRefused, SourceUnavailable, SourceUntrusted
+from pipelines.errors import SourceDoubtful, SourceRefused, SourceUnavailable, SourceUntrusted
 from pipelines.twilio.client import Content, Credential, DeleteOutcome, Tuning, connect
 from pipelines.twilio.storage_url import address_allowed
 from pipelines.twilio.transport import AddressRefused, CheckedResolver, open_transport, tls_context
@@ -25,6 +27,16 @@ CHUNKED = (
     + b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in (BODY[:7], BODY[7:30], BODY[30:]))
     + b"0\r\n\r\n"
 )
+CODED = {
+    "gzip": gzip.compress(BODY),
+    "X-GZIP": gzip.compress(BODY[:9]) + gzip.compress(BODY[9:]),
+    "deflate": zlib.compress(BODY),
+    "Deflate": zlib.compress(BODY, wbits=-15),
+    "br": pa.Codec("brotli").compress(BODY).to_pybytes(),
+    "zstd": pa.Codec("zstd").compress(BODY).to_pybytes(),
+    "aws-chunked, gzip": gzip.compress(BODY),
+    "br, gzip": gzip.compress(pa.Codec("brotli").compress(BODY).to_pybytes()),
+}
 UNFRAMED = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n"
 
 
@@ -100,26 +112,63 @@ def test_a_content_that_is_always_cut_is_unavailable_with_its_sid_and_how_long_w
 
 def test_a_content_ended_by_closing_is_refused_after_one_more_try() -> None:
     """Something on the way may cut each of them at the same place, so not even two that agree are enough."""
-    with pytest.raises(SourceUntrusted, match="does not say where it ends"):
+    with pytest.raises(SourceDoubtful, match="does not say where it ends") as caught:
         asyncio.run(fetch(in_turn(UNFRAMED + BODY + CUT)))
+    assert caught.value.data == BODY, "kept, for somebody to judge"
     fetched, _ = asyncio.run(fetch(in_turn(UNFRAMED + BODY[:9] + CUT, reply(BODY))))
     assert fetched.data == BODY
 
 
-@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd", "x-unknown", "gzip, gzip"])
-def test_an_encoding_that_was_not_asked_for_is_refused_after_one_more_try(encoding: str) -> None:
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd", "compress", "gzip, gzip"])
+def test_a_coding_that_is_not_whole_is_no_content_and_its_bytes_are_kept_after_one_more_try(encoding: str) -> None:
     """Half a gzip stream decodes silently; a bomb decodes to gigabytes."""
     packed = gzip.compress(BODY)
-    with pytest.raises(SourceUntrusted, match="encoded"):
-        asyncio.run(fetch(in_turn(reply(packed[: len(packed) // 2], f"Content-Encoding: {encoding}"))))
+    half = packed[: len(packed) // 2]
+    with pytest.raises(SourceDoubtful, match="encoded") as caught:
+        asyncio.run(fetch(in_turn(reply(half, f"Content-Encoding: {encoding}"))))
+    assert caught.value.data == half
     fetched, _ = asyncio.run(fetch(in_turn(reply(packed, f"Content-Encoding: {encoding}"), reply(BODY))))
     assert fetched.data == BODY
 
 
-def test_identity_is_not_an_encoding() -> None:
-    """Some servers say what they do not do."""
-    fetched, _ = asyncio.run(fetch(in_turn(reply(BODY, "Content-Encoding: identity"))))
-    assert fetched.data == BODY
+@pytest.mark.parametrize(
+    "word", ["identity", "utf-8", "aws-chunked", "BINARY", "none", "base64", "", "x-unknown", "br"]
+)
+def test_a_word_that_is_no_coding_changes_nothing(word: str) -> None:
+    """Nor one that is and was not used: text is not what brotli makes."""
+    fetched, _ = asyncio.run(fetch(in_turn(reply(BODY, f"Content-Encoding: {word}"))))
+    assert (fetched.data, fetched.wire_sha256) == (BODY, None)
+
+
+@pytest.mark.parametrize("header", CODED)
+def test_a_content_that_comes_encoded_is_decoded_and_has_the_hashes_of_both_forms(header: str) -> None:
+    """With a length or in chunks; what ends with the connection is not proven by its coding."""
+    packed = CODED[header]
+    chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Encoding: %b\r\n\r\n" % header.encode()
+    chunked += b"%x\r\n%b\r\n0\r\n\r\n" % (len(packed), packed)
+    for answer in (reply(packed, f"Content-Encoding: {header}"), chunked):
+        fetched, _ = asyncio.run(fetch(in_turn(answer)))
+        assert (fetched.data, fetched.sha256) == (BODY, hashlib.sha256(BODY).hexdigest())
+        assert fetched.wire_sha256 == hashlib.sha256(packed).hexdigest()
+
+
+def test_a_part_that_is_the_whole_is_a_content_and_no_other_part_is() -> None:
+    """Content-Range says so; also where nothing else says where it ends."""
+
+    def part(said: str, body: bytes = BODY) -> bytes:
+        return reply(body, f"Content-Range: {said}", status="206 Partial Content")
+
+    last, size = len(BODY) - 1, len(BODY)
+    closing = b"HTTP/1.1 206 Partial\r\nContent-Range: bytes 0-%d/%d\r\n\r\n%b" % (last, size, BODY)
+    for answer in (part(f"bytes 0-{last}/{size}"), part(f"Bytes  0-{last}/{size}"), closing + CUT):
+        assert asyncio.run(fetch(in_turn(answer)))[0].data == BODY
+    for bad in (
+        *(part(f"bytes 0-{last}/{size + 1}"), part(f"bytes 1-{size}/{size + 1}"), part(f"bytes 0-{last}/*")),
+        *(part(f"bytes 0-{last}/{size}", BODY[:-1]), part(f"bytes 0-{last}/{size}", BODY + b"x"), part("")),
+        closing[:-1] + CUT,
+    ):
+        with pytest.raises(SourceDoubtful, match="a part"):
+            asyncio.run(fetch(in_turn(bad)))
 
 
 @pytest.mark.parametrize(
@@ -356,8 +405,8 @@ class Names(aiohttp.abc.AbstractResolver):
         """Nothing to close."""
 
 
-def test_one_address_inside_among_public_ones_refuses_the_name() -> None:
-    """Which of them is used is chance."""
+def test_of_several_addresses_those_inside_are_not_used() -> None:
+    """A name with a public and a private address is public; one that has only private ones is refused."""
 
     def allowed(address: str) -> bool:
         return address_allowed(address, loopback=False)
@@ -366,8 +415,10 @@ def test_one_address_inside_among_public_ones_refuses_the_name() -> None:
         resolver = CheckedResolver(allowed, Names("8.8.8.8", "2606:4700::1111"))
         assert [found["host"] for found in await resolver.resolve("x", 443)] == ["8.8.8.8", "2606:4700::1111"]
         for inside in ("10.0.0.1", "169.254.169.254", "fe80::1%eth0", "::ffff:127.0.0.1", "127.0.0.1"):
+            found = await CheckedResolver(allowed, Names(inside, "8.8.8.8", inside)).resolve("x", 443)
+            assert [each["host"] for each in found] == ["8.8.8.8"]
             with pytest.raises(AddressRefused):
-                await CheckedResolver(allowed, Names("8.8.8.8", inside)).resolve("x", 443)
+                await CheckedResolver(allowed, Names(inside, inside)).resolve("x", 443)
 
     asyncio.run(resolving())
 
