@@ -224,7 +224,7 @@ class Attempt:
                 wire_sha256 = body.sha256
                 body.close()
             if ask.document and (reason := no_document(plain.start)) is not None:
-                raise WireFault(Cause.SERVER, reason)
+                raise WireFault(Cause.NO_DOCUMENT, reason)
         return Reply(
             reply.status,
             headers,

@@ -9,7 +9,7 @@ import codecs
 import io
 import re
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO, Protocol, cast
 
 import pyarrow as pa
@@ -86,28 +86,36 @@ def most_decoded(length: int, *, cap: int) -> int:
 def decode(coded: bytes | BinaryIO, codings: Sequence[str], write: Callable[[bytes], object], *, most: int) -> None:
     """Give `write` the body without its codings, piece by piece.
 
+    It is unfolded twice: nothing is kept of what is not whole or too much.
+
     Raises:
         Undecodable: it is cut, damaged, followed by something, or of a coding that is not decoded.
-        TooMuch: it unfolds to more than `most` bytes; `write` has had up to that.
+        TooMuch: it unfolds to more than `most` bytes.
     """
     if len(codings) > _MOST_LAYERS:
         raise Undecodable(f"it has {len(codings)} codings one upon the other")
     if unknown := [coding for coding in codings if coding not in _CODECS]:
         raise Undecodable(f"{unknown[0]} is not decoded here")
-    source: _Readable = io.BytesIO(coded) if isinstance(coded, bytes) else coded
-    if not isinstance(coded, bytes):
-        coded.seek(0)
+    file = io.BytesIO(coded) if isinstance(coded, bytes) else coded
     decoded = 0
     try:
-        for coding in reversed(codings):
-            source = _layer(source, coding)
-        while piece := source.read(_PIECE):
+        for piece in _pieces(file, codings):
             decoded += len(piece)
             if decoded > most:
                 raise TooMuch
-            write(piece)
     except (pa.ArrowException, zlib.error, EOFError, OSError) as error:
         raise Undecodable(f"it is no whole {', '.join(codings)}") from error
+    for piece in _pieces(file, codings):
+        write(piece)
+
+
+def _pieces(file: BinaryIO, codings: Sequence[str]) -> Iterator[bytes]:
+    file.seek(0)
+    source: _Readable = file
+    for coding in reversed(codings):
+        source = _layer(source, coding)
+    while piece := source.read(_PIECE):
+        yield piece
 
 
 def _layer(inner: _Readable, coding: str) -> _Readable:

@@ -30,6 +30,7 @@ class Cause(Enum):
     ENDLESS = "the reply does not say where it ends"
     THROTTLED = "too many concurrent requests"
     SERVER = "the server has a fault"
+    NO_DOCUMENT = "something else came than the JSON of the API"
     NOT_FOUND = "not found"
     UNAUTHORIZED = "credentials refused"
     FORBIDDEN = "access refused"
@@ -56,7 +57,16 @@ _UNAVAILABLE = {
     Cause.THROTTLED,
     Cause.SERVER,
 }
-_UNTRUSTED = {Cause.ENDLESS, Cause.PART, Cause.ENCODED, Cause.BROKEN, Cause.TOO_LARGE, Cause.UNEXPECTED, Cause.ADDRESS}
+_UNTRUSTED = {
+    Cause.NO_DOCUMENT,
+    Cause.ENDLESS,
+    Cause.PART,
+    Cause.ENCODED,
+    Cause.BROKEN,
+    Cause.TOO_LARGE,
+    Cause.UNEXPECTED,
+    Cause.ADDRESS,
+}
 
 
 @dataclass(frozen=True, slots=True)

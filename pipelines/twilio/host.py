@@ -209,7 +209,7 @@ class Host:
             self._silence = 0.0
         elif isinstance(outcome, Failure) and outcome.cause is Cause.DEADLINE:
             self._silence = max(self._silence, 2 * attempt.patience)
-        fault = isinstance(outcome, Failure) and outcome.cause is Cause.SERVER
+        fault = isinstance(outcome, Failure) and outcome.cause in {Cause.SERVER, Cause.NO_DOCUMENT}
         if not fault and (attempt.is_arriving or isinstance(outcome, Reply) or outcome.cause not in PASSING):
             self._failing_since, self._excuse = None, 0.0
             return

@@ -23,6 +23,7 @@ PASSING = {
     Cause.UNFRAMED,
     Cause.THROTTLED,
     Cause.SERVER,
+    Cause.NO_DOCUMENT,
 }
 _SOMETIMES_STRAY = {
     *(Cause.NOT_FOUND, Cause.UNAUTHORIZED, Cause.FORBIDDEN),

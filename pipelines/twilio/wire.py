@@ -220,7 +220,8 @@ def unpack(coded: Body, codings: Sequence[str], into: Body, *, cap: int) -> bool
     try:
         decode(source, codings, into.write, most=most)
     except TooMuch:
-        raise WireFault(Cause.TOO_LARGE, f"more than {most} bytes, unfolded from {coded.length}") from None
+        cause = Cause.TOO_LARGE if most == cap else Cause.ENCODED
+        raise WireFault(cause, f"it unfolds to more than {most} bytes") from None
     except Undecodable as reason:
         if is_plain(coded.start, codings):
             return False

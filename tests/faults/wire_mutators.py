@@ -2,9 +2,12 @@
 
 import gzip
 import zlib
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from random import Random
+
+import pyarrow as pa
 
 from tests.faults.mutator import Make, Mutator
 from tests.faults.replies import ALL, API, LISTS, End, Honest, Level, Wire, chunked, framed, head, saying
@@ -102,9 +105,16 @@ def _bomb(layers: int) -> Make:
     return make
 
 
-def _half_gzip(body: bytes) -> bytes:
-    packed = gzip.compress(body)
-    return packed[: len(packed) // 2]
+def _half(pack: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
+    def half(body: bytes) -> bytes:
+        packed = pack(body)
+        return packed[: len(packed) // 2]
+
+    return half
+
+
+def _arrow(name: str) -> Callable[[bytes], bytes]:
+    return lambda body: pa.Codec(name).compress(body).to_pybytes()
 
 
 def _status(status: int, body: bytes = b"", *headers: tuple[str, str], kind: str = "application/json") -> Make:
@@ -157,6 +167,11 @@ def _drip(honest: Honest, random: Random) -> Wire:
 def _forged(honest: Honest, random: Random) -> Wire:
     other = framed(replace(honest, status=200, body=b'{"forged":true}'))
     return Wire(framed(honest) + other)
+
+
+def _all(honest: Honest, random: Random) -> Wire:
+    size = len(honest.body)
+    return saying(honest, 206, honest.body, ("Content-Range", f"bytes 0-{size - 1}/{size}"))
 
 
 def _part(honest: Honest, random: Random) -> Wire:
@@ -225,15 +240,31 @@ WIRE = (
     Mutator("chunk size wrong", "a size that does not fit the chunk", _chunk_size(b"1")),
     Mutator("no length, cut", "no length and no chunks, closed early", _unframed_cut),
     Mutator("a second reply", "the honest reply, followed by one that nobody asked for", _forged, tolerable=True),
-    Mutator("gzip", "packed although identity was asked for", _encoded(gzip.compress, "gzip")),
-    Mutator("gzip cut", "half of it, with the length of the half", _encoded(_half_gzip, "gzip")),
+    Mutator("gzip", "packed although identity was asked for", _encoded(gzip.compress, "gzip"), tolerable=True),
+    Mutator("brotli", "packed another way", _encoded(_arrow("brotli"), "br"), tolerable=True),
+    Mutator("zstd", "packed another way", _encoded(_arrow("zstd"), "zstd"), tolerable=True),
+    Mutator("brotli cut", "half of it, with the length of the half", _encoded(_half(_arrow("brotli")), "br")),
+    Mutator("zstd cut", "half of it, with the length of the half", _encoded(_half(_arrow("zstd")), "zstd")),
+    Mutator("deflate cut", "half of it, with the length of the half", _encoded(_half(zlib.compress), "deflate")),
+    Mutator("gzip and more", "packed, with something behind it", _encoded(lambda b: gzip.compress(b) + b"x", "gzip")),
+    Mutator("a word that is no coding", "aws-chunked", _encoded(bytes, "aws-chunked"), tolerable=True),
+    Mutator(
+        "203",
+        "changed by somebody on the way",
+        lambda h, r: saying(h, 203, h.body),
+        levels=LISTS | CONTENT,
+        tolerable=True,
+    ),
+    Mutator("206 of all", "a part that is the whole", _all, levels=LISTS | CONTENT, tolerable=True),
+    Mutator("gzip cut", "half of it, with the length of the half", _encoded(_half(gzip.compress), "gzip")),
     Mutator(
         "gzip of two members",
         "a second member that readers drop",
         _encoded(lambda b: gzip.compress(b[: len(b) // 2]) + gzip.compress(b[len(b) // 2 :]), "gzip"),
+        tolerable=True,
     ),
-    Mutator("deflate", "packed another way", _encoded(zlib.compress, "deflate")),
-    Mutator("encoding that is none", "says br, sends plain bytes", _encoded(bytes, "br")),
+    Mutator("deflate", "packed another way", _encoded(zlib.compress, "deflate"), tolerable=True),
+    Mutator("encoding that is none", "says br, sends plain bytes", _encoded(bytes, "br"), tolerable=True),
     Mutator("bomb", "256 MB of zeros, packed once", _bomb(1)),
     Mutator("bomb of 2 layers", "... twice", _bomb(2)),
     Mutator("bomb of 3 layers", "... three times", _bomb(3)),

@@ -204,7 +204,6 @@ def test_a_next_page_is_followed_in_whatever_spelling(uri: str, query: str) -> N
         ),
         *(
             "https://api.twilio.com:0x50",
-            "https:",
             "https:/",
             "https:///api.twilio.com",
             "javascript:",

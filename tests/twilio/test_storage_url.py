@@ -12,7 +12,7 @@ from yarl import URL
 
 from pipelines.errors import FixConfiguration, SourceUntrusted
 from pipelines.twilio.base_url import checked_base_url, confirmed_base_url, host_of, region_of, regional_url
-from pipelines.twilio.storage_url import address_allowed, signed_url
+from pipelines.twilio.storage_url import address_allowed, parse_networks, signed_url
 from tests.twilio.made_up import AC, SIGNATURE, SIGNED
 
 HOSTS = [
@@ -298,3 +298,58 @@ def test_any_other_host_is_confirmed_by_its_name(base_url: str, host: str) -> No
         with pytest.raises(FixConfiguration, match=f"TWILIO_BASE_URL_CONFIRMED={re.escape(host)}"):
             confirmed_base_url(base_url, confirmed)
     assert confirmed_base_url(base_url, host) == base_url
+
+
+NAMED = parse_networks(
+    " 10.0.0.0/8, 100.64.0.0/10,198.18.0.0/15 , fd12:3456::/48, 64:ff9b:1::/48, 169.0.0.0/8, fd00::/8, "
+)
+
+
+@pytest.mark.parametrize(
+    ("address", "without", "named"),
+    [
+        ("64:ff9b::5db8:d822", True, True),  # NAT64 of 93.184.216.34
+        ("64:ff9b::a01:203", False, True),
+        ("64:ff9b:1::a01:203", False, True),
+        ("10.1.2.3", False, True),
+        ("100.64.0.7", False, True),
+        ("198.18.5.5", False, True),
+        ("fd12:3456::9", False, True),
+        ("169.1.2.3", True, True),
+        ("192.168.1.1", False, False),
+        ("64:ff9b::c0a8:101", False, False),
+        ("64:ff9b::a9fe:a9fe", False, False),
+        ("64:ff9b:1::a9fe:a9fe", False, False),
+        ("64:ff9b::7f00:1", False, False),
+        ("169.254.169.254", False, False),
+        ("100.100.100.200", False, False),
+        ("fd00:ec2::254", False, False),
+        ("fd20:ce::254", False, False),
+        ("fe80::1", False, False),
+        ("127.0.0.1", False, False),
+        ("::1", False, False),
+        ("0.0.0.0", False, False),
+    ],
+)
+def test_an_address_is_allowed_when_it_is_public_or_in_a_network_that_was_named(
+    address: str, without: bool, named: bool
+) -> None:
+    """One that stands for an IPv4 address is judged by that; this machine, its links and metadata never are."""
+    assert address_allowed(address, loopback=False) is without
+    assert address_allowed(address, loopback=False, networks=NAMED) is named
+
+
+@pytest.mark.parametrize(
+    "text", ["127.0.0.0/8", "169.254.0.0/16", "fe80::/64", "::1", "fd00:ec2::254", "10.0.0.0/99", "storage", "0.0.0.0"]
+)
+def test_a_network_that_is_none_or_never_holds_contents_cannot_be_named(text: str) -> None:
+    """The sentence quotes it."""
+    with pytest.raises(ValueError, match=text):
+        parse_networks(f"10.0.0.0/8,{text}")
+
+
+def test_a_refusal_names_the_setting() -> None:
+    """Every guard has a safe way for those who are rightly behind it."""
+    with pytest.raises(SourceUntrusted, match="EXPORT_STORAGE_NETWORKS"):
+        signed_url("https://10.0.0.9/x?y", loopback=False, subject="content")
+    assert signed_url("https://10.0.0.9/x?y", loopback=False, subject="content", networks=NAMED).text
