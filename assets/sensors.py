@@ -14,7 +14,7 @@ import dagster as dg
 from assets.add_ons import everything, export_job, partition_tags
 from assets.alerts import channel_names, send
 from assets.checks import CHECKS, evaluate, last_evaluated, open_reading
-from assets.pool import free_abandoned, limit_pool
+from assets.pool import GONE, free_abandoned, limit_pool
 from assets.resources import existing_warehouse
 from assets.schedules import is_queued, unable
 from assets.switched_off import notice, sentence_on, switched_off
@@ -216,7 +216,8 @@ def _failed(instance: dg.DagsterInstance, run: dg.DagsterRun, record: dg.EventLo
             reason = " ".join(cause.message.split()) if checks else f"It raised {cause.cls_name}."
             return FailedRun(run.run_id, run.job_name, reason)
     event = record.event_log_entry.dagster_event
-    return FailedRun(run.run_id, run.job_name, (event.message if event else None) or "It says no more.")
+    known = event is not None and event.message == GONE
+    return FailedRun(run.run_id, run.job_name, GONE if known else "It ended outside of a step; its page says how.")
 
 
 def alert_sensors() -> list[dg.SensorDefinition]:

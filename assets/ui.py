@@ -57,8 +57,7 @@ def serve_ui(*, port: int | None, read_only: bool, proxy: str | None, token: str
     signal.signal(signal.SIGINT, signal.default_int_handler)  # Dagster's parts ignore SIGTERM where SIGINT is ignored
     home = dagster_home()
     with contextlib.ExitStack() as stack:
-        if not read_only:
-            stack.enter_context(_only_daemon(home))
+        lock = None if read_only else stack.enter_context(_only_daemon(home))
         listening = stack.enter_context(_listening(port))
         private = stack.enter_context(_private_folder())
         stack.enter_context(home_errors())
@@ -66,13 +65,13 @@ def serve_ui(*, port: int | None, read_only: bool, proxy: str | None, token: str
         server = _start(stack, _code_server(private), private)
         _wait_for_definitions(server, private)
         parts = {"The server of the definitions": server}
-        if not read_only:
-            parts["The daemon"] = _start(stack, _daemon(private), private)
+        if lock is not None:
+            parts["The daemon"] = _start(stack, _daemon(private), private, lock)
         door = _door(listening.getsockname()[1], proxy=proxy, token=token)
         app = stack.enter_context(
             _web_application(instance, private / "workspace.yaml", door.prefix, read_only=read_only)
         )
-        _announce(door, proxy, private if browser and proxy is None else None)
+        _announce(door, proxy, private if browser else None, read_only=read_only)
         ended = asyncio.run(_serve(Front(app, door), listening, parts))
         if ended is not None:
             raise FixConfiguration(f"{ended} ended by itself, and the UI with it; the reason is above. Start it again.")
@@ -83,12 +82,13 @@ def _door(port: int, *, proxy: str | None, token: str | None) -> Door:
         assert token is not None
         origins = frozenset({f"https://{proxy}", f"http://{proxy}"})
         return Door(token, "", frozenset({proxy}), origins)
-    hosts = frozenset({f"127.0.0.1:{port}", f"localhost:{port}"})
+    suffix = "" if port == 80 else f":{port}"  # browsers leave the usual one out
+    hosts = frozenset({f"127.0.0.1{suffix}", f"localhost{suffix}"})
     prefix, made = f"/{secrets.token_urlsafe(12)}", secrets.token_urlsafe(32)
     return Door(made, prefix, hosts, frozenset(f"http://{host}" for host in hosts))
 
 
-def _announce(door: Door, proxy: str | None, private: Path | None) -> None:
+def _announce(door: Door, proxy: str | None, private: Path | None, *, read_only: bool) -> None:
     """Say where it is, once; a browser is opened by a file, since others see what a command is started with."""
     if proxy is not None:
         say(f"Dagster's UI answers the proxy of {proxy}. Ctrl-C ends it.")
@@ -96,7 +96,8 @@ def _announce(door: Door, proxy: str | None, private: Path | None) -> None:
     host = min(door.hosts)
     address = f"http://{host}{door.prefix}/?token={door.token}"
     say(f"Dagster's UI is on {address}")
-    say("Whoever has this address can start, stop and remove runs: keep it to yourself. Ctrl-C ends it.")
+    can = "see every run" if read_only else "start, stop and remove runs"
+    say(f"Whoever has this address can {can}: keep it to yourself. Ctrl-C ends it.")
     if private is not None:
         page = private / "open.html"
         page.write_text(f'<!doctype html><meta http-equiv="refresh" content="0;url={html.escape(address)}">')
@@ -150,17 +151,21 @@ async def _lifespan(_: object) -> AsyncIterator[None]:
 
 
 @contextlib.contextmanager
-def _only_daemon(home: Path) -> Iterator[None]:
-    """Be the one that runs a daemon on this history: two would start everything twice."""
+def _only_daemon(home: Path) -> Iterator[int]:
+    """Be the one that runs a daemon on this history: two would start everything twice.
+
+    The lock is handed on to the daemon, so that one that outlives this process, which was killed, keeps it.
+    """
     handle = os.open(home / ".ui.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise FixConfiguration(
-                f"Another `addon-export ui` runs on {home}; use it, or add --read-only to look on beside it."
+                f"Another `addon-export ui`, or the daemon of one that was killed, runs on {home}; end it, or "
+                "add --read-only to look on beside it."
             ) from None
-        yield
+        yield handle
     finally:
         os.close(handle)
 
@@ -207,13 +212,16 @@ def _daemon(private: Path) -> list[str]:
     return ["-m", "dagster._daemon", "run", "-w", str(private / "workspace.yaml"), "--log-level", "warning"]
 
 
-def _start(stack: contextlib.ExitStack, arguments: Sequence[str], private: Path) -> "subprocess.Popen[bytes]":
+def _start(
+    stack: contextlib.ExitStack, arguments: Sequence[str], private: Path, *handed_on: int
+) -> "subprocess.Popen[bytes]":
     """Start a part as a group of processes of its own, which ends with the stack."""
     hidden = {name: value for name, value in os.environ.items() if name != "EXPORT_UI_TOKEN"}
     # what Dagster makes in the folder for temporary files, sockets too, is then private under every umask; and a folder
     # `assets` where the command was started is not taken for ours
     environment = {**hidden, "TMPDIR": str(private), "PYTHONSAFEPATH": "1"}
-    process = subprocess.Popen([sys.executable, *arguments], env=environment, start_new_session=True)  # noqa: S603  # ours
+    command = [sys.executable, *arguments]
+    process = subprocess.Popen(command, env=environment, start_new_session=True, pass_fds=handed_on)  # noqa: S603  # ours
     stack.callback(_end, process)
     return process
 
