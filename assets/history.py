@@ -224,7 +224,7 @@ def cause(tags: Mapping[str, str]) -> str:
     ):
         if tag in tags:
             return word
-    return tags.get("addon_export", "by hand")
+    return "cli" if tags.get("addon_export") == "cli" else "by hand"  # whatever else somebody wrote there
 
 
 @contextlib.contextmanager

@@ -159,6 +159,7 @@ def test_tags_say_which_account_what_where_to_and_why(sandbox: Sandbox, instance
     ("tags", "word"),
     [
         ({"dagster/backfill": "abc", "addon_export": "cli"}, "backfill"),
+        ({"addon_export": "<!channel> https://evil.example"}, "by hand"),
         ({"dagster/schedule_name": "hourly_export"}, "schedule"),
         ({"dagster/sensor_name": "urgent_export"}, "sensor"),
         ({}, "by hand"),
