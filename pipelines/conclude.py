@@ -6,6 +6,7 @@ peaked at 420-445 MB. A small export does them where it is, which is quicker.
 """
 
 import contextlib
+import math
 import signal
 import warnings
 from dataclasses import dataclass
@@ -32,6 +33,13 @@ LARGE_BYTES = 64 << 20
 
 MANY_ROWS = 20_000
 """The same for new results."""
+
+LEAST_SECONDS, BYTES_A_SECOND = 600.0, 1 << 20
+"""A process that concludes is hung when it takes longer than this, and than what is landed at this pace: a slow disk
+is a hundred times as quick."""
+
+ENDING_SECONDS = 10.0
+"""How long it may take to end once it has answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,17 +101,37 @@ def _elsewhere(task: _Task) -> Conclusion:
         process.start()
         theirs.close()
         try:
-            found = ours.recv()
+            found = ours.recv() if _answers(ours, within=_seconds_for(task.archive)) else _hung()
         except EOFError as error:
             raise FixWarehouse(
                 f"The process that publishes {NAME} was killed, perhaps for want of memory; what was exported is "
                 "landed. Run `addon-export rebuild`, or export again."
             ) from error
         finally:
+            process.join(ENDING_SECONDS)
+            process.kill()
             process.join()
     if isinstance(found, Exception):
         raise found
     return cast("Conclusion", found)
+
+
+def _seconds_for(archive: Archive) -> float:
+    """How long concluding may take before it counts as hung: by what there is to be read and written."""
+    held = sum(file.bytes for files in archive.head().tables.values() for file in files.values())
+    return LEAST_SECONDS + held / BYTES_A_SECOND
+
+
+def _answers(ours: Connection, *, within: float) -> bool:
+    """Wait until there is something to be received, or the time is over; time while we are stopped does not count."""
+    return any(ours.poll(min(1.0, within)) for _ in range(max(1, math.ceil(within))))
+
+
+def _hung() -> FixWarehouse:
+    return FixWarehouse(
+        f"The process that publishes {NAME} does not answer, so it was ended; what was exported is landed. See whether "
+        "the disk of EXPORT_ROOT hangs, and run `addon-export rebuild`, or export again."
+    )
 
 
 def _report(talk: Connection, task: _Task) -> None:

@@ -48,7 +48,7 @@ def reading_errors(root: Path) -> Iterator[None]:
     except (duckdb.Error, pa.ArrowException, UnicodeDecodeError, OSError) as error:
         if isinstance(error, OSError) and error.errno not in (None, *_MISSING):
             raise cannot("read", root, error) from error
-        if isinstance(error, duckdb.OutOfMemoryException) or any(words in str(error) for words in _NO_MEMORY):
+        if no_memory(error):
             raise FixWarehouse(f"DuckDB has too little memory for what is under {root}; no file is damaged.") from error
         if (reached := limit(error, root)) is not None:
             raise reached from error
@@ -61,6 +61,11 @@ def reading_errors(root: Path) -> Iterator[None]:
             f"Cannot read or write under {root}, though no live file is damaged: the disk fails; "
             "check EXPORT_ROOT and run again."
         ) from error
+
+
+def no_memory(error: Exception) -> bool:
+    """Whether DuckDB, or Arrow, says that it has too little memory."""
+    return isinstance(error, duckdb.OutOfMemoryException) or any(words in str(error) for words in _NO_MEMORY)
 
 
 def check_rows(file: LiveFile, rows: int, *, without_key: int = 0) -> None:

@@ -53,10 +53,19 @@ def create(db: duckdb.DuckDBPyConnection) -> None:
 
 
 def insert(
-    db: duckdb.DuckDBPyConnection, archive: Archive, files: Iterable[LiveFile], *, only: pa.Array | None = None
+    db: duckdb.DuckDBPyConnection,
+    archive: Archive,
+    files: Iterable[LiveFile],
+    *,
+    only: pa.Array | None = None,
+    memory_times: int = 1,
 ) -> None:
-    """Append the contents of `files`, or those whose payload is in `only`; opens further parts as needed."""
-    db.execute(f"SET zstd_min_string_length = {ZSTD_FROM_BYTES}; SET memory_limit = '{MEMORY_MB}MB'")
+    """Append the contents of `files`, or those whose payload is in `only`; opens further parts as needed.
+
+    `memory_times` MEMORY_MB may be used.
+    """
+    memory = MEMORY_MB * memory_times
+    db.execute(f"SET zstd_min_string_length = {ZSTD_FROM_BYTES}; SET memory_limit = '{memory}MB'")
     for name, those in kinds(files).items():
         last = _parts(db, name)[-1]
         number = int(last[-6:])
@@ -74,7 +83,7 @@ def insert(
             size += length
             count += rows.num_rows
             if length > SLICE_BYTES:  # one content that was landed whole; DuckDB needs it several times over
-                db.execute(f"SET memory_limit = '{MEMORY_MB + 4 * (length >> 20)}MB'")
+                db.execute(f"SET memory_limit = '{memory + 4 * (length >> 20)}MB'")
             db.register("slice", rows)
             db.execute(f"INSERT INTO _contents.{last} SELECT {', '.join(CONTENTS.names)} FROM slice")
             db.unregister("slice")

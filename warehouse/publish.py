@@ -22,7 +22,7 @@ import pyarrow as pa
 from warehouse import commits, opens, parts
 from warehouse.archive import ROW_GROUP_ROWS, Archive
 from warehouse.commits import Commit, LiveFile
-from warehouse.damage import reading_errors
+from warehouse.damage import no_memory, reading_errors
 from warehouse.errors import RepairWarehouse, Untrusted
 from warehouse.files import copy_and_hash, sha256_of, storage_errors, sync_folder
 from warehouse.lock import shared
@@ -39,9 +39,13 @@ LOCK, NAME = PUBLISH_LOCK, PUBLISHED
 STORAGE_VERSION = {"duckdb": "v1.2.0", "parquet": "v1.0.0"}
 """Oldest DuckDB that can open the file; v1.2.0 is the first that compresses long strings."""
 
-TABLE_MEMORY = "256MB"
+TABLE_MEMORY_MB = 256
 """For tables of rows. DuckDB compresses a row group of up to 122,880 rows at once, `raw` included, and fails where it
 cannot: 64 MB were too little for 50,000 results, 128 MB for a million."""
+
+MEMORY_TIMES = (1, 2, 4, 8)
+"""DuckDB's need follows from the values themselves, and nothing foretells it: where it has too little the file is built
+once more with so many times the memory. Very repetitive contents of 3 KB were such a case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +95,7 @@ def publish(archive: Archive, destination: Destination, *, now: datetime, afresh
                         for files in head.tables.values():
                             for file in files.values():
                                 archive.sound(file)
-                    _build(archive, head, temporary, shown, now=now)
+                    _build_with_enough_memory(archive, head, temporary, shown, now=now)
             _swap(archive, temporary, target)
         finally:
             shutil.rmtree(workshop)
@@ -202,10 +206,10 @@ def _swap(archive: Archive, temporary: Path, target: Path) -> None:
 
 
 @contextlib.contextmanager
-def _database(path: Path, destination: Destination) -> Iterator[duckdb.DuckDBPyConnection]:
+def _database(path: Path, destination: Destination, *, memory_times: int = 1) -> Iterator[duckdb.DuckDBPyConnection]:
     config: dict[str, str | bool | int | float | list[str]] = {
         "storage_compatibility_version": STORAGE_VERSION[destination],
-        "memory_limit": TABLE_MEMORY,
+        "memory_limit": f"{TABLE_MEMORY_MB * memory_times}MB",
         "threads": "1",
         "async_threads": "0",
         "preserve_insertion_order": "false",
@@ -216,10 +220,22 @@ def _database(path: Path, destination: Destination) -> Iterator[duckdb.DuckDBPyC
         yield db
 
 
-def _build(archive: Archive, head: Commit, path: Path, shown: Shown, *, now: datetime) -> None:
+def _build_with_enough_memory(archive: Archive, head: Commit, path: Path, shown: Shown, *, now: datetime) -> None:
+    for times in MEMORY_TIMES:
+        try:
+            _build(archive, head, path, shown, now=now, memory_times=times)
+            return
+        except duckdb.Error as error:
+            if times == MEMORY_TIMES[-1] or not no_memory(error):
+                raise
+            for left in (path, path.with_name(f"{NAME}.wal")):
+                left.unlink(missing_ok=True)
+
+
+def _build(archive: Archive, head: Commit, path: Path, shown: Shown, *, now: datetime, memory_times: int) -> None:
     """The whole file from nothing."""
     destination = shown.destination
-    with _database(path, destination) as db:
+    with _database(path, destination, memory_times=memory_times) as db:
         for table in TABLES.values():
             relation = archive.relation(table, head.tables[table.name], json="typed")
             if destination == "parquet":
@@ -233,7 +249,7 @@ def _build(archive: Archive, head: Commit, path: Path, shown: Shown, *, now: dat
         contents = head.tables[CONTENTS.name].values()
         if destination == "duckdb":
             parts.create(db)
-            parts.insert(db, archive, contents)
+            parts.insert(db, archive, contents, memory_times=memory_times)
         else:
             for name, files in parts.kinds(contents).items():
                 source = archive.relation(CONTENTS, [file.path for file in files])

@@ -7,6 +7,7 @@ import stat
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import duckdb
@@ -30,6 +31,8 @@ from tests.warehouse.made_up import (
     whole,
 )
 from tests.warehouse.processes import hear, hold_open, read_again_and_again, read_times, start
+from warehouse import parts
+from warehouse import publish as publishing
 from warehouse.archive import Archive, open_archive
 from warehouse.errors import FixWarehouse, RepairWarehouse
 from warehouse.land import land
@@ -460,3 +463,16 @@ def _swap_in(archive: Archive, kept: str) -> None:
     else:
         fresh.hardlink_to(kept)
     fresh.rename(name)
+
+
+def test_what_needs_more_memory_gets_it(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything is landed by then, and must not stay unpublished for want of memory that the machine has."""
+    land_rows(archive, [row for n in range(200) for row in whole(n, Random(n).randbytes(20_000))])
+    monkeypatch.setattr(parts, "MEMORY_MB", 4)
+    monkeypatch.setattr(publishing, "MEMORY_TIMES", (1,))
+    with pytest.raises(FixWarehouse, match="too little memory"):
+        publish(archive, "duckdb", now=NOON)
+    monkeypatch.setattr(publishing, "MEMORY_TIMES", (1, 2, 4, 8, 16, 32))
+    publish(archive, "duckdb", now=NOON)
+    with opened(archive) as db:
+        assert db.sql("SELECT count(*), sum(octet_length(content)) FROM contents").fetchall() == [(200, 4_000_000)]
