@@ -18,8 +18,8 @@ from pipelines.verify import verify
 from warehouse.archive import Archive, open_archive
 from warehouse.errors import WarehouseError
 from warehouse.files import ACCESS
-from warehouse.marker import read_marker, update_marker
-from warehouse.names import MARKER
+from warehouse.marker import Marker, read_marker, update_marker
+from warehouse.names import ARCHIVE_LOCK, MARKER
 from warehouse.publish import NAME
 from warehouse.schema import ADD_ON_RESULTS, RECORDINGS
 from warehouse.strangers import files_under, remove_ours
@@ -46,13 +46,12 @@ def demo() -> None:
         )
     world = made_up_world(now=datetime.now(UTC))
     folder = _folder(world.accounts)
-    remove_ours(folder)
+    _begin_anew(folder)
     with Sandbox(world) as sandbox:
         os.environ.update(sandbox.environment)
         os.environ["EXPORT_ROOT"] = str(folder)
         os.environ.pop("TWILIO_API_KEY", None)
         say(f"A stand-in for Twilio with made-up calls listens on {sandbox.base_url}.")
-        update_marker(open_archive(folder), lambda marker: marker.with_setting(SETTING, True))
         progress = run_export(None, None, full=False)
     show(summary(progress))
     found = verify(open_archive(folder))
@@ -68,6 +67,13 @@ def demo() -> None:
         f"\nNext: open {path} with DuckDB, see the run in Dagster with `addon-export ui`, or set TWILIO_ACCOUNT_SID,\n"
         "TWILIO_AUTH_TOKEN and EXPORT_ROOT and run `addon-export export` on your own account."
     )
+
+
+def _begin_anew(folder: Path) -> None:
+    """Make the folder a demo's, with nothing in it of the one before."""
+    archive = open_archive(folder)
+    update_marker(archive, lambda found: Marker(found.created_at, settings={SETTING: True}))
+    remove_ours(archive.root, but={MARKER, ARCHIVE_LOCK})
 
 
 def _folder(accounts: Collection[str]) -> Path:

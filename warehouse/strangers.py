@@ -9,7 +9,7 @@ from pathlib import Path
 
 from warehouse import commits
 from warehouse.errors import ChooseRoot, RepairWarehouse
-from warehouse.marker import read_marker
+from warehouse.marker import Marker, read_marker
 from warehouse.names import (
     ARCHIVE_LOCK,
     ASIDE,
@@ -112,14 +112,14 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def remove_ours(root: Path) -> None:
-    """Remove an archive, with every folder that is empty then; what others made in it stays."""
+def remove_ours(root: Path, *, but: Container[str] = ()) -> None:
+    """Remove an archive, with every folder that is empty then, but for some paths; what others made stays."""
     if not root.is_dir():
         return
     for path in leftovers(root, live=()):
         remove(root / path)
     for path, kind in files_under(root):
-        if kind is not None:
+        if kind is not None and path not in but:
             remove(root / path)
     for path in sorted(folders_under(root), key=lambda path: path.count("/"), reverse=True):
         with contextlib.suppress(OSError):  # somebody's files are in it
@@ -127,7 +127,7 @@ def remove_ours(root: Path) -> None:
 
 
 def refuse_others(root: Path) -> None:
-    """Refuse a root without commits that has files of others where ours would be made, or has lost its commits.
+    """Refuse a root that is not ours yet and has files of others where ours would be, or that has lost its commits.
 
     Raises:
         ChooseRoot: it has some of others; nothing was written.
@@ -136,18 +136,26 @@ def refuse_others(root: Path) -> None:
     if commits.numbers(root):
         return
     ours, others = _in_our_places(root)
-    if others:
+    marker = _marker(root)
+    if others and marker is None:
         more = f" and {len(others) - NAMED} more" if len(others) > NAMED else ""
         raise ChooseRoot(
             f"EXPORT_ROOT {root} holds files that addon-export did not make where its own would be "
             f"({', '.join(others[:NAMED])}{more}); nothing was written: set EXPORT_ROOT to another folder."
         )
-    marker = read_marker(root)
     if ours and (marker is None or marker.committed):
         raise RepairWarehouse(
             f"{root} holds sealed files ({ours[0]}) and no commit that names them; nothing was written: restore the "
             f"folder {COMMITS} from a backup, or move those files away."
         )
+
+
+def _marker(root: Path) -> Marker | None:
+    """The marker; None where there is none, or something else has its name."""
+    try:
+        return read_marker(root)
+    except RepairWarehouse:
+        return None
 
 
 def _in_our_places(root: Path) -> tuple[list[str], list[str]]:
@@ -163,9 +171,7 @@ def _in_our_places(root: Path) -> tuple[list[str], list[str]]:
     published = root / PUBLISHED
     if os.path.lexists(published) and not (published.is_symlink() and _is_shown(published.readlink())):
         others.append(PUBLISHED)
-    try:
-        read_marker(root)
-    except RepairWarehouse:
+    if os.path.lexists(root / MARKER) and _marker(root) is None:
         others.append(MARKER)
     return sorted(ours), sorted(others)
 

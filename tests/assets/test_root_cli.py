@@ -105,3 +105,17 @@ def test_the_demo_of_an_earlier_version_is_known_by_its_accounts(
     assert where(tmp_path, monkeypatch, {sid("AC", 0): None}) == Path("demo-data")
     with pytest.raises(FixConfiguration):
         where(tmp_path, monkeypatch, {sid("AC", 1): None})
+
+
+def test_a_demo_begins_anew_and_leaves_what_others_put_into_its_folder(tmp_path: Path) -> None:
+    """Nothing of the demo before is left, and the next one is not refused for the sake of others' files."""
+    root = archive_in(tmp_path / "demo-data")
+    (root / "recordings" / "call.wav").write_bytes(b"audio")
+    for _ in range(2):
+        demo._begin_anew(root)
+        left = {path.name for path in root.rglob("*") if path.is_file()}
+        assert left == {"call.wav", "_archive.json", ".archive.lock"}
+        archive = open_archive(root)
+        assert archive.head().number == 0
+        land_rows(archive, whole(2))
+    assert (root / "recordings" / "call.wav").read_bytes() == b"audio"
