@@ -26,6 +26,9 @@ from warehouse.names import (
 )
 from warehouse.schema import TABLES
 
+_PLACES = (*TABLES, COMMITS, ASIDE, SHELF)
+"""Folders right under the root that are ours."""
+
 NAMED = 3
 """Names of strangers that a sentence gives."""
 
@@ -54,7 +57,7 @@ def files_under(root: Path, start: Sequence[str] = ("",)) -> Iterator[tuple[str,
 
 def folders_under(root: Path) -> Iterator[str]:
     """Every folder under `root` in which we keep files, by its path from there; no link is followed."""
-    waiting: list[str] = [*TABLES, COMMITS, ASIDE, SHELF]
+    waiting: list[str] = [*_PLACES]
     while waiting:
         folder = waiting.pop()
         if not is_folder(folder) or (root / folder).is_symlink() or not (root / folder).is_dir():
@@ -118,10 +121,12 @@ def remove_ours(root: Path, *, but: Container[str] = ()) -> None:
         return
     for path in leftovers(root, live=()):
         remove(root / path)
+    for path, _ in published_under(root):
+        remove_published(root, path)
     for path, kind in files_under(root):
         if kind is not None and path not in but:
             remove(root / path)
-    for path in sorted(folders_under(root), key=lambda path: path.count("/"), reverse=True):
+    for path in (*sorted(folders_under(root), key=lambda path: path.count("/"), reverse=True), SHELF):
         with contextlib.suppress(OSError):  # somebody's files are in it
             (root / path).rmdir()
 
@@ -161,12 +166,12 @@ def _marker(root: Path) -> Marker | None:
 def _in_our_places(root: Path) -> tuple[list[str], list[str]]:
     """Sealed files, and files of others in our folders or under our names, each in order."""
     ours, others = [], []
-    for path, kind in files_under(root, (*TABLES, COMMITS, ASIDE, SHELF)):
+    for path, kind in files_under(root, _PLACES):
         if kind is None:
             others.append(path)
         elif kind is Made.SEALED:
             ours.append(path)
-    folders, files = (*TABLES, COMMITS, ASIDE, SHELF), (ARCHIVE_LOCK, PUBLISH_LOCK, ERASING)
+    folders, files = _PLACES, (ARCHIVE_LOCK, PUBLISH_LOCK, ERASING)
     others += [name for name in (*folders, *files) if _is_other(root / name, folder=name in folders)]
     published = root / PUBLISHED
     if os.path.lexists(published) and not (published.is_symlink() and _is_shown(published.readlink())):

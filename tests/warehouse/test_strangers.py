@@ -42,6 +42,8 @@ OTHERS = (
     "cache.spill",
     ".cache.spill/block",
     ".addons-mine.duckdb",
+    ".published/mine/addons.duckdb",
+    f".published/{ID}-{'0' * 64}/notes.txt",
     "addons.duckdb.wal.old",
     "loads/readme.md",
     "notes.txt",
