@@ -19,7 +19,7 @@ from warehouse.commits import Commit, LiveFile
 from warehouse.damage import reading_errors
 from warehouse.erase import unfinished
 from warehouse.erasures import read_erased
-from warehouse.errors import FixWarehouse, RepairWarehouse, Untrusted, WarehouseError
+from warehouse.errors import FixWarehouse, RepairWarehouse, Untrusted, UpdateProgram, WarehouseError
 from warehouse.files import refuse_links, sha256_of
 from warehouse.ledger import contradictions, deleted_results, read_ledger
 from warehouse.lock import shared
@@ -68,6 +68,7 @@ def verify(archive: Archive, *, first: date | None = None, last: date | None = N
     Partitions are UTC days of `completed_date`; tables without that partition are checked whole.
 
     Raises:
+        UpdateProgram: a newer version wrote it in a format that this one cannot read.
         FixWarehouse: DuckDB has too little memory to read `addons.duckdb`.
     """
     with shared(archive.root):
@@ -157,6 +158,8 @@ def _broken_commits(archive: Archive) -> Iterator[Mismatch]:
     for number in commits.numbers(archive.root):
         try:
             commits.load(archive.root, number)
+        except UpdateProgram:
+            raise
         except WarehouseError as error:
             yield Mismatch("commit", commits.commit_path(archive.root, number).name, str(error))
         except FileNotFoundError:
