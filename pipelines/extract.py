@@ -33,7 +33,7 @@ from pipelines.normalize import (
     ExtractedResult,
 )
 from pipelines.records import AddOnResult, Malformed, Payload, parse_add_on_result, parse_payload
-from pipelines.sids import in_lower_case
+from pipelines.sids import add_on_result_sid, in_lower_case
 from pipelines.twilio.client import Content, TwilioClient
 from warehouse.landed import LandedResult
 from warehouse.quarantine import QuarantineRow
@@ -45,6 +45,9 @@ _FOREVER_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 DOUBTFUL = "The content has come, and nothing proves that these bytes are the whole of it"
 """How the reason begins of contents in quarantine that only somebody who looks at them can land."""
+
+GONE = "It is landed without all its contents, and Twilio no longer has it."
+"""Why a result is lost before its time: somebody deleted it at Twilio, perhaps."""
 
 Emit = Callable[[Extracted], Awaitable[None]]
 Clock = Callable[[], datetime]
@@ -101,7 +104,7 @@ class _Extract:
         else:
             self.tally.answered()
         if listed:
-            self._still_owed(seen)
+            await self._still_owed(seen)
         at = next_listed_at(self.recording, self.before, scope=self.scope, now=observed_at) if listed else None
         self.tally.recordings += 1
         open_results = self.open if listed else None
@@ -133,16 +136,28 @@ class _Extract:
         await self._quarantine("add_on_result", sid, self.recording.sid, OTHER_CASE, result.raw.encode())
         return True
 
-    def _still_owed(self, seen: Collection[str]) -> None:
-        """Count landed results that are not whole and not listed any more: they are looked for until they are lost.
+    async def _still_owed(self, seen: dict[str, AddOnResult]) -> None:
+        """Ask one by one for landed results that are not whole and not listed any more.
 
-        Twilio lists may come back shorter for a while; forgetting such a result would lose it.
+        Twilio lists may come back shorter for a while, and then the result itself is still there. One that Twilio no
+        longer has (404, asked twice) is lost, and said until somebody dismisses it.
         """
         now = self.clock()
         for sid, landed in ({} if self.before is None else self.before.results).items():
-            if sid not in seen and not landed.whole and (landed.expires_at is None or landed.expires_at > now):
+            if sid in seen or landed.whole or (landed.expires_at is not None and landed.expires_at <= now):
+                continue
+            try:
+                raw = await self.client.add_on_result(self.recording.sid, add_on_result_sid(sid))
+            except (SourceRefused, SourceUntrusted, SourceUnavailable) as error:
                 self.open += 1
-                self._pending(f"add-on result {sid} is landed without all its contents and is not listed now")
+                self._unanswered(error)
+                self._pending(f"add-on result {sid} is landed without all its contents and is not listed now: {error}")
+                continue
+            self.tally.answered()
+            if raw is None:
+                await self._quarantine("add_on_result", sid, self.recording.sid, GONE, None)
+            elif (result := await self._read_result(raw)) is not None and await self._is_new(result, seen):
+                await self._result(result)
 
     async def _read_result(self, raw: bytes) -> AddOnResult | None:
         try:

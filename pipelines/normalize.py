@@ -235,6 +235,9 @@ def _table(table: Table, cells: Mapping[str, pa.Array]) -> pa.Table:
     return pa.table([cells.get(f.name, pa.nulls(rows, f.type)) for f in table.schema], schema=table.schema)
 
 
+_JSON = frozenset({f"application/{name}" for name in ("json", "x-json", "ndjson", "x-ndjson", "jsonl", "json5")})
+
+
 def is_text(content_type: str | None, data: bytes) -> bool:
     """Whether the type says text or JSON and the bytes are valid UTF-8."""
     return is_text_in_pieces(content_type, (data,))
@@ -243,7 +246,7 @@ def is_text(content_type: str | None, data: bytes) -> bool:
 def is_text_in_pieces(content_type: str | None, pieces: Iterable[bytes]) -> bool:
     """As `is_text`, for bytes that come in pieces cut anywhere."""
     kind = (content_type or "").partition(";")[0].strip().lower()
-    says_text = kind.startswith("text/") or kind == "application/json" or kind.endswith("+json")
+    says_text = kind.startswith("text/") or kind in _JSON or kind.endswith("+json")
     if not says_text:
         return False
     decoder = codecs.getincrementaldecoder("utf-8")()

@@ -18,7 +18,7 @@ import pyarrow as pa
 from pipelines.completeness import moment
 from pipelines.error_pages import error_document
 from pipelines.errors import FixQuery
-from pipelines.extract import DOUBTFUL, belongs
+from pipelines.extract import DOUBTFUL, GONE, belongs
 from pipelines.normalize import (
     Extracted,
     ExtractedContent,
@@ -211,6 +211,8 @@ def _recording(entry: Entry, data: bytes) -> Extracted:
 
 
 def _result(entry: Entry, data: bytes, landed: _Landed) -> Extracted | None:
+    if entry.reason == GONE:
+        raise _StillOpen("Twilio no longer has it; dismiss it when you have seen that")
     result = parse_add_on_result(data)
     belongs(result.account_sid, entry.account_sid)
     parent = entry.parent_sid or result.reference_sid

@@ -465,6 +465,49 @@ def test_an_unreachable_host_is_reported_within_15_seconds_and_a_silent_one_in_m
     run_virtually(trying())
 
 
+@pytest.mark.parametrize("seconds", [29.0, 55.0, 79.0])
+def test_a_slow_host_is_not_away(seconds: float) -> None:
+    """Its first reply is waited for; what it has shown is what others of its replies may take."""
+
+    async def slow(request: httpx.Request) -> httpx.Response:
+        await asyncio.sleep(seconds)
+        return page("add_on_results", [1]) if request.url.path == RESULTS else redirect()
+
+    async def storage(request: httpx.Request) -> httpx.Response:
+        await asyncio.sleep(1.5 * seconds)
+        return httpx.Response(200, content=b"whole")
+
+    async def trying() -> None:
+        twilio = client(slow, storage)
+        found = await asyncio.gather(*(collect(twilio.add_on_results(RE)) for _ in range(100)))
+        assert found == [[1]] * 100
+        assert (await twilio.content(RE, XR, XH)).data == b"whole"
+        before = twilio.traffic.requests
+        assert await collect(twilio.add_on_results(RE)) == [1]
+        assert twilio.traffic.requests == before + 1
+
+    run_virtually(trying())
+
+
+def test_a_long_retry_after_is_waited_for_and_a_longer_one_is_said() -> None:
+    """Not asked again before; an hour is left to the next export."""
+    sent: list[float] = []
+
+    async def api(request: httpx.Request) -> httpx.Response:
+        sent.append(asyncio.get_running_loop().time())
+        return problem(503, Retry_After="400") if len(sent) == 1 else page("add_on_results", [1])
+
+    async def trying() -> None:
+        assert await collect(client(api, random=lambda: 0.0).add_on_results(RE)) == [1]
+        twilio = client(lambda _: problem(429, 20429, Retry_After="3600"))
+        with pytest.raises(SourceUnavailable, match="asks to be asked again in 3600 s"):
+            await collect(twilio.add_on_results(RE))
+        assert twilio.traffic.requests == 1
+
+    run_virtually(trying())
+    assert sent == [0.0, 400.0]
+
+
 def test_a_host_that_has_answered_gets_the_whole_budget() -> None:
     """A passing outage of a minute is survived."""
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import aiohttp
 import aiohttp.abc
+import httpx
 import pyarrow as pa
 import pytest
 
@@ -309,6 +310,19 @@ def test_a_host_that_does_not_listen_is_unavailable_and_says_why() -> None:
         async with on_sockets(url) as twilio:
             with pytest.raises(SourceUnavailable, match=r"the connection failed \(.*refused.*\), after \d+ attempts"):
                 await collect(twilio.add_on_results(RE))
+
+    asyncio.run(asking())
+
+
+def test_a_connection_whose_handshake_hangs_is_given_up_soon_and_made_again() -> None:
+    """Its limit is its own, so that one stalled handshake does not cost what a slow reply may."""
+
+    async def asking() -> None:
+        async with serving(lambda _: b"") as server:
+            api = open_transport(connections=1, context=tls_context())
+            with pytest.raises(httpx.ConnectTimeout):
+                await api.send("GET", f"https://127.0.0.1:{server.port}/", {}, connect=0.1)
+            await api.aclose()
 
     asyncio.run(asking())
 

@@ -1,0 +1,102 @@
+"""Replies otherwise than documented, end to end: nothing is refused for good, nothing is taken that is cut."""
+
+import gzip
+from datetime import timedelta
+
+import pytest
+
+from pipelines.errors import IncompleteExport
+from pipelines.quarantine import dismiss, entries, raw, retry
+from pipelines.sandbox.exchange import Reply, Request
+from pipelines.sandbox.run import Sandbox
+from pipelines.sandbox.world import World
+from pipelines.verify import verify
+from tests.pipelines.conftest import NOW, Exporter
+
+TEXT = b'{"code":400,"message":"audio too short","status":"failed"}'
+DATA = "FetchRecordingAddOnResultPayloadData"
+
+
+def one(world: World, sandbox: Sandbox, content: bytes = TEXT) -> None:
+    """A recording with a result with a payload."""
+    recording = world.add_recording(sandbox.account_sid, NOW - timedelta(days=5))
+    world.add_payload(world.add_result(recording), content)
+
+
+def test_a_vendors_failure_report_and_an_encoded_content_are_landed(
+    world: World, sandbox: Sandbox, exporter: Exporter
+) -> None:
+    """The one is JSON with names that Twilio's errors have, too; the other is decoded."""
+    one(world, sandbox)
+    one(world, sandbox, b"second")
+    packed = Reply(200, gzip.compress(TEXT), headers=(("Content-Encoding", "gzip"),))
+    sandbox.settings.intercept = lambda request: packed if request.operation == DATA else None
+    exporter().verdict()
+    assert exporter.rows("SELECT DISTINCT content FROM contents") == [(TEXT,)]
+    assert verify(exporter.archive).mismatches == ()
+
+
+def test_a_content_that_cannot_be_proven_whole_is_kept_and_landed_when_somebody_says_so(
+    world: World, sandbox: Sandbox, exporter: Exporter
+) -> None:
+    """Asked again it would come the same way, so that "run again" would be wrong until it is lost."""
+    one(world, sandbox)
+    half = gzip.compress(TEXT)[:-9]
+    reply = Reply(200, half, headers=(("Content-Encoding", "gzip"),))
+    sandbox.settings.intercept = lambda request: reply if request.operation == DATA else None
+    for _ in range(2):
+        with pytest.raises(IncompleteExport, match="quarantine list") as caught:
+            exporter().verdict()
+        assert not caught.value.again
+    (entry,) = entries(exporter.archive)
+    assert raw(exporter.archive, entry) == half
+    (why,) = retry(exporter.archive, [entry], now=NOW).still_open.values()
+    assert "--as-it-is" in why
+    assert retry(exporter.archive, [entry], now=NOW, as_it_is=True).resolved == (entry,)
+    exporter().verdict()
+    assert exporter.rows("SELECT content FROM contents") == [(half,)]
+    assert verify(exporter.archive).mismatches == ()
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_what_is_owed_and_listed_no_more_is_asked_for_itself(
+    there: bool, world: World, sandbox: Sandbox, exporter: Exporter
+) -> None:
+    """Still there, it is landed; gone, it is said until somebody dismisses it, and not "run again" until day 30."""
+    one(world, sandbox)
+
+    def refused(request: Request) -> Reply | None:
+        return Reply(409, b"{}") if request.operation == DATA else None
+
+    def unlisted(request: Request) -> Reply | None:
+        if request.operation == "ListRecordingAddOnResult":
+            return Reply(200, b'{"add_on_results":[],"next_page_uri":null}')
+        gone = request.operation == "FetchRecordingAddOnResult" and not there
+        return Reply(404, b'{"code":20404,"message":"no","status":404}') if gone else None
+
+    sandbox.settings.intercept = refused
+    with pytest.raises(IncompleteExport, match="run again"):
+        exporter().verdict()
+    sandbox.settings.intercept = unlisted
+    if there:
+        exporter().verdict()
+        assert exporter.rows("SELECT content FROM contents") == [(TEXT,)]
+        return
+    with pytest.raises(IncompleteExport, match="no longer has it") as caught:
+        exporter().verdict()
+    assert not caught.value.again
+    dismiss(exporter.archive, entries(exporter.archive), "deleted by hand", now=NOW)
+    exporter().verdict()
+
+
+def test_an_empty_or_marked_up_list_is_asked_for_again(world: World, sandbox: Sandbox, exporter: Exporter) -> None:
+    """As a 5xx is: it passes."""
+    one(world, sandbox)
+    left = [b"", b"<html>busy</html>"]
+
+    def busy(request: Request) -> Reply | None:
+        return Reply(200, left.pop()) if request.operation == "ListRecordingAddOnResult" and left else None
+
+    sandbox.settings.intercept = busy
+    exporter().verdict()
+    assert left == []
