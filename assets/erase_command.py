@@ -59,9 +59,12 @@ def _erase(options: argparse.Namespace) -> int:
     try:
         archive = to_read(settings)
     except FixWarehouse:
-        if asked:
+        if not asked:
+            raise FixConfiguration(SAY_WHAT) from None
+        if dry or not (options.recording or options.result):
             raise
-        raise FixConfiguration(SAY_WHAT) from None
+        # it may be asked for on the day of the call, and must be known before the first export
+        say(f"Nothing has been exported to {settings.root.absolute()} yet; the wish is recorded there.")
     finished = False
     if not dry:
         archive = to_write(settings)

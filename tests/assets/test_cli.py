@@ -15,6 +15,7 @@ from pipelines.sandbox.exchange import Reply, Request
 from pipelines.sandbox.run import Sandbox
 from tests.assets.conftest import CommandLine
 from tests.assets.terminals import on_a_terminal
+from tests.pipelines.conftest import Exporter
 from tests.warehouse.made_up import NOON, land_rows, whole
 from warehouse.archive import open_archive
 from warehouse.land import land
@@ -295,7 +296,7 @@ ASKING = (
     ("erase", "--recording", "RE" + 32 * "0", "--dry-run"),
 )
 CHANGING = (
-    ("erase", "--recording", "RE" + 32 * "0"),
+    ("erase", "--recording", "RE" + 32 * "0", "--dry-run"),
     ("quarantine", "retry"),
     ("quarantine", "dismiss", "00", "--because", "made up"),
 )
@@ -308,6 +309,18 @@ def test_where_nothing_was_exported_nothing_is_made(arguments: tuple[str, ...], 
     assert (done.returncode, done.stdout) == (6, "")
     assert f"Nothing has been exported to {command.folder / 'mistyped'}; check EXPORT_ROOT." in done.stderr
     assert list(command.folder.iterdir()) == []
+
+
+def test_an_erasure_before_the_first_export_is_kept(command: CommandLine, sandbox: Sandbox) -> None:
+    """Asked for on the day of the call: it is recorded where nothing is yet, and no export lands it."""
+    truth = [t.recording.sid for t in sandbox.world.truth(sandbox.now, account_sid=sandbox.account_sid)]
+    done = command("erase", "--recording", truth[0])
+    assert done.returncode == 0, done.stderr
+    assert f"Nothing has been exported to {command.root} yet" in done.stderr
+    Exporter(sandbox, open_archive(command.root))().verdict()
+    landed = {sid for (sid,) in command.rows("SELECT sid FROM recordings")}
+    assert landed >= {*truth} - {truth[0]}
+    assert truth[0] not in landed
 
 
 @pytest.mark.parametrize("arguments", ASKING, ids=" ".join)
