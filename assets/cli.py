@@ -30,6 +30,7 @@ from assets.export_command import add_export_command
 from assets.process import interruption, prepare
 from assets.quarantine_command import add_quarantine_commands
 from assets.repair_command import add_rebuild_options, run_rebuild
+from assets.seal_command import run_seal
 from assets.sql_command import add_sql_command, add_tables_command
 from assets.terminal import drop_what_cannot_be_printed, say, show
 from assets.ui_command import add_ui_command
@@ -45,6 +46,7 @@ from pipelines.errors import (
     FixProcess,
     FixQuery,
     IncompleteExport,
+    NotSealed,
     PlanAgain,
     RunLater,
     SourceError,
@@ -94,7 +96,7 @@ def exit_code(error: BaseException) -> ExitCode:
             return ExitCode.REFUSED
         case IncompleteExport(again=True) | SourceError() | ApplyAgain() | RunLater():
             return ExitCode.RUN_AGAIN
-        case IncompleteExport() | VerificationMismatch():
+        case IncompleteExport() | VerificationMismatch() | NotSealed():
             return ExitCode.MISMATCH
         case WarehouseError():
             return ExitCode.WAREHOUSE
@@ -170,6 +172,7 @@ def _parser() -> argparse.ArgumentParser:
     status = command("status", "what is landed, pending, unfinished, lost; the next deadline", _status)
     status.add_argument("--json", action="store_true", help="print the status as JSON")
     add_compact_command(command("compact", "join files: one for each partition and table"))
+    command("seal", "verify the archive, and seal its newest commit with EXPORT_SEAL_KEY", run_seal)
     add_rebuild_options(command("rebuild", "build addons.duckdb afresh from the archive", run_rebuild))
     sandbox = command("sandbox", "run a local stand-in for Twilio's API with made-up data", _sandbox)
     sandbox.add_argument("--port", type=int, default=8010, help="port of the API (default 8010)")
@@ -270,6 +273,7 @@ def _verify(options: argparse.Namespace) -> int:
 
 def _status(options: argparse.Namespace) -> int:
     from pipelines.status import status
+    from warehouse.sharing import WHOSE
 
     found = status(_archive(), now=datetime.now(UTC), settle=settle_time(environment()))
     off = _switched_off()
@@ -281,6 +285,7 @@ def _status(options: argparse.Namespace) -> int:
     show(f"recordings  {found.recordings} known, {found.recordings_to_list} to be listed again")
     show(f"quarantine  {found.quarantined} rows open")
     show(f"commit      {found.commit}, published {found.published_commit}")
+    show(f"readable    by {WHOSE[found.shared_read]}")
     days = [day.completeness for day in found.days if day.completeness is not None]
     incomplete = [day for day in days if day.over and not day.complete]
     show(f"partitions  {sum(day.complete for day in days)} complete, {len(incomplete)} not")

@@ -5,6 +5,7 @@ import json
 import uuid
 from datetime import UTC, datetime
 
+from assets.opened import open_and_say
 from assets.terminal import say, show
 from pipelines.errors import VerificationMismatch
 from pipelines.settings import environment, warehouse_settings
@@ -20,14 +21,13 @@ def add_compact_command(compact: argparse.ArgumentParser) -> None:
 
 def _compact(options: argparse.Namespace) -> int:
     from pipelines.conclude import conclude
-    from pipelines.opening import to_write
     from pipelines.shown_time import stamp_time, trusted_time
     from warehouse.compact import compact
     from warehouse.memory import return_freed_memory
 
     return_freed_memory()
     settings = warehouse_settings(environment())
-    archive = to_write(settings)
+    archive = open_and_say(settings)
     here = datetime.now(UTC)
     trusted, now = trusted_time(archive, here=here), stamp_time(archive, here=here)
     before, run_id = archive.head(), f"compact-{uuid.uuid4().hex}"

@@ -6,6 +6,7 @@ import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from assets.opened import open_and_say
 from assets.terminal import say, show
 from pipelines import sids
 from pipelines.errors import ConfirmErasure, FixConfiguration, FixWarehouse
@@ -42,7 +43,7 @@ def add_erase_command(erase: argparse.ArgumentParser) -> None:
 
 def _erase(options: argparse.Namespace) -> int:
     from pipelines.erase import erase_sids, unattributed
-    from pipelines.opening import to_read, to_write
+    from pipelines.opening import to_read
     from warehouse.erase import Erasure, finish
     from warehouse.lock import alone
     from warehouse.memory import return_freed_memory
@@ -67,7 +68,7 @@ def _erase(options: argparse.Namespace) -> int:
         say(f"Nothing has been exported to {settings.root.absolute()} yet; the wish is recorded there.")
     finished = False
     if not dry:
-        archive = to_write(settings)
+        archive = open_and_say(settings)
         with alone(archive.root, wait=False) as free:
             if not free:
                 say(IN_USE)

@@ -5,6 +5,7 @@ import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from assets.opened import open_and_say
 from assets.terminal import say, show, show_bytes
 from pipelines.errors import FixQuery
 from pipelines.settings import environment, warehouse_settings
@@ -44,13 +45,13 @@ def add_quarantine_commands(quarantine: argparse.ArgumentParser) -> None:
 
 
 def _archive(*, writing: bool = False) -> "Archive":
-    from pipelines.opening import to_read, to_write
+    from pipelines.opening import to_read
 
     settings = warehouse_settings(environment())
     there = to_read(settings)
     if not writing:
         return there
-    return to_write(settings)
+    return open_and_say(settings)
 
 
 def _list(options: argparse.Namespace) -> int:

@@ -4,6 +4,7 @@ import argparse
 import json
 from datetime import UTC, datetime
 
+from assets.opened import open_and_say
 from assets.terminal import say, show
 from pipelines.settings import environment, warehouse_settings
 
@@ -16,14 +17,13 @@ def add_rebuild_options(rebuild: argparse.ArgumentParser) -> None:
 
 def run_rebuild(options: argparse.Namespace) -> int:
     """Repair the archive if asked to, then publish afresh; 4 when something is not as it was."""
-    from pipelines.opening import to_write
     from pipelines.repair import repair
     from warehouse.memory import return_freed_memory
     from warehouse.publish import NAME, publish
 
     return_freed_memory()
     settings = warehouse_settings(environment())
-    archive = to_write(settings)
+    archive = open_and_say(settings)
     code = 0
     if options.archive:
         done = repair(archive, now=datetime.now(UTC))

@@ -14,11 +14,11 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from assets.home import dagster_home, home_errors, opened
+from assets.opened import open_and_say
 from assets.terminal import progress_line, say
 from pipelines.discover import Scope, no_longer_kept
 from pipelines.errors import ExportError, VerificationMismatch
 from pipelines.export import Progress
-from pipelines.opening import to_write
 from pipelines.settings import environment, start_date, twilio_settings, warehouse_settings
 from warehouse.archive import Archive
 
@@ -36,7 +36,7 @@ def run_export(first: date | None, last: date | None, *, full: bool, wait: bool 
     """
     settings = twilio_settings(environment())  # before anything is started, so that a missing one is said at once
     target = warehouse_settings(environment())
-    archive = to_write(target)
+    archive = open_and_say(target)
     today = datetime.now(UTC).date()
     everything = first is None and last is None
     if everything:

@@ -21,6 +21,9 @@ from pipelines.twilio.storage_url import IpNetwork, parse_networks
 from pipelines.twilio.values import MAX_CONCURRENCY, REPLY_SECONDS
 from warehouse.trust import NOBODY_ELSE, Writers
 
+LEAST_SEAL_KEY = 32
+"""Characters of EXPORT_SEAL_KEY: seals can be tried against guesses by whoever reads a commit."""
+
 
 @dataclass(frozen=True, slots=True)
 class Login:
@@ -88,10 +91,12 @@ class WarehouseSettings:
 
     root: Path
     destination: Literal["duckdb", "parquet"]
-    shared_read: Literal["none", "group", "all"]
+    shared_read: Literal["none", "group", "all"] | None
+    """None: as it is."""
     add_on_names: Mapping[str, str] = field(default_factory=dict)
     """Names by add-on SID, for analysts."""
     writers: Writers = NOBODY_ELSE
+    seal_secret: str = field(default="", repr=False)
 
 
 def twilio_settings(env: Mapping[str, str]) -> TwilioSettings:
@@ -208,14 +213,26 @@ def warehouse_settings(env: Mapping[str, str]) -> WarehouseSettings:
             "set it to a folder."
         )
     destination = _choice(env, "EXPORT_DESTINATION", ("duckdb", "parquet"))
-    shared = _choice(env, "EXPORT_SHARED_READ", ("none", "group", "all"))
+    given = env.get("EXPORT_SHARED_READ", "").strip()
+    shared = _choice(env, "EXPORT_SHARED_READ", ("none", "group", "all")) if given else None
     return WarehouseSettings(
         path_of(root, "EXPORT_ROOT"),
         cast("Literal['duckdb', 'parquet']", destination),
-        cast("Literal['none', 'group', 'all']", shared),
+        cast("Literal['none', 'group', 'all'] | None", shared),
         _add_on_names(env.get("TWILIO_ADDON_NAMES", "")),
         trusted_writers(env),
+        _seal_secret(env),
     )
+
+
+def _seal_secret(env: Mapping[str, str]) -> str:
+    text = env.get("EXPORT_SEAL_KEY", "").strip()
+    if text and len(text) < LEAST_SEAL_KEY:
+        raise FixConfiguration(
+            f"EXPORT_SEAL_KEY is too short to keep anybody out: make one of {LEAST_SEAL_KEY} characters or more, "
+            "for example with `openssl rand -hex 32`."
+        )
+    return text
 
 
 def settle_time(env: Mapping[str, str]) -> timedelta:

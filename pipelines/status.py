@@ -18,6 +18,7 @@ from warehouse.commits import Commit
 from warehouse.publish import published
 from warehouse.quarantine import open_rows
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, QUARANTINE, RECORDINGS, RESOLUTIONS
+from warehouse.sharing import sharing
 
 STATES = ("exported", "pending", "unfinished", "lost", "deleted")
 """What can have become of an add-on result; as in the `retention` view."""
@@ -60,6 +61,8 @@ class Status:
     days: tuple[Day, ...]
     erasure_waits: str | None = None
     clock: str | None = None
+    shared_read: str = "none"
+    """Who may read the archive: its owner alone ("none"), "group" or "all"."""
 
     def as_json(self) -> dict[str, Any]:
         """Plain values: times in ISO 8601."""
@@ -137,6 +140,7 @@ def _status(archive: Archive, head: Commit, *, now: datetime, settle: timedelta)
         ),
         erasure_waits=waiting.erasure,
         clock=clock_sentence(archive, here=now),
+        shared_read=sharing(archive.root, None),
     )
 
 

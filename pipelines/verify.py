@@ -19,7 +19,7 @@ from warehouse.commits import Commit, LiveFile
 from warehouse.damage import reading_errors
 from warehouse.erase import unfinished
 from warehouse.erasures import read_erased
-from warehouse.errors import FixWarehouse, RepairWarehouse, Untrusted, UpdateProgram, WarehouseError
+from warehouse.errors import FixWarehouse, NotSealed, RepairWarehouse, Untrusted, UpdateProgram, WarehouseError
 from warehouse.files import refuse_links, sha256_of
 from warehouse.ledger import contradictions, deleted_results, read_ledger
 from warehouse.lock import shared
@@ -36,6 +36,7 @@ from warehouse.schema import (
     TABLES,
     Table,
 )
+from warehouse.seal import check_sealed
 from warehouse.strangers import strangers
 
 
@@ -87,6 +88,7 @@ def _verify(archive: Archive, *, first: date | None, last: date | None) -> Verif
     mismatches = [*_damaged_files(archive, files)]
     damaged = {m.subject for m in mismatches}
     mismatches += broken
+    mismatches += _wrong_seal(archive, head)
     sound = {f.path for f in files} - damaged
     contents = [f for f in files if f.path in sound and f.path.startswith(f"{CONTENTS.name}/")]
     mismatches += _wrong_contents(archive, head, contents, damaged=damaged)
@@ -109,6 +111,13 @@ def _verify(archive: Archive, *, first: date | None, last: date | None) -> Verif
         tuple(mismatches),
         tuple(strangers(archive.root)),
     )
+
+
+def _wrong_seal(archive: Archive, head: Commit) -> Iterator[Mismatch]:
+    try:
+        check_sealed(head, archive.seal_key)
+    except NotSealed as error:
+        yield Mismatch("seal", commits.commit_path(archive.root, head.number).name, str(error))
 
 
 def verify_since(archive: Archive, before: Commit) -> tuple[Mismatch, ...]:

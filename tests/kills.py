@@ -106,12 +106,13 @@ def naive_keys(place: Place) -> None:
 def naive_commits(place: Place) -> None:
     """Writes a commit over whatever has its number: the last one wins."""
 
-    def save(root: Path, commit: Commit, access: Access) -> None:
+    def save(root: Path, commit: Commit, access: Access, *, sealed: Callable[[str], str] | None = None) -> Commit:
         path = commits.commit_path(root, commit.number)
         before = path.read_bytes() if path.exists() else None
         path.unlink(missing_ok=True)
-        os_save(root, commit, access)
+        saved = os_save(root, commit, access)
         assert before is None or path.read_bytes() != before
+        return saved
 
     os_save = commits.save
     commits.save = save

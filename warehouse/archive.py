@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
@@ -45,6 +45,8 @@ from warehouse.names import ARCHIVE_LOCK
 from warehouse.names import NULL_DAY as NULL_DAY
 from warehouse.root import check_root
 from warehouse.schema import Column, Table, sql_type
+from warehouse.seal import SealKey, check_sealed, seal_of
+from warehouse.sharing import follow, sharing
 from warehouse.stamp import OURS, stored
 from warehouse.strangers import leftovers, refuse_others, remove
 from warehouse.trust import NOBODY_ELSE, Writers
@@ -73,6 +75,10 @@ class Archive:
     """Folders whose own names this process has made durable."""
     erased: dict[frozenset[str], frozenset[str]] = field(default_factory=dict, compare=False, repr=False)
     """What `warehouse.erasures` has read: fingerprints, by the files they are in."""
+    seal_key: SealKey | None = field(default=None, compare=False, repr=False)
+    """What commits are sealed with, and must have been; None: they need no seal."""
+    notices: tuple[str, ...] = field(default=(), compare=False)
+    """What opening it changed or found missing: sentences for the operator."""
 
     def head(self) -> Commit:
         """The newest commit; EMPTY when nothing has landed."""
@@ -174,6 +180,7 @@ class Archive:
                 sealed, are removed again. Or an added file has been collected meanwhile.
         """
         _writable(self.root, before)
+        check_sealed(before, self.seal_key)
         gone = {file.path for file in drop}
         tables = {name: {p: f for p, f in files.items() if p not in gone} for name, files in before.tables.items()}
         for file in add:
@@ -189,7 +196,7 @@ class Archive:
                     # whoever is stopped for longer than the grace time has its files collected as leftovers
                     raise CommitRace("Sealed files were collected before they were committed; run again.")
                 undoable.clear()  # from here on they may be live
-                commits.save(self.root, after, self.access)
+                after = commits.save(self.root, after, self.access, sealed=self.sealed)
             except BaseException:
                 if not self._may_be_durable(after):
                     for file in sealed:
@@ -197,6 +204,23 @@ class Archive:
                 raise
         self.keys.forget_all_but(path for files in tables.values() for path in files)
         return after
+
+    def adopt(self, head: Commit, *, at: datetime) -> int:
+        """Commit the state of `head` once more, sealed, whoever made it; returns the number of the new commit.
+
+        Raises:
+            CommitRace: another process committed since `head`.
+        """
+        with storage_errors(self.root):
+            after = replace(head, number=head.number + 1, at=at, run_id="seal", stamp=OURS)
+            commits.save(self.root, after, self.access, sealed=self.sealed)
+        return after.number
+
+    @property
+    def sealed(self) -> Callable[[str], str] | None:
+        """What makes the seal of a digest; None without a key."""
+        key = self.seal_key
+        return None if key is None else lambda digest: seal_of(digest, key)
 
     def _sync(self, folder: Path) -> None:
         """Make the names in a folder durable, and its own name: another process may have made it and not got so far."""
@@ -351,11 +375,14 @@ def _older_than(path: Path, age: timedelta, *, now: datetime) -> bool:
 def open_archive(
     root: Path,
     *,
-    shared_read: str = "none",
+    shared_read: str | None = None,
     add_on_names: Mapping[str, str] = MappingProxyType({}),
     writers: Writers = NOBODY_ELSE,
 ) -> Archive:
     """Open or create the archive at `root` and prove that it can be written.
+
+    Who may read it (`shared_read`: "none", "group" or "all") is as it is unless it is given; then all that is there
+    follows.
 
     Raises:
         Untrusted: somebody else made it, may change it, or put a link in it.
@@ -365,16 +392,20 @@ def open_archive(
     if set("*?[]=") & set(str(root)):
         # DuckDB expands wildcards, and takes `name=value` folders for partitions, anywhere in a path
         raise FixWarehouse(f"EXPORT_ROOT {root} holds one of * ? [ ] = in its path; choose another folder.")
-    archive = Archive(root, replace(ACCESS[shared_read], writers=writers), add_on_names=dict(add_on_names))
     with storage_errors(root):
         check_root(root, writers)
+        shared_by = sharing(root, shared_read)
+        access = replace(ACCESS[shared_by], writers=writers)
+        archive = Archive(root, access, add_on_names=dict(add_on_names))
         _refuse(root)
         make_root(root, archive.access)
         with unnamed(root, FOLDER, archive.access) as (stream, _):
             stream.write(b"writable?")
         make_lock(root, ARCHIVE_LOCK, archive.access)
     _mark(archive)
-    return archive
+    with storage_errors(root):
+        said = follow(archive, shared_by)
+    return replace(archive, notices=(said,)) if said else archive
 
 
 def _refuse(root: Path) -> None:
@@ -406,9 +437,7 @@ def _mark(archive: Archive) -> None:
             update_marker(archive, lambda found: replace(found, committed=found.committed or committed))
 
 
-def existing_archive(
-    root: Path, *, shared_read: str = "none", add_on_names: Mapping[str, str] = MappingProxyType({})
-) -> Archive:
+def existing_archive(root: Path, *, add_on_names: Mapping[str, str] = MappingProxyType({})) -> Archive:
     """The archive at `root` for reading only: nothing is made or tried out there.
 
     Raises:
@@ -419,7 +448,7 @@ def existing_archive(
         raise FixWarehouse(f"Nothing has been exported to {root}; check EXPORT_ROOT.")
     with contextlib.suppress(RepairWarehouse):  # `verify` says it; the commits decide what can be read
         read_marker(root)
-    return Archive(root, ACCESS[shared_read], add_on_names=dict(add_on_names))
+    return Archive(root, ACCESS["none"], add_on_names=dict(add_on_names))
 
 
 def partition_day(file: LiveFile) -> date | None:

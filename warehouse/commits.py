@@ -7,8 +7,8 @@ landing at once safe: the loser reads the winner's commit, merges again and take
 import hashlib
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -73,6 +73,10 @@ class Commit:
     run_id: str
     tables: Mapping[str, Files]
     stamp: Stamp = OURS
+    digest: str = field(default="", compare=False)
+    """SHA-256 (hex) of all that the commit file says, without its seal; empty until it is saved."""
+    seal: str = field(default="", compare=False)
+    """What the holder of a key has made of the digest; empty without one: see `warehouse.seal`."""
 
     def rows(self, table: str) -> int:
         """Rows of one table; the chunks of a content count as one."""
@@ -135,6 +139,7 @@ def load(root: Path, number: int) -> Commit:
     try:
         body = json.loads(read_bytes(root, f"{COMMITS}/{path.name}"))
         whole = body.pop("sha256") == _fingerprint(body)
+        seal = str(body.pop("seal", ""))
         stamp = stamp_of(body)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, Untrusted) as error:
         if path.parent.is_symlink():
@@ -149,7 +154,7 @@ def load(root: Path, number: int) -> Commit:
     if not whole or body.get("commit") != number:
         raise RepairWarehouse(damaged)
     try:
-        return _commit(body, stamp)
+        return replace(_commit(body, stamp), digest=_fingerprint(body), seal=seal)
     except _Outside as error:
         raise RepairWarehouse(
             f"Commit file {name} names a file that no version of this program made: it is damaged or not ours, and "
@@ -191,13 +196,13 @@ def _dump(body: Mapping[str, object]) -> bytes:
     return json.dumps(body, separators=(",", ":")).encode()
 
 
-def save(root: Path, commit: Commit, access: Access) -> None:
-    """Make `commit` durable under its number.
+def save(root: Path, commit: Commit, access: Access, *, sealed: Callable[[str], str] | None = None) -> Commit:
+    """Make `commit` durable under its number, with the seal that `sealed` makes of its digest; returns it with both.
 
     Raises:
         CommitRace: another process has taken the number.
     """
-    body = {
+    body: dict[str, object] = {
         "commit": commit.number,
         "at": commit.at.isoformat(),
         "run_id": commit.run_id,
@@ -207,6 +212,9 @@ def save(root: Path, commit: Commit, access: Access) -> None:
             for name, files in commit.tables.items()
         },
     }
+    digest = _fingerprint(body)
+    if sealed is not None:
+        body["seal"] = sealed(digest)
     path = commit_path(root, commit.number)
     with unnamed(root, FOLDER, access) as (stream, file):
         stream.write(_dump({**body, "sha256": _fingerprint(body)}))
@@ -217,3 +225,4 @@ def save(root: Path, commit: Commit, access: Access) -> None:
         except FileExistsError as error:
             raise CommitRace(f"Commit {commit.number} was taken by another process; run again.") from error
     sync_folder(path.parent)
+    return replace(commit, digest=digest, seal=str(body.get("seal", "")))

@@ -4,6 +4,7 @@
     +-- WarehouseError              storage could not do what was asked (exit code 6)
     |   +-- FixWarehouse            the operator must make the root usable: path, permission, space
     |   |   +-- FixProcess          a limit of this process is too low, and nothing is wrong with the root (exit code 2)
+    |   +-- NotSealed               the newest commit was made without the key of EXPORT_SEAL_KEY (exit code 4)
     |   +-- Untrusted               a file or folder that others made or may change: see to it first (exit code 2)
     |   +-- RepairWarehouse         landed files are missing or damaged: run `verify`, then `rebuild` or re-export
     |   +-- CommitRace              another process took the commit number too often: run again
@@ -29,6 +30,10 @@ class FixWarehouse(WarehouseError):
 
 class FixProcess(FixWarehouse):
     """A limit of this process, its container or the machine is too low: open files, processes, memory."""
+
+
+class NotSealed(WarehouseError):
+    """The newest commit was not made by a holder of the key: nothing is built on it."""
 
 
 class Untrusted(WarehouseError):

@@ -83,7 +83,11 @@ def open_lock(root: Path, name: str, mode: int, *, writers: Writers = NOBODY_ELS
         OSError: it cannot be opened or made.
     """
     with folder(root) as (above, _):
-        handle = _open(above, name, root / name, os.O_RDWR | os.O_CREAT, mode)
+        try:
+            handle = _open(above, name, root / name, os.O_RDWR, 0)
+        except FileNotFoundError:
+            handle = _open(above, name, root / name, os.O_RDWR | os.O_CREAT, mode)
+            set_mode(handle, mode)  # open's mode is cut by the umask
     try:
         if (reason := objection(os.fstat(handle), writers)) is not None:
             raise Untrusted(f"{root / name} {reason}.")
