@@ -130,6 +130,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         os._exit(ExitCode.INTERRUPTED)  # everything has unwound; libraries' exit hooks may not change the code
     except BrokenPipeError:
         sys.exit(ExitCode.OK)  # the reader of our output has seen enough
+    except PermissionError as error:
+        what = error.filename or "the files of this command"
+        say(f"You may not use {what}: it is private to another user; be that user, or ask for EXPORT_SHARED_READ.")
+        sys.exit(ExitCode.WAREHOUSE)
     except Exception as error:  # the outermost edge: report and exit 1
         if (reached := limit(error, Path.cwd())) is not None:
             say(str(reached))

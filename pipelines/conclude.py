@@ -156,7 +156,14 @@ def _conclude(task: _Task) -> Conclusion:
         # what is landed is shown, whatever is the matter with older files
         publish(archive, task.destination, now=task.now)
         raise
-    shown = publish(archive, task.destination, now=task.now)
+    shown, unshown = None, None
+    try:
+        shown = publish(archive, task.destination, now=task.now)
+    except FixWarehouse as error:  # what is landed is collected and verified all the same
+        unshown = error
     if task.trusted is not None:
         archive.collect(now=task.trusted, grace=GRACE)
-    return Conclusion(shown.commit, verify_since(archive, task.before))
+    mismatches = verify_since(archive, task.before)
+    if unshown is not None and not mismatches:
+        raise unshown
+    return Conclusion(archive.head().number if shown is None else shown.commit, mismatches)

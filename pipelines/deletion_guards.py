@@ -117,6 +117,6 @@ def only_deleter(archive: Archive) -> Iterator[None]:
 
 def _locked(root: Path) -> int | None:
     try:
-        return lock(root, LOCK, fcntl.LOCK_EX, wait=False)
+        return lock(root, LOCK, fcntl.LOCK_EX, wait=False, local=False)
     except OSError as error:
         raise FixWarehouse(f"{root / LOCK} cannot be locked; delete where EXPORT_ROOT is a local folder.") from error

@@ -21,7 +21,7 @@ from pipelines.normalize import (
 from pipelines.records import Recording
 from warehouse.archive import Archive
 from warehouse.contents import CHUNK_BYTES, SpooledContent
-from warehouse.errors import RepairWarehouse
+from warehouse.errors import WarehouseError
 from warehouse.land import Load, land
 from warehouse.publish import Destination, publish
 from warehouse.quarantine import QuarantineRow
@@ -107,8 +107,8 @@ class Lander:
                     content.file.close()
 
     async def _publish(self) -> None:
-        """Show what there is. Damage stops no landing: whoever publishes at the end of the export says it."""
-        with contextlib.suppress(RepairWarehouse):
+        """Show what there is. What cannot be shown is landed all the same: whoever publishes at the end says why."""
+        with contextlib.suppress(WarehouseError):
             await asyncio.to_thread(publish, self._archive, self._destination, now=self._clock())
 
     def _land(self, batch: Sequence[Extracted], now: datetime) -> Load:

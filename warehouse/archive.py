@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from warehouse import commits
+from warehouse.abilities import missing
 from warehouse.clock import APART
 from warehouse.commits import CHUNKED, FOLDER, Commit, LiveFile
 from warehouse.damage import DAMAGED, check_rows, reading_errors
@@ -29,6 +30,7 @@ from warehouse.errors import CommitRace, FixWarehouse, RepairWarehouse, Warehous
 from warehouse.files import (
     ACCESS,
     Access,
+    cannot,
     make_root,
     refuse_links,
     sha256_of,
@@ -399,13 +401,14 @@ def open_archive(
         archive = Archive(root, access, add_on_names=dict(add_on_names))
         _refuse(root)
         make_root(root, archive.access)
-        with unnamed(root, FOLDER, archive.access) as (stream, _):
+        with unnamed(root, FOLDER, archive.access) as (stream, file):
             stream.write(b"writable?")
+            lacking = missing(file.folder, file.name)
         make_lock(root, ARCHIVE_LOCK, archive.access)
     _mark(archive)
     with storage_errors(root):
         said = follow(archive, shared_by)
-    return replace(archive, notices=(said,)) if said else archive
+    return replace(archive, notices=(*lacking, *([said] if said else ())))
 
 
 def _refuse(root: Path) -> None:
@@ -444,7 +447,13 @@ def existing_archive(root: Path, *, add_on_names: Mapping[str, str] = MappingPro
         FixWarehouse: there is none.
     """
     root = Path(os.path.abspath(root))  # noqa: PTH100  # as open_archive does
-    if not (root / FOLDER).is_dir():
+    try:
+        there = (root / FOLDER).is_dir()
+        if there:
+            os.listdir(root / FOLDER)  # noqa: PTH208  # a listing is all that is wanted
+    except OSError as error:
+        raise cannot("read", root, error) from error
+    if not there:
         raise FixWarehouse(f"Nothing has been exported to {root}; check EXPORT_ROOT.")
     with contextlib.suppress(RepairWarehouse):  # `verify` says it; the commits decide what can be read
         read_marker(root)

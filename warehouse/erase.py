@@ -199,7 +199,8 @@ def _purge(archive: Archive) -> int:
     ]
     for path in removed:
         remove(root / path)
-    shown = str((root / NAME).readlink())
+    target = root / NAME
+    shown = str(target.readlink()) if target.is_symlink() else ""  # a copy, where the file system knows no links
     published = [path for path, _ in published_under(root) if path != shown]
     for path in published:
         remove_published(root, path)

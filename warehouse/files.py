@@ -107,7 +107,12 @@ class Unnamed:
 
     def become_new(self, name: str) -> None:
         """Take a name that nothing has; raises FileExistsError, whoever takes it first."""
-        os.link(self.name, name, src_dir_fd=self.folder, dst_dir_fd=self.folder, follow_symlinks=False)
+        try:
+            os.link(self.name, name, src_dir_fd=self.folder, dst_dir_fd=self.folder, follow_symlinks=False)
+        except OSError as error:
+            if error.errno not in opens.UNKNOWN:
+                raise
+            opens.rename_new(self.folder, self.name, name)
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 
 from warehouse.files import Access, unnamed
+from warehouse.flocks import flock
 from warehouse.opens import open_existing, open_lock
 
 
@@ -21,41 +22,35 @@ def make_lock(root: Path, name: str, access: Access) -> None:
     """
     handle = open_lock(root, name, access.file, writers=access.writers)
     try:
-        if os.fstat(handle).st_nlink > 1 and flock(handle, fcntl.LOCK_EX, wait=False):
+        if os.fstat(handle).st_nlink > 1 and (held := flock(handle, fcntl.LOCK_EX, wait=False)) is not None:
             with unnamed(root, "", access) as (_, file):
                 file.become(name)
+            if held != handle:
+                os.close(held)
     finally:
         os.close(handle)
 
 
-def lock(root: Path, name: str, kind: int, *, wait: bool = True) -> int | None:
+def lock(root: Path, name: str, kind: int, *, wait: bool = True, local: bool = True) -> int | None:
     """A handle that holds the lock until it is closed; None when `wait` is not wanted and somebody has it.
+
+    With `local` a file system without locks is no reason to refuse: see `flock`.
 
     Raises:
         FileNotFoundError: there is no such file.
-        Untrusted, OSError: as `open_existing`.
+        Untrusted, OSError: as `open_existing` and `flock`.
     """
     while True:
         handle = open_existing(root, name, os.O_RDWR if kind == fcntl.LOCK_EX else os.O_RDONLY)
+        held: int | None = None
         try:
-            if not flock(handle, kind, wait=wait):
+            held = flock(handle, kind, wait=wait, local=local)
+            if held is None or _still_named(handle, root / name):
+                return held
+        finally:
+            if held != handle:
                 os.close(handle)
-                return None
-            if _still_named(handle, root / name):
-                return handle
-        except BaseException:
-            os.close(handle)
-            raise
-        os.close(handle)  # it was replaced meanwhile
-
-
-def flock(handle: int, kind: int, *, wait: bool) -> bool:
-    """Lock an open file; False when somebody else has it and `wait` is not wanted."""
-    try:
-        fcntl.flock(handle, kind if wait else kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+        os.close(held)  # it was replaced meanwhile
 
 
 def _still_named(handle: int, path: Path) -> bool:

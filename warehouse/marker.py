@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from warehouse.errors import RepairWarehouse, Untrusted
 from warehouse.files import cannot, storage_errors, sync_and_hash, sync_folder, unnamed
+from warehouse.flocks import flock
 from warehouse.names import COMMITS, MARKER
 from warehouse.opens import read_bytes
 from warehouse.stamp import OURS, VERSION, Stamp, stamp_of
@@ -139,11 +140,14 @@ def _alone(root: Path) -> Iterator[None]:
     """One writer of the marker at a time; the folder of the commits is locked, which every archive has."""
     with storage_errors(root):
         handle = os.open(root / COMMITS, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        held = None
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            held = flock(handle, fcntl.LOCK_EX)
             yield
         finally:
             os.close(handle)
+            if held is not None and held != handle:
+                os.close(held)
 
 
 def _aware(text: str) -> datetime:

@@ -6,13 +6,16 @@ of somebody else, and a pipe or a device would be waited for.
 """
 
 import contextlib
+import ctypes
 import errno
+import fcntl
 import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from warehouse.errors import Untrusted
+from warehouse.flocks import flock
 from warehouse.trust import NOBODY_ELSE, Writers, objection
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -51,8 +54,12 @@ def _enter(above: int, name: str, path: Path, writers: Writers, make: int | None
     except FileNotFoundError:
         if make is None:
             raise
-        with contextlib.suppress(FileExistsError):
+        try:
             os.mkdir(name, make, dir_fd=above)
+        except FileExistsError:
+            pass  # another process was quicker
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(path)) from error
         sync(above)
         handle = _open_folder(above, name, path)
         if os.fstat(handle).st_uid == os.geteuid():
@@ -167,6 +174,47 @@ def sync(handle: int) -> None:
         if error.errno not in UNKNOWN:
             raise
 
+
+def rename_new(above: int, old: str, new: str) -> None:
+    """Rename within an open folder to a name that nothing has, where the file system knows no hard links.
+
+    The system does it in one step where it can. Else whoever does it has the folder locked, which goes with the
+    process, so that a kill leaves nothing behind.
+
+    Raises:
+        FileExistsError: something has the name.
+        OSError: it can be done in neither way.
+    """
+    try:
+        _renameat2(above, old, new)
+    except OSError as error:
+        if error.errno not in UNKNOWN:
+            raise
+        locked = os.open(".", _FOLDER, dir_fd=above)
+        held = None
+        try:
+            held = flock(locked, fcntl.LOCK_EX)
+            with contextlib.suppress(FileNotFoundError):
+                os.lstat(new, dir_fd=above)
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), new) from None
+            os.rename(old, new, src_dir_fd=above, dst_dir_fd=above)
+        finally:
+            os.close(locked)
+            if held not in (None, locked):
+                os.close(held)
+
+
+def _renameat2(above: int, old: str, new: str) -> None:
+    """Linux's rename that fails where the new name is taken; no other system, and no library, has it."""
+    call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if call is None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    if call(above, os.fsencode(old), above, os.fsencode(new), _NOREPLACE):
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code), new)
+
+
+_NOREPLACE = 1
 
 UNKNOWN = frozenset({errno.EPERM, errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF})
 """How a file system says that it has no such thing. `warehouse.abilities` tells the operator of it."""

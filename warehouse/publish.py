@@ -23,7 +23,7 @@ from warehouse import commits, opens, parts
 from warehouse.archive import ROW_GROUP_ROWS, Archive
 from warehouse.commits import Commit, LiveFile
 from warehouse.damage import no_memory, reading_errors
-from warehouse.errors import RepairWarehouse, Untrusted
+from warehouse.errors import FixWarehouse, RepairWarehouse, Untrusted
 from warehouse.files import copy_and_hash, sha256_of, storage_errors, sync_folder
 from warehouse.lock import shared
 from warehouse.locks import lock, make_lock
@@ -175,7 +175,7 @@ def _publisher_lock(archive: Archive) -> Iterator[None]:
 def _swap(archive: Archive, temporary: Path, target: Path) -> None:
     handle = os.open(temporary, os.O_RDONLY)
     try:
-        os.fchmod(handle, archive.access.published)
+        opens.set_mode(handle, archive.access.published)
         os.fsync(handle)
     finally:
         os.close(handle)
@@ -193,9 +193,16 @@ def _swap(archive: Archive, temporary: Path, target: Path) -> None:
         with opens.folder(archive.root, shelf, writers=archive.access.writers, make=make) as (above, folder):
             temporary.rename(folder / NAME)
             opens.sync(above)
-        link.symlink_to(path)
+        _point(archive, link, path)
         sync_folder(archive.root)  # names may reach the disk in any order: never the link before what it leads to
         link.rename(target)
+    except IsADirectoryError as error:
+        link.unlink(missing_ok=True)
+        remove_published(archive.root, path)
+        raise FixWarehouse(
+            f"{target} is a folder, as Docker makes one for a file that is to be mounted, so nothing is published; "
+            "remove it and run `addon-export rebuild`. What was exported is landed."
+        ) from error
     except OSError:
         link.unlink(missing_ok=True)
         remove_published(archive.root, path)
@@ -203,6 +210,19 @@ def _swap(archive: Archive, temporary: Path, target: Path) -> None:
     sync_folder(archive.root)
     for old in earlier - {shown}:  # the one shown until now stays for whoever is just opening it
         remove_published(archive.root, old)
+
+
+def _point(archive: Archive, link: Path, path: str) -> None:
+    """Make `link` lead to a published file; where the file system knows no links, a copy of it."""
+    try:
+        link.symlink_to(path)
+    except OSError as error:
+        if error.errno not in opens.UNKNOWN:
+            raise
+        copy_and_hash(archive.root / path, link)
+        with link.open("rb") as copy:
+            opens.set_mode(copy.fileno(), archive.access.published)
+            os.fsync(copy.fileno())
 
 
 @contextlib.contextmanager

@@ -174,7 +174,9 @@ def _in_our_places(root: Path) -> tuple[list[str], list[str]]:
     folders, files = _PLACES, (ARCHIVE_LOCK, PUBLISH_LOCK, ERASING)
     others += [name for name in (*folders, *files) if _is_other(root / name, folder=name in folders)]
     published = root / PUBLISHED
-    if os.path.lexists(published) and not (published.is_symlink() and _is_shown(published.readlink())):
+    shown = published.is_symlink() and _is_shown(published.readlink())
+    # a folder there, as Docker makes one, cannot be replaced: whoever publishes says it, after all has landed
+    if os.path.lexists(published) and not shown and (published.is_symlink() or not published.is_dir()):
         others.append(PUBLISHED)
     if os.path.lexists(root / MARKER) and _marker(root) is None:
         others.append(MARKER)
