@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from tests.warehouse.made_up import NOON, land_rows, whole
-from warehouse import sharing
 from warehouse.archive import Archive, open_archive
 from warehouse.files import ACCESS
 from warehouse.marker import read_marker
@@ -32,12 +31,12 @@ def bits(root: Path) -> dict[str, set[int]]:
     """Permission bits of what is ours, by kind."""
     ours = [path for path in (root, *root.rglob("*")) if path.name not in ("notes.txt", "_damaged")]
     found = {path: path.lstat().st_mode & 0o777 for path in ours if not path.is_symlink()}
-    published = {mode for path, mode in found.items() if path.name.startswith(".addons-")}
+    published = {mode for path, mode in found.items() if path.name == "addons.duckdb"}
     folders = {mode for path, mode in found.items() if path.is_dir()}
     return {
         "published": published,
         "folder": folders,
-        "file": {m for p, m in found.items() if not p.is_dir() and not p.name.startswith(".addons-")},
+        "file": {m for p, m in found.items() if not p.is_dir() and p.name != "addons.duckdb"},
     }
 
 
@@ -79,18 +78,18 @@ def test_a_kill_in_between_is_made_good_when_it_is_opened_next(
     archive: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also when nothing is given then: what was begun is finished."""
-    give, done = sharing._give, []
+    give, done = os.fchmod, []
 
-    def killed(path: Path, mode: int) -> bool:
-        done.append(path)
-        if len(done) == 3:
+    def killed(handle: int, mode: int) -> None:
+        done.append(handle)
+        if len(done) == 5:
             raise KeyboardInterrupt
-        return give(path, mode)
+        give(handle, mode)
 
-    monkeypatch.setattr(sharing, "_give", killed)
+    monkeypatch.setattr(os, "fchmod", killed)
     with pytest.raises(KeyboardInterrupt):
         open_archive(archive.root, shared_read="group")
-    monkeypatch.setattr(sharing, "_give", give)
+    monkeypatch.setattr(os, "fchmod", give)
     (sentence,) = open_archive(archive.root).notices
     assert "group" in sentence
     assert bits(archive.root / "contents") == shared_as("group") | {"published": set()}
