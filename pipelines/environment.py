@@ -102,10 +102,10 @@ def _read(path: Path, writers: Writers) -> dict[str, str]:
     try:
         if not path.is_file():
             return {}
-        check_trusted("The settings in", path, writers)
+        check_trusted("The file of settings", path, writers)
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
             if (reason := objection(os.fstat(stream.fileno()), writers)) is not None:
-                raise Untrusted(f"The settings in {path} are not used: it {reason}.")
+                raise Untrusted(f"The file of settings {path} {reason}.")
             data = stream.read()
     except OSError as error:
         raise FixConfiguration(f"The settings in {path} cannot be read: {error.strerror}.") from error
