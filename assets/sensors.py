@@ -105,7 +105,7 @@ def standing_checks(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg
         return dg.SkipReason(NOTHING_YET)
     keys = [key for key in CHECKS if key.name != "contents_match"]
     latest = last_evaluated(context.instance, keys[0])
-    if latest is not None and reading.now.timestamp() - latest.create_timestamp < 3300:
+    if latest is not None and abs(reading.now.timestamp() - latest.create_timestamp) < 3300:
         return dg.SkipReason("A run has evaluated the checks within the hour.")
     results = list(evaluate(reading, keys))
     return dg.SensorResult(

@@ -67,7 +67,7 @@ class Said:
     def due(self, severity: Severity, *, now: datetime) -> bool:
         """Whether an alert of this severity may be sent again; one of a higher severity counts for it."""
         last = max((at for kind, at in self.at.items() if kind in (severity, "error")), default=None)
-        return last is None or now - last >= REPEAT[severity] - MINUTES
+        return last is None or last > now + MINUTES or now - last >= REPEAT[severity] - MINUTES
 
 
 def deadline_alert(
@@ -157,7 +157,7 @@ def failure_alert(
     failed: Sequence[FailedRun], said: Mapping[str, datetime], *, now: datetime
 ) -> tuple[Alert | None, Mapping[str, datetime]]:
     """The alert on failed runs, and when each reason was said; the same reason is said again after SAME_FAILURE."""
-    kept = {reason: at for reason, at in said.items() if now - at < SAME_FAILURE}
+    kept = {reason: at for reason, at in said.items() if abs(now - at) < SAME_FAILURE}
     news = [run for run in failed if f"{run.job}: {run.reason}" not in kept]
     if not news:
         return None, kept

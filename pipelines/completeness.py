@@ -15,6 +15,7 @@ import duckdb
 from pipelines.dates import RECORDING_LOOK_BACK, RETENTION
 from warehouse import views
 from warehouse.archive import Archive, partition_day
+from warehouse.clock import APART
 from warehouse.commits import Commit
 from warehouse.schema import (
     ADD_ON_PAYLOADS,
@@ -151,7 +152,7 @@ def completeness(archive: Archive, *, first: date, last: date, now: datetime, se
     with archive.reading() as head, archive.database() as db:
         recordings = open_recordings(archive, head, db, now=now, settle=settle)
         unfinished = unfinished_results(archive, head, db, now=now)
-        read = listings(archive, head, db)
+        read = listings(archive, head, db, now=now)
         results = _day_results(archive, head, db, first, last, now=now)
     undated = sum(recording.created_at is None for recording in recordings)
     created = [recording.created_at or now for recording in recordings[undated:]]
@@ -251,8 +252,9 @@ def open_recordings(
         f"AS open_results FROM {_relation(archive, head, RECORDINGS)}) "
         "SELECT sid, epoch_us(date_created), epoch_us(listed_at), open_results, epoch_us(first_seen_at) FROM known "
         "WHERE listed_at IS NULL OR open_results > 0 OR date_created IS NULL "
-        "OR epoch_us(listed_at) < epoch_us(date_created) + $settle ORDER BY date_created NULLS FIRST, sid",
-        {"settle": round(settle.total_seconds() * 1e6), "now": now},
+        "OR epoch_us(listed_at) < epoch_us(date_created) + $settle OR listed_at > $latest "
+        "ORDER BY date_created NULLS FIRST, sid",
+        {"settle": round(settle.total_seconds() * 1e6), "now": now, "latest": now + APART},
     ).fetchall()
     return [
         OpenRecording(sid, moment(created), moment(listed), count, moment(seen))
@@ -278,13 +280,19 @@ def unfinished_results(
     return [OpenResult(sid, moment(created), moment(expires), final) for sid, created, expires, final in rows]
 
 
-def listings(archive: Archive, head: Commit, db: duckdb.DuckDBPyConnection) -> list[Listing]:
-    """Every time the list of an account's recordings was read to its end, oldest first."""
+def listings(archive: Archive, head: Commit, db: duckdb.DuckDBPyConnection, *, now: datetime) -> list[Listing]:
+    """Every time the list of an account's recordings was read to its end, oldest first.
+
+    One from the future was stamped by a clock that was ahead: when it was read is not known, so it proves nothing.
+    """
     rows = db.execute(
         "SELECT account_sid, first_day, last_day, epoch_us(listed_at) "
         f"FROM {_relation(archive, head, LISTINGS)} ORDER BY listed_at"
     ).fetchall()
-    return [Listing(account, first, last, at) for account, first, last, us in rows if (at := moment(us)) is not None]
+    read = [(account, first, last, moment(us)) for account, first, last, us in rows]
+    return [
+        Listing(account, first, last, at) for account, first, last, at in read if at is not None and at <= now + APART
+    ]
 
 
 def moment(microseconds: int | None) -> datetime | None:

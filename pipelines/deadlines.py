@@ -75,7 +75,7 @@ def deadlines(archive: Archive, *, now: datetime, within: timedelta, settle: tim
             {"now": now, "kept": RETENTION},
         ).fetchall()
         recordings = open_recordings(archive, head, db, now=now, settle=settle)
-        read = listings(archive, head, db)
+        read = listings(archive, head, db, now=now)
     waiting = [
         _at_risk("result", sid, reference, day, expires, now=now, reason=state)
         for sid, reference, day, us, state in rows

@@ -20,6 +20,7 @@ from pipelines.normalize import Extracted, ExtractedRecording
 from pipelines.records import Malformed, Recording, parse_recording
 from pipelines.sids import in_lower_case
 from pipelines.twilio.client import TwilioClient
+from warehouse.clock import APART
 from warehouse.landed import LandedRecording
 from warehouse.quarantine import QuarantineRow
 
@@ -92,9 +93,14 @@ def no_longer_kept(scope: Scope, *, now: datetime) -> str | None:
     return f"Twilio keeps add-on results for 30 days and no longer has those of {days}; what is landed stays."
 
 
-def must_list(recording: Recording, landed: LandedRecording | None, *, scope: Scope) -> bool:
-    """Whether a recording's results must be listed (again). One of unknown age never counts as settled."""
+def must_list(recording: Recording, landed: LandedRecording | None, *, scope: Scope, now: datetime) -> bool:
+    """Whether a recording's results must be listed (again). One of unknown age never counts as settled.
+
+    What says that it was listed later than now was stamped by a clock that was ahead: when it was is not known.
+    """
     if scope.full or landed is None or landed.listed_at is None or landed.open_results or landed.owes:
+        return True
+    if landed.listed_at > now + APART:
         return True
     return recording.date_created is None or landed.listed_at < recording.date_created + scope.settle
 
@@ -106,7 +112,7 @@ def next_listed_at(recording: Recording, landed: LandedRecording | None, *, scop
     one after the recording has settled.
     """
     before = None if landed is None else landed.listed_at
-    if before is None or utc_day(before) != utc_day(now):
+    if before is None or before > now + APART or utc_day(before) != utc_day(now):
         return now
     settled_at = (recording.date_created or _FOREVER_AGO) + scope.settle
     return now if before < settled_at <= now else before
@@ -380,12 +386,13 @@ def _assign(
     known = [created for r in recordings if (created := utc_day(r.date_created))]
     since = min(known) if len(known) == len(recordings) and known else None
     by_sid: dict[str, Recording] = {r.sid: r for r in recordings}
-    landed = lookup(list(by_sid), since, lambda sid, before: must_list(by_sid[sid], before, scope=scope))
+    now = clock()
+    landed = lookup(list(by_sid), since, lambda sid, before: must_list(by_sid[sid], before, scope=scope, now=now))
     # before any is worked on: should this export not come to one, the warehouse knows that it waits
     out += (ExtractedRecording(r, client.account_sid, None, None, clock()) for r in recordings if r.sid not in landed)
     for recording in recordings:
         before = landed.get(recording.sid)
-        if must_list(recording, before, scope=scope):
+        if must_list(recording, before, scope=scope, now=now):
             out.append(Assignment(client, recording, before))
             continue
         found.settled += 1

@@ -104,7 +104,7 @@ class Exporter:
             of_day = self.by_day.get(day, ()) if scope.full else self.owed.get(day, {}).values()
             for recording in self.order(r for r in of_day if r.date_created and r.date_created <= now):
                 landed = self.landed(recording)
-                if must_list(recording, landed, scope=scope):
+                if must_list(recording, landed, scope=scope, now=now):
                     requests.begin()
                     self.extract(recording, landed, now, scope, requests)
                 else:  # what is landed changes only by listing it: it stays so

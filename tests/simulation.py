@@ -109,7 +109,7 @@ def warns(exporter: Exporter, hour: int, *, of: Key) -> bool:
     if landed is None:
         return False
     row = OpenRecording(recording.sid, recording.date_created, landed.listed_at, landed.open_results or 0)
-    owed = must_list(recording, landed, scope=exporter.scope)
+    owed = must_list(recording, landed, scope=exporter.scope, now=now)
     expiring = [risk.expires_at for risk in _unseen([row] if owed else [], now=now, settle=exporter.scope.settle)]
     result = landed.results.get(result_sid(number, index))
     if result is not None and not result.whole and result.expires_at is not None:

@@ -197,7 +197,8 @@ class _Landing:
         db.execute(
             f"CREATE TEMP TABLE {merged} AS SELECT {selected}, o.{key} IS NULL AS is_new, o.filename AS old_file, "
             f"o.{part} AS old_day FROM {table.name}_seen s LEFT JOIN {old} o ON s.{key} = o.{key} "
-            f"WHERE o.{key} IS NULL OR {differs}"
+            f"WHERE o.{key} IS NULL OR {differs}",
+            {"now": self.now},
         )
         db.unregister("source")
         change = _Change()

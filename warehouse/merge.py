@@ -3,7 +3,7 @@
 Both follow the rules that `warehouse.schema.Merge` states for each column.
 """
 
-from warehouse.schema import Column, Table
+from warehouse.schema import UTC_TIME, Column, Table
 
 
 def fold_sql(table: Table, column: Column) -> str:
@@ -21,20 +21,38 @@ def fold_sql(table: Table, column: Column) -> str:
 
 
 def merge_sql(table: Table, column: Column, load_id: str) -> str:
-    """SQL for one column's value after merging the seen row `s` into the landed row `o` (null when new)."""
+    """SQL for one column's value after merging the seen row `s` into the landed row `o` (null when new).
+
+    `$now` is the time of landing: a stamp of `o` that is later was made by a clock that was ahead, and decides nothing.
+    """
     name = column.name
+    stamp = column.type == UTC_TIME
     if name == table.key:
         return f"s.{name}"
     match column.merge:
         case "latest":
-            later = f"o.{table.key} IS NULL OR s.observed_at >= o.observed_at"
+            later = f"o.{table.key} IS NULL OR {_is_later(table)}"
             return f"CASE WHEN {later} THEN coalesce(s.{name}, o.{name}) ELSE coalesce(o.{name}, s.{name}) END"
         case "first":
-            return f"coalesce(o.{name}, s.{name})"
+            kept = f"coalesce(o.{name}, s.{name})"
+            return f"CASE WHEN o.{name} > $now THEN coalesce(s.{name}, o.{name}) ELSE {kept} END" if stamp else kept
         case "most":
-            return f"greatest(o.{name}, s.{name})"
+            most = f"greatest(o.{name}, s.{name})"
+            return f"CASE WHEN o.{name} > $now THEN coalesce(s.{name}, o.{name}) ELSE {most} END" if stamp else most
         case "load":
             return f"'{load_id}'"
         case "day":
             source = next(c for c in table.columns if c.name == column.day_of)
             return f"CAST(({merge_sql(table, source, load_id)}) AT TIME ZONE 'UTC' AS DATE)"
+
+
+def _is_later(table: Table) -> str:
+    """SQL for whether the seen row is the later one: the source's own date decides, then when it was observed.
+
+    Where the landed one is from the future, which decides nothing, what is landed later is the later one.
+    """
+    observed = "(o.observed_at > $now OR s.observed_at >= o.observed_at)"
+    if "date_updated" not in table.names:
+        return observed
+    apart = "s.date_updated <> o.date_updated AND o.date_updated <= $now"
+    return f"CASE WHEN {apart} THEN s.date_updated > o.date_updated ELSE {observed} END"

@@ -1,5 +1,6 @@
 """An export under a clock that is wrong: Twilio's says what exists, how old it is and when it was seen."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from pipelines.deadlines import deadlines
 from pipelines.discover import Scope
 from pipelines.sandbox.run import Sandbox
+from pipelines.sandbox.values import Step
 from pipelines.sandbox.world import World
 from pipelines.shown_time import shown_time, trusted_time
 from pipelines.verify import verify
@@ -64,6 +66,32 @@ def test_a_wrong_clock_costs_nothing(sandbox: Sandbox, world: World, exporter: E
     waiting = deadlines(exporter.archive, now=NOW, within=timedelta(days=30), settle=Scope().settle)
     assert (waiting.backlog, waiting.lost) == (0, ())
     assert verify(exporter.archive).mismatches == ()
+
+
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("ahead", [timedelta(hours=20), timedelta(days=3), timedelta(days=20)])
+def test_what_a_clock_that_was_ahead_has_stamped_heals(
+    sandbox: Sandbox, world: World, exporter: Exporter, ahead: timedelta, full: bool
+) -> None:
+    """Of a recording seen as unfinished by a clock that was ahead, the right clock lands the status and the content."""
+    recording = world.add_recording(sandbox.account_sid, NOW - timedelta(hours=3))
+    begun, done = Step(NOW - timedelta(hours=2), "processing"), Step(NOW + timedelta(hours=1), "completed")
+    result = world.add_result(recording, outcome=None, steps=(begun,))
+    world.add_payload(result, b"late")
+    sandbox.now = NOW + ahead
+    exporter()
+    assert exporter.rows("SELECT status FROM add_on_results") == [("processing",)]
+    world.put(replace(result, steps=(begun, done), date_completed=done.at))
+    sandbox.now = NOW + timedelta(hours=2)
+    exporter(Scope(full=full)).verdict()
+    assert exporter.rows("SELECT status FROM add_on_results") == [("completed",)]
+    assert exporter.rows("SELECT count(*) FROM contents") == [(1,)]
+    stamps = "SELECT max(greatest(r.listed_at, r.observed_at, r.first_seen_at, a.observed_at, a.exported_at))"
+    latest = exporter.rows(f"{stamps}::VARCHAR FROM recordings r, add_on_results a")[0][0]
+    assert datetime.fromisoformat(latest) < sandbox.now + APART
+    found = deadlines(exporter.archive, now=sandbox.now, within=timedelta(days=30), settle=Scope().settle)
+    assert found.silent_for is not None
+    assert found.silent_for < APART
 
 
 def test_nothing_is_older_than_twilio_and_the_clock_here_both_say(

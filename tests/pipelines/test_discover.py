@@ -36,20 +36,21 @@ def _landed(listed_at: datetime | None, open_results: int | None = 0) -> LandedR
         (_landed(NOW, 1), True),
         (_landed(OLD + timedelta(hours=47)), True),
         (_landed(OLD + timedelta(hours=48)), False),
+        (_landed(NOW + timedelta(days=3)), True),  # by a clock that was ahead
     ],
 )
 def test_a_recording_is_listed_until_it_is_settled_and_owes_nothing(
     landed: LandedRecording | None, expected: bool
 ) -> None:
     """Never listed, open results, or listed before it settled: again. Otherwise not, unless everything is wanted."""
-    assert must_list(_recording(), landed, scope=Scope()) is expected
-    assert must_list(_recording(), landed, scope=Scope(full=True))
+    assert must_list(_recording(), landed, scope=Scope(), now=NOW) is expected
+    assert must_list(_recording(), landed, scope=Scope(full=True), now=NOW)
 
 
 def test_a_recording_of_unknown_age_never_counts_as_settled() -> None:
     """It may have been made just now."""
     recording = parse_recording(f'{{"sid": "RE{"a" * 32}"}}'.encode())
-    assert must_list(recording, _landed(NOW + timedelta(days=9)), scope=Scope())
+    assert must_list(recording, _landed(NOW + timedelta(days=9)), scope=Scope(), now=NOW)
 
 
 def _listed(sandbox: Sandbox) -> list[str]:

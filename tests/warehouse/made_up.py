@@ -140,9 +140,11 @@ def bad(reason: str, raw: bytes | None = b"?") -> Mapping[str, pa.Table]:
     return {QUARANTINE.name: quarantine_rows([QuarantineRow("payload", None, None, None, reason, raw)], now=NOON)}
 
 
-def land_rows(archive: Archive, rows: Iterable[Row], *, now: datetime = NOON) -> Load:
-    """Land rows as one batch."""
-    return land(archive, batch(rows), run_id="test", now=now)
+def land_rows(archive: Archive, rows: Iterable[Row], *, now: datetime | None = None) -> Load:
+    """Land rows as one batch: at noon, or when the last of them or of those before was observed."""
+    given = list(rows)
+    observed = [values["observed_at"] for _, values in given if values.get("observed_at")]
+    return land(archive, batch(given), run_id="test", now=now or max([NOON, archive.head().at, *observed]))
 
 
 def logical(archive: Archive, *, without: Iterable[str] = ("load_id",)) -> dict[str, list[Values]]:
