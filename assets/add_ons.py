@@ -23,8 +23,10 @@ from assets.history import (
     run_numbers,
     sign_of_life,
     tell,
+    told_days,
 )
 from assets.interrupt import run_until_interrupted
+from assets.partitions import DAILY
 from assets.pool import POOL, begin
 from assets.pulse import with_signs
 from assets.resources import Twilio, Warehouse
@@ -33,7 +35,7 @@ from assets.undisclosed import bare, undisclosed
 from pipelines.discover import Scope, no_longer_kept
 from pipelines.erase import finish_due
 from pipelines.erase_by_age import erase_by_age, withdraw
-from pipelines.errors import ConfirmErasure, ExportError
+from pipelines.errors import ConfirmErasure, ExportError, FixConfiguration
 from pipelines.export import ExportReport, Progress, export
 from pipelines.retention import Waits
 from pipelines.settings import environment, look_back, retention_days, settle_time, twilio_settings
@@ -77,7 +79,10 @@ def export_add_ons(
         begin(context.instance, context.run.run_id)
         return_freed_memory()
         config = ExportConfig(**context.op_execution_context.op_config)
-        days = [date.fromisoformat(key) for key in context.partition_keys]
+        try:
+            days = _days(context)
+        except FixConfiguration as error:
+            raise _failure(progress, error) from None
         settle = settle_time(environment())
         scope = Scope(full=config.full, settle=settle)
         if not config.everything:
@@ -115,6 +120,27 @@ def export_add_ons(
             raise _failure(progress, *failures) from bare(failures[0])
 
 
+def _days(context: dg.AssetExecutionContext) -> list[date]:
+    """The run's days.
+
+    Raises:
+        FixConfiguration: the range that it was started for is reversed, or begins with no partition's day.
+    """
+    ends = [context.run.tags.get(f"dagster/asset_partition_range_{end}") for end in ("start", "end")]
+    try:
+        first, last = (None if end is None else date.fromisoformat(end) for end in ends)
+    except ValueError:
+        raise FixConfiguration("The run was started for a range of days that are no dates like 2026-11-20.") from None
+    if first is not None and last is not None and first > last:
+        raise FixConfiguration(f"The run's first day {first} is after its last, {last}; start it with them swapped.")
+    if first is not None and not DAILY.has_partition_key(first.isoformat()):
+        raise FixConfiguration(
+            f"The run's first day {first} has no partition: those are from {DAILY.get_first_partition_key()} to "
+            f"{DAILY.get_last_partition_key()}; EXPORT_START_DATE can be an earlier day."
+        )
+    return [date.fromisoformat(key) for key in context.partition_keys]
+
+
 def _export_and_tell(
     context: dg.AssetExecutionContext,
     archive: Archive,
@@ -134,9 +160,10 @@ def _export_and_tell(
     work = _export(context.run.run_id, archive, twilio, warehouse, scope=scope, progress=progress)
     with seldom_collected():
         report = run_until_interrupted(with_signs(work, lambda: sign_of_life(context, progress)))
-    outcome = Outcome.read(archive, before, days, scope, run_id=context.run.run_id)
+    told = told_days(context.instance)
+    outcome = Outcome.read(archive, before, days, scope, run_id=context.run.run_id, told=told)
     numbers = outcome.run(progress, seconds=report.seconds)
-    tell(context, outcome, progress, numbers, own=set(days), incomplete=report.incomplete)
+    tell(context, outcome, progress, numbers, own=set(days), told=told, incomplete=report.incomplete)
     report.verdict()
     return outcome, numbers
 

@@ -9,7 +9,7 @@ and syncs both files: `kept_open` holds a connection of its own beside, which ha
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -30,6 +30,9 @@ from warehouse.commits import Commit
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, RECORDINGS, Table
 
 Numbers = dict[str, int | float]
+
+Told = Mapping[str, Set[date]]
+"""By table: days that Dagster's history calls materialised."""
 
 PARTITIONED = (ADD_ON_RESULTS, ADD_ON_PAYLOADS)
 
@@ -81,8 +84,19 @@ class Outcome:
     waiting: Deadlines
 
     @classmethod
-    def read(cls, archive: Archive, before: Commit, days: Sequence[date], scope: Scope, *, run_id: str) -> "Outcome":
+    def read(
+        cls,
+        archive: Archive,
+        before: Commit,
+        days: Sequence[date],
+        scope: Scope,
+        *,
+        run_id: str,
+        told: Told,
+    ) -> "Outcome":
         """Read it, for `days`, every day that changed since `before`, and every day that Twilio may still hold.
+
+        Also every landed day of which nobody has been `told`, however old: of all of them in a new history.
 
         Raises:
             RepairWarehouse: a live file is missing or damaged.
@@ -91,7 +105,8 @@ class Outcome:
         held = {now.date() - timedelta(days=n) for n in range(RETENTION.days + 1)}
         with archive.reading() as head:
             touched = {day for table in PARTITIONED for day in _touched(before, head, table)}
-            found = by_day(archive, head, {*days, *held, *touched}, now=now, run_id=run_id, preview=ROWS)
+            untold = {day for table in PARTITIONED for day in _landed(head, table) - told[table.name]}
+            found = by_day(archive, head, {*days, *held, *touched, *untold}, now=now, run_id=run_id, preview=ROWS)
         waiting = deadlines(archive, now=now, within=timedelta(0), settle=scope.settle)
         return cls(run_id, scope.first is None, head.number != before.number, now, head, found, waiting)
 
@@ -103,14 +118,15 @@ class Outcome:
             if day is not None and (numbers.landed if table is ADD_ON_RESULTS else numbers.payloads_landed)
         )
 
-    def whole(self, table: Table, *, own: set[date], told: set[date], incomplete: bool) -> set[date]:
+    def whole(self, table: Table, *, own: set[date], told: Set[date], incomplete: bool) -> set[date]:
         """Days to call materialised beside those that Dagster will, which are the run's `own` unless it fails.
 
-        Those in which something landed, and, once everything was exported, those in which there was nothing to land and
-        of which nobody has been `told`. A day that owes a content is not called so, whatever has landed of it. Of an
-        incomplete run the own days that owe nothing are: what failed is not theirs.
+        Those in which something landed, and, once everything was exported, of those of which nobody has been `told`
+        the landed ones and those in which there was nothing to land. A day that owes a content is not called so,
+        whatever has landed of it. Of an incomplete run the own days that owe nothing are: what failed is not theirs.
         """
         held = {self.now.date() - timedelta(days=n) for n in range(RETENTION.days + 2)}
+        held |= _landed(self.head, table)
 
         def owes(day: date) -> bool:
             states = self.by_day.of(day).states
@@ -173,6 +189,7 @@ def tell(
     numbers: Numbers,
     *,
     own: set[date],
+    told: Told,
     incomplete: bool,
 ) -> None:
     """Say what was seen at Twilio, that tables and views without partitions are new, and which partitions landed."""
@@ -185,10 +202,7 @@ def tell(
         for view in VIEWS if outcome.published else ():
             context.log_event(dg.AssetMaterialization(view.key, metadata={"commit": outcome.head.number}))
         for table in PARTITIONED:
-            told = {
-                date.fromisoformat(k) for k in context.instance.get_materialized_partitions(dg.AssetKey(table.name))
-            }
-            for day in sorted(outcome.whole(table, own=own, told=told, incomplete=incomplete)):
+            for day in sorted(outcome.whole(table, own=own, told=told[table.name], incomplete=incomplete)):
                 if DAILY.has_partition_key(key := day.isoformat()):
                     metadata = outcome.partition(table, day)
                     context.log_event(dg.AssetMaterialization(table.name, partition=key, metadata=metadata))
@@ -238,6 +252,17 @@ def kept_open(instance: dg.DagsterInstance, run_id: str) -> Iterator[None]:
                 held = stack.enter_context(contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)))
                 held.execute("SELECT count(*) FROM sqlite_master").fetchone()  # opens the log too
         yield
+
+
+def told_days(instance: dg.DagsterInstance) -> Told:
+    """The partitions of each table that the history knows as materialised."""
+    keys = {table.name: instance.get_materialized_partitions(dg.AssetKey(table.name)) for table in PARTITIONED}
+    return {name: {date.fromisoformat(key) for key in found} for name, found in keys.items()}
+
+
+def _landed(head: Commit, table: Table) -> set[date]:
+    """Days of which a table holds rows."""
+    return {day for file in head.tables[table.name].values() if (day := partition_day(file)) is not None}
 
 
 def _touched(before: Commit, after: Commit, table: Table) -> set[date]:

@@ -17,7 +17,7 @@ from assets.home import dagster_home, home_errors, opened
 from assets.opened import open_and_say
 from assets.terminal import progress_line, say
 from pipelines.discover import Scope, no_longer_kept
-from pipelines.errors import ExportError, VerificationMismatch
+from pipelines.errors import ExportError, FixConfiguration, VerificationMismatch
 from pipelines.export import Progress
 from pipelines.settings import environment, start_date, twilio_settings, warehouse_settings
 from warehouse.archive import Archive
@@ -38,6 +38,8 @@ def run_export(first: date | None, last: date | None, *, full: bool, wait: bool 
     target = warehouse_settings(environment())
     archive = open_and_say(target)
     today = datetime.now(UTC).date()
+    if first is not None and first > today:
+        raise FixConfiguration(f"--from {first} is in the future, today is {today} (UTC): nothing can be exported yet.")
     everything = first is None and last is None
     if everything:
         first, last = today - timedelta(days=1), today
@@ -45,7 +47,7 @@ def run_export(first: date | None, last: date | None, *, full: bool, wait: bool 
     first = first or min(last, today - timedelta(days=30))
     if last > today:
         say(f"--to {last} is in the future; exporting up to today, {today}.")
-        last = max(first, today)
+        last = today
     os.environ["EXPORT_START_DATE"] = min(first, start_date(environment()) or first).isoformat()
     home = dagster_home()
     import dagster as dg

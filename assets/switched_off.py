@@ -36,7 +36,7 @@ def switched_off(instance: dg.DagsterInstance) -> list[str]:
     }
     off = {
         f"the {state.instigator_type.value.lower()} {state.instigator_name}"
-        for state in instance.all_instigator_state()
+        for state in (instance.all_instigator_state() if instance.schedule_storage else ())
         if not state.is_running and state.instigator_name in names
     }
     return [*([THE_POOL] if pool_is_shut(instance) else []), *sorted(off)]

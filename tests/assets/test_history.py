@@ -10,6 +10,7 @@ import dagster as dg
 import duckdb
 import pytest
 
+from assets import history
 from assets.add_ons import export_add_ons, op_config, partition_tags
 from assets.definitions import build_definitions
 from assets.graph import EXTERNAL, PAYLOADS_SPEC, RECORDINGS_SPEC, RESULTS_SPEC, SOURCE, VIEW_TYPES, VIEWS
@@ -18,6 +19,8 @@ from pipelines.export import Progress
 from pipelines.sandbox.exchange import Reply, Request
 from pipelines.sandbox.made_up import made_up_world
 from pipelines.sandbox.run import Sandbox
+from tests.warehouse.made_up import land_rows, whole
+from warehouse.archive import open_archive
 
 PARTITIONED = ("add_on_results", "add_on_payloads")
 
@@ -107,6 +110,36 @@ def test_a_day_that_owes_a_content_is_not_called_materialised(sandbox: Sandbox, 
     assert {(first + timedelta(days=n)).isoformat() for n in range((last - first).days + 1)} - told == {
         owing.isoformat()
     }
+
+
+def test_in_a_new_history_every_landed_day_is_green_again_whatever_its_age(
+    sandbox: Sandbox, instance: dg.DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lost DAGSTER_HOME loses nothing: the next export tells it what the warehouse holds."""
+    today = datetime.now(UTC).date()
+    old = today - timedelta(days=200)
+    monkeypatch.setattr(history, "DAILY", dg.DailyPartitionsDefinition(f"{old}", timezone="UTC", end_offset=1))
+    at = datetime(old.year, old.month, old.day, 12, tzinfo=UTC)
+    land_rows(open_archive(tmp_path / "data"), whole(1, b"made up", at=at, done=at))
+    assert export(instance, today, today, everything=True).success
+    for name in PARTITIONED:
+        told = instance.get_materialized_partitions(dg.AssetKey(name))
+        assert {old.isoformat(), today.isoformat()} <= told
+    assert len(told) < 40, "days between of which nothing is known are not called landed"
+
+
+def test_a_range_that_cannot_be_is_said_in_a_sentence(sandbox: Sandbox, instance: dg.DagsterInstance) -> None:
+    """Reversed, in the future, or long before the first partition: what is wrong and no class of an error."""
+    today = datetime.now(UTC).date()
+    for first, last, reason in (
+        (today, today - timedelta(days=3), "is after its last"),
+        (today + timedelta(days=1), today + timedelta(days=2), "has no partition"),
+        (today - timedelta(days=900), today - timedelta(days=899), "has no partition"),
+    ):
+        (failure,) = [event for event in export(instance, first, last).all_events if event.is_step_failure]
+        said = failure.step_failure_data.user_failure_data
+        assert said is not None
+        assert reason in (said.description or "")
 
 
 def test_the_run_as_a_whole_plots_over_time(sandbox: Sandbox, instance: dg.DagsterInstance) -> None:
