@@ -102,6 +102,8 @@ def _erase(options: argparse.Namespace) -> int:
     show(json.dumps({**facts, "commit": archive.head().number, "dry_run": dry}))
     if asked:
         _explain(rows, dry_run=dry, recorded=bool(done))
+    if asked and not dry:
+        _name_copies(archive)
     if (options.recording or options.result) and (unknown := unattributed(archive)):
         say(
             f"{unknown} payloads do not say whose they are, because their rows were lost to damage: they may belong to "
@@ -151,6 +153,16 @@ def _agreed(rows: int) -> bool:
     """Whether the person at the terminal says yes."""
     say(f"{rows} rows would be erased here, for good. Erase them? [y/N]")
     return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def _name_copies(archive: "Archive") -> None:
+    from pipelines.copies import copies_of_erased
+
+    copies = copies_of_erased(archive)
+    for path in copies.holding:
+        say(f"{path} under EXPORT_ROOT is not ours and holds a SID that is erased; remove it if you must.")
+    if copies.unread:
+        say(f"{len(copies.unread)} files of others could not be looked into: {', '.join(copies.unread[:3])}.")
 
 
 def _explain(rows: dict[str, int], *, dry_run: bool, recorded: bool) -> None:

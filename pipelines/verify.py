@@ -13,6 +13,7 @@ from hashlib import sha256
 import duckdb
 import pyarrow as pa
 
+from pipelines.copies import copies_of_erased
 from warehouse import commits, parts, views
 from warehouse.archive import NULL_DAY, Archive, partition_day
 from warehouse.commits import Commit, LiveFile
@@ -89,6 +90,7 @@ def _verify(archive: Archive, *, first: date | None, last: date | None) -> Verif
     damaged = {m.subject for m in mismatches}
     mismatches += broken
     mismatches += _wrong_seal(archive, head)
+    mismatches += _copies(archive)
     sound = {f.path for f in files} - damaged
     contents = [f for f in files if f.path in sound and f.path.startswith(f"{CONTENTS.name}/")]
     mismatches += _wrong_contents(archive, head, contents, damaged=damaged)
@@ -111,6 +113,12 @@ def _verify(archive: Archive, *, first: date | None, last: date | None) -> Verif
         tuple(mismatches),
         tuple(strangers(archive.root)),
     )
+
+
+def _copies(archive: Archive) -> Iterator[Mismatch]:
+    with contextlib.suppress(OSError, pa.ArrowException, RepairWarehouse):  # of which there is a mismatch already
+        for path in copies_of_erased(archive).holding:
+            yield Mismatch("copy", path, f"{path} is not ours and holds a SID that was erased; remove it if you must.")
 
 
 def _wrong_seal(archive: Archive, head: Commit) -> Iterator[Mismatch]:
