@@ -4,6 +4,7 @@ All of them are one step over one reading of the archive, and none asks Twilio. 
 check. Those that block guard deletion: in a run that would delete too, nothing is deleted once one of them has failed.
 """
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -21,7 +22,9 @@ from assets.undisclosed import undisclosed
 from pipelines import checks
 from pipelines.errors import ExportError
 from pipelines.settings import environment, settle_time, warehouse_settings, windows
+from pipelines.shown_time import reading_time
 from warehouse.archive import Archive
+from warehouse.errors import WarehouseError
 from warehouse.files import ACCESS
 from warehouse.lock import shared
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, RECORDINGS, Table
@@ -38,7 +41,10 @@ def open_reading(*, now: datetime, resume: str = "") -> checks.Reading:
     """
     env = environment()
     root = Path(os.path.abspath(warehouse_settings(env).root))  # noqa: PTH100  # as open_archive does
-    return checks.Reading(Archive(root, ACCESS["none"]), now, settle_time(env), windows(env), resume)
+    archive = Archive(root, ACCESS["none"])
+    with contextlib.suppress(WarehouseError):  # `deadlines` says so; the clock here will do
+        now = reading_time(archive, here=now)
+    return checks.Reading(archive, now, settle_time(env), windows(env), resume)
 
 
 def _spec(table: Table, name: str, description: str, *, blocking: bool = False) -> dg.AssetCheckSpec:

@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 from functools import partial
 
 from pipelines.erase import erase_older
-from pipelines.errors import ConfirmErasure
+from pipelines.errors import ConfirmErasure, WarehouseError
 from pipelines.retention import COUNTED, Kept, Rows, Waits, amounts, decide, erased, question
 from pipelines.shown_time import trusted_time
 from warehouse.archive import Archive
@@ -86,12 +86,11 @@ def withdraw(archive: Archive) -> None:
 
 
 def waiting(archive: Archive) -> str | None:
-    """Why the erasure by age that is due waits, in a sentence; None when none does.
-
-    Raises:
-        WarehouseError: the marker of the archive cannot be read.
-    """
-    marker = read_marker(archive.root)
+    """Why the erasure by age that is due waits, in a sentence; None when none does."""
+    try:
+        marker = read_marker(archive.root)
+    except WarehouseError as error:
+        return str(error)  # none goes on, and deadlines must be told all the same
     return None if marker is None else Kept.read(marker.retention).waits
 
 

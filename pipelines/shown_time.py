@@ -58,6 +58,21 @@ def trusted_time(archive: Archive, *, here: datetime) -> datetime | None:
     return trusted_now(here, shown_time(archive))
 
 
+def reading_time(archive: Archive, *, here: datetime) -> datetime:
+    """The time (UTC) by which deadlines are shown without asking Twilio.
+
+    A clock that the last export found ahead is still as far ahead, unless that would be before what Twilio said then.
+
+    Raises:
+        WarehouseError: as `shown_time`.
+    """
+    marker = read_marker(archive.root)
+    if marker is None or marker.shown_at is None:
+        return here
+    corrected = here - timedelta(seconds=max(0, marker.clock_ahead or 0))
+    return max(here, marker.shown_at) if corrected < marker.shown_at - APART else corrected
+
+
 def stamp_time(archive: Archive, *, here: datetime) -> datetime:
     """The time (UTC) by which rows are stamped without asking Twilio: a clock that is behind does not turn time back.
 

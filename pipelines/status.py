@@ -4,14 +4,14 @@ Reads the archive only, so it answers while an export runs and when Twilio canno
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from pipelines.completeness import Completeness, OpenRecording, completeness, open_recordings
 from pipelines.dates import RECORDING_LOOK_BACK
 from pipelines.deadlines import deadlines
-from pipelines.shown_time import clock_sentence
+from pipelines.shown_time import clock_sentence, reading_time
 from warehouse import views
 from warehouse.archive import Archive
 from warehouse.commits import Commit
@@ -84,7 +84,8 @@ class Status:
 def status(archive: Archive, *, now: datetime, settle: timedelta) -> Status:
     """Summarise the newest commit; `settle` is how long after its creation a recording may gain results."""
     with archive.reading() as head:
-        return _status(archive, head, now=now, settle=settle)
+        found = _status(archive, head, now=reading_time(archive, here=now), settle=settle)
+        return replace(found, clock=clock_sentence(archive, here=now))
 
 
 def _status(archive: Archive, head: Commit, *, now: datetime, settle: timedelta) -> Status:
@@ -139,7 +140,6 @@ def _status(archive: Archive, head: Commit, *, now: datetime, settle: timedelta)
             for day, counts in sorted(days.items(), key=lambda item: item[0] or date.min)
         ),
         erasure_waits=waiting.erasure,
-        clock=clock_sentence(archive, here=now),
         shared_read=sharing(archive.root, None),
     )
 

@@ -10,7 +10,7 @@ from pipelines.discover import Scope
 from pipelines.sandbox.run import Sandbox
 from pipelines.sandbox.values import Step
 from pipelines.sandbox.world import World
-from pipelines.shown_time import shown_time, trusted_time
+from pipelines.shown_time import reading_time, remember, shown_time, trusted_time
 from pipelines.verify import verify
 from tests.pipelines.conftest import NOW, Exporter
 from warehouse.archive import Archive
@@ -92,6 +92,15 @@ def test_what_a_clock_that_was_ahead_has_stamped_heals(
     found = deadlines(exporter.archive, now=sandbox.now, within=timedelta(days=30), settle=Scope().settle)
     assert found.silent_for is not None
     assert found.silent_for < APART
+
+
+def test_deadlines_are_shown_by_twilios_time_while_the_clock_here_is_known_to_be_ahead(exporter: Exporter) -> None:
+    """Once it is set right it is believed; one that is behind is at least what Twilio said."""
+    ahead = timedelta(days=45)
+    remember(exporter.archive, NOW, ahead=ahead)
+    hour = timedelta(hours=1)
+    for here, time in ((NOW + ahead + hour, NOW + hour), (NOW + hour, NOW + hour), (NOW - ahead, NOW)):
+        assert reading_time(exporter.archive, here=here) == time
 
 
 def test_nothing_is_older_than_twilio_and_the_clock_here_both_say(
