@@ -4,10 +4,11 @@
 
 Findings that somebody has looked at are in `.ci/secrets.json`, by hash. Before the search, secrets of the kinds that
 matter here are planted in a file of their own and must be found. Where the vulnerability service cannot be reached, or
-does not know a package, that is said and fails nothing.
+knows none of the packages, nobody was asked: that is the last line, and where CI is set the exit code is 2. Packages that it does not know beside others that it does are named.
 """
 
 import json
+import os
 import secrets
 import subprocess
 import sys
@@ -19,6 +20,9 @@ from detect_secrets.settings import transient_settings
 
 ROOT = Path(__file__).resolve().parents[1]
 BASELINE = ROOT / ".ci" / "secrets.json"
+NOBODY_ASKED = 2
+"""Exit code in CI when the vulnerability service could not be asked of a single package."""
+
 SECONDS = 300
 """Longest to wait for the vulnerability service."""
 
@@ -63,8 +67,8 @@ def unseen_secrets() -> list[str]:
     return unseen
 
 
-def vulnerabilities() -> tuple[list[str], str]:
-    """Known vulnerabilities of what is locked, and a sentence on what could not be asked."""
+def vulnerabilities() -> tuple[list[str], str, int]:
+    """Known vulnerabilities of what is locked, a sentence on who was asked, and of how many packages the answer is."""
     locks = ("requirements-dev.txt", "benchmarks/requirements.txt", ".ci/requirements.txt")  # the first has all of ours
     command = ["-m", "pip_audit", *(part for lock in locks for part in ("-r", lock))]
     command += ["--no-deps", "--disable-pip", "-f", "json"]
@@ -81,19 +85,22 @@ def vulnerabilities() -> tuple[list[str], str]:
         reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         packages = json.loads(done.stdout)["dependencies"]
     except (subprocess.TimeoutExpired, ValueError):
-        return [], f"Nothing was audited: {reason}."
+        return [], f"asked nobody: 0 locked packages could be audited ({reason})", 0
     skipped = [package["name"] for package in packages if "skip_reason" in package]
     bad = [
         f"{package['name']} {package['version']}: {each['id']}, fixed in {', '.join(each['fix_versions']) or 'none'}"
         for package in packages
         for each in package.get("vulns", [])
     ]
-    told = f"{len(packages) - len(skipped)} of {len(packages)} locked packages audited"
-    return bad, f"{told}; the service does not know the others." if skipped else f"{told}."
+    answered = len(packages) - len(skipped)
+    if not answered:
+        return [], f"asked nobody: 0 of {len(packages)} locked packages could be audited (the service knows none)", 0
+    unknown = f"; it does not know {', '.join(sorted(skipped))}" if skipped else ""
+    return bad, f"{len(bad)} known, {answered} of {len(packages)} locked packages audited{unknown}", answered
 
 
 def main() -> None:
-    """Exit 1 when something is found, or a planted secret is not."""
+    """Exit 1 when something is found, or a planted secret is not; 2 in CI when nobody could be asked."""
     with tempfile.TemporaryDirectory() as folder:
         missed = []
         for kind, text in planted().items():
@@ -101,16 +108,16 @@ def main() -> None:
             path.write_text(text + "\n")
             missed += [] if found_in(path) else [f"A planted {kind} is not found."]
     unseen = unseen_secrets()
-    bad, sentence = vulnerabilities()
+    bad, sentence, answered = vulnerabilities()
     for line in (
         *missed,
         *unseen,
         *bad,
         f"Secrets: {len(unseen)} new findings, {len(planted()) - len(missed)} of {len(planted())} planted ones found.",
-        f"Vulnerabilities: {len(bad)}. {sentence}",
+        f"Vulnerabilities: {sentence}." if answered else f"THIS IS NO AUDIT of vulnerabilities: {sentence}.",
     ):
         print(line)  # noqa: T201  # a command
-    sys.exit(bool(missed or unseen or bad))
+    sys.exit(1 if missed or unseen or bad else NOBODY_ASKED if not answered and os.environ.get("CI") else 0)
 
 
 if __name__ == "__main__":
