@@ -4,7 +4,8 @@
 
 Findings that somebody has looked at are in `.ci/secrets.json`, by hash. Before the search, secrets of the kinds that
 matter here are planted in a file of their own and must be found. Where the vulnerability service cannot be reached, or
-knows none of the packages, nobody was asked: that is the last line, and where CI is set the exit code is 2. Packages that it does not know beside others that it does are named.
+knows none of the packages, nobody was asked: that is the last line, and where CI is set the exit code is 2. Of others,
+those that it does not know are named.
 """
 
 import json

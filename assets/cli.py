@@ -27,7 +27,7 @@ from assets.delete_command import add_delete_commands
 from assets.discreet import discreet
 from assets.erase_command import add_erase_command
 from assets.export_command import add_export_command
-from assets.process import interruption, prepare
+from assets.process import interrupted, interruption, prepare
 from assets.quarantine_command import add_quarantine_commands
 from assets.repair_command import add_rebuild_options, run_rebuild
 from assets.seal_command import run_seal
@@ -120,14 +120,14 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             twilio_settings(environment())
         sys.exit(run(options))
     except ExportError as error:
+        if interrupted():
+            _end_interrupted()
         for reason in error.reasons[1:] if isinstance(error, PlanAgain) else ():
             say(reason)
         say(str(error))
         sys.exit(exit_code(error))
     except KeyboardInterrupt:
-        say(f"{interruption()}; what was landed stays, and the next export goes on from there.")
-        drop_what_cannot_be_printed()
-        os._exit(ExitCode.INTERRUPTED)  # everything has unwound; libraries' exit hooks may not change the code
+        _end_interrupted()
     except BrokenPipeError:
         sys.exit(ExitCode.OK)  # the reader of our output has seen enough
     except PermissionError as error:
@@ -135,6 +135,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         say(f"You may not use {what}: it is private to another user; be that user, or ask for EXPORT_SHARED_READ.")
         sys.exit(ExitCode.WAREHOUSE)
     except Exception as error:  # the outermost edge: report and exit 1
+        if interrupted():
+            _end_interrupted()
         if (reached := limit(error, Path.cwd())) is not None:
             say(str(reached))
             sys.exit(exit_code(reached))
@@ -143,6 +145,12 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         sys.exit(ExitCode.UNEXPECTED)
     finally:
         drop_what_cannot_be_printed()
+
+
+def _end_interrupted() -> NoReturn:
+    say(f"{interruption()}; what was landed stays, and the next export goes on from there.")
+    drop_what_cannot_be_printed()
+    os._exit(ExitCode.INTERRUPTED)  # everything has unwound; libraries' exit hooks may not change the code
 
 
 def _parser() -> argparse.ArgumentParser:

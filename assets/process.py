@@ -46,6 +46,14 @@ def open_standard_streams() -> None:
     sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
 
 
+def interrupted() -> bool:
+    """Whether the process was asked to end.
+
+    DuckDB says so by errors of its own, which are not what the signal's handler raised.
+    """
+    return bool(_RECEIVED)
+
+
 def interruption() -> str:
     """Why the process was asked to end, for the beginning of a sentence."""
     return "The limit on processor time (ulimit -t) is reached" if signal.SIGXCPU in _RECEIVED else "Interrupted"

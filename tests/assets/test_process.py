@@ -105,6 +105,24 @@ def until(holds: Callable[[], object]) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_in_the_middle_of_a_query_is_an_interruption(number: signal.Signals, exported: CommandLine) -> None:
+    """DuckDB raises an error of its own then, which is no defect."""
+    endless = "SELECT count(*) FROM range(1000000000000) t(i) WHERE i % 7 = 3"
+    process = exported.start("sql", endless)
+    try:
+        until(
+            lambda: "addons.duckdb" in str([os.path.realpath(fd) for fd in Path(f"/proc/{process.pid}/fd").iterdir()])
+        )
+        process.send_signal(number)
+        _, talk = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130, talk
+    assert talk.splitlines()[-1].startswith("Interrupted; ")
+    assert "defect" not in talk
+
+
 def test_the_limit_on_processor_time_is_named(command: CommandLine) -> None:
     """The system says so by a signal, which ends a process by default."""
     ended = in_a_shell(command, "ulimit -S -t 1; exec {}", "export")
