@@ -27,7 +27,7 @@ from assets.delete_command import add_delete_commands
 from assets.discreet import discreet
 from assets.erase_command import add_erase_command
 from assets.export_command import add_export_command
-from assets.process import interrupted, interruption, prepare
+from assets.process import interrupted, interruption, let_go, prepare
 from assets.quarantine_command import add_quarantine_commands
 from assets.repair_command import add_rebuild_options, run_rebuild
 from assets.seal_command import run_seal
@@ -144,6 +144,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         say("This is a defect of addon-export; nothing that was landed is harmed.")
         sys.exit(ExitCode.UNEXPECTED)
     finally:
+        let_go()
         drop_what_cannot_be_printed()
 
 

@@ -46,6 +46,13 @@ def open_standard_streams() -> None:
     sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
 
 
+def let_go() -> None:
+    """Let signals end the process as they do by default: its work is done, and nothing is left to unwind."""
+    for number in SIGNALS:
+        if signal.getsignal(number) not in (signal.SIG_IGN, _ignore_interrupt):
+            signal.signal(number, signal.SIG_DFL)
+
+
 def interrupted() -> bool:
     """Whether the process was asked to end.
 
