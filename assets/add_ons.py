@@ -5,6 +5,7 @@ multi-asset. Its body gets objects from resources, calls `pipelines.export.expor
 each partition in which rows have, and once for the run as a whole.
 """
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -31,6 +32,7 @@ from assets.pool import POOL, begin
 from assets.pulse import with_signs
 from assets.resources import Twilio, Warehouse
 from assets.switched_off import notice, sentence_on
+from assets.terminal import say
 from assets.undisclosed import bare, undisclosed
 from pipelines.discover import Scope, no_longer_kept
 from pipelines.erase import finish_due
@@ -38,7 +40,8 @@ from pipelines.erase_by_age import erase_by_age, withdraw
 from pipelines.errors import ConfirmErasure, ExportError, FixConfiguration
 from pipelines.export import ExportReport, Progress, export
 from pipelines.retention import Waits
-from pipelines.settings import environment, look_back, retention_days, settle_time, twilio_settings
+from pipelines.settings import added_account, environment, look_back, retention_days, settle_time, twilio_settings
+from pipelines.wanted import known_accounts, note_configured, open_to
 from warehouse.archive import Archive
 from warehouse.memory import return_freed_memory
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, Table
@@ -92,6 +95,7 @@ def export_add_ons(
         try:
             context.instance.add_run_tags(context.run.run_id, _tags(context, config, warehouse))
             archive = warehouse.archive()
+            open_to(archive, twilio_settings(environment()).account_sid, added=added_account(environment()))
             by = f"run {context.run.run_id}"
             if off := notice(context.instance, archive, by=by, now=datetime.now(UTC)):
                 context.log.warning(sentence_on(off))
@@ -208,9 +212,15 @@ def _add_metadata(
 async def _export(
     run_id: str, archive: Archive, twilio: Twilio, warehouse: Warehouse, *, scope: Scope, progress: Progress
 ) -> ExportReport:
-    async with twilio.clients(progress.extraction.waits) as clients:
+    known = await asyncio.to_thread(known_accounts, archive)
+    async with twilio.clients(known, progress.extraction.waits) as opened:
+        named = opened.directory
+        main = opened.clients[0].account_sid
+        now = named.at or datetime.now(UTC)
+        for sentence in note_configured(archive, named.configured, main=main, whole=named.whole, now=now):
+            say(sentence)
         return await export(
-            clients,
+            opened.clients,
             archive,
             destination=warehouse.destination,
             scope=scope,

@@ -21,6 +21,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from assets.accounts_command import add_accounts_command, show_accounts
 from assets.alert_command import add_alert_command
 from assets.compact_command import add_compact_command
 from assets.delete_command import add_delete_commands
@@ -184,6 +185,7 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("--json", action="store_true", help="print the result as JSON")
     status = command("status", "what is landed, pending, unfinished, lost; the next deadline", _status)
     status.add_argument("--json", action="store_true", help="print the status as JSON")
+    add_accounts_command(command("accounts", "whose results are kept here, and who is no longer wanted"))
     add_compact_command(command("compact", "join files: one for each partition and table"))
     command("seal", "verify the archive, and seal its newest commit with EXPORT_SEAL_KEY", run_seal)
     add_rebuild_options(command("rebuild", "build addons.duckdb afresh from the archive", run_rebuild))
@@ -306,6 +308,7 @@ def _status(options: argparse.Namespace) -> int:
         show(f"            {day.day}: {' '.join(day.reasons())}")
     if len(incomplete) > DAYS_SHOWN:
         show(f"            and {len(incomplete) - DAYS_SHOWN} more; `status --json` has them all")
+    show_accounts(found.accounts)
     read = "never" if found.listed_at is None else f"{found.listed_at:%Y-%m-%d %H:%M} UTC"
     show(f"listed      {read}: when the list of recordings was last read to its end")
     if found.next_deadline is None:

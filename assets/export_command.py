@@ -2,13 +2,14 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from assets.terminal import show
 from pipelines.errors import FixConfiguration
-from pipelines.settings import environment, warehouse_settings
+from pipelines.settings import environment, twilio_settings, warehouse_settings
 
 if TYPE_CHECKING:
     from pipelines.export import Progress
@@ -22,6 +23,9 @@ def add_export_command(export: argparse.ArgumentParser, add_days: Callable[..., 
     export.add_argument(
         "--no-wait", action="store_true", help="leave at once (exit code 5) while another run uses Twilio"
     )
+    export.add_argument(
+        "--add-account", action="store_true", help="let this account into a root that belongs to other accounts"
+    )
     export.add_argument("--json", action="store_true", help="print the numbers as JSON, as where stdout is no terminal")
 
 
@@ -30,6 +34,8 @@ def _export(options: argparse.Namespace) -> int:
 
     if options.first is not None and options.last is not None and options.first > options.last:
         raise FixConfiguration(f"--from {options.first} is after --to {options.last}; swap them.")
+    if options.add_account:
+        os.environ["EXPORT_ADD_ACCOUNT"] = twilio_settings(environment()).account_sid
     progress = run_export(options.first, options.last, full=options.full, wait=not options.no_wait)
     if options.json or not sys.stdout.isatty():
         show(json.dumps(_numbers(progress)))

@@ -4,71 +4,61 @@ The resources hold no secrets: credentials are read from the environment when a 
 run config, repr, snapshot or event.
 """
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import NoReturn
 
 import dagster as dg
 
 from assets.clients import client, network
-from pipelines.errors import SourceError
+from pipelines.accounts import Account
+from pipelines.directory import Directory, read_directory
 from pipelines.export import Progress
 from pipelines.opening import to_read, to_write
-from pipelines.settings import TwilioSettings, environment, twilio_settings, warehouse_settings
-from pipelines.sids import AccountSid
+from pipelines.settings import environment, twilio_settings, warehouse_settings
 from pipelines.twilio.client import TwilioClient
 from warehouse.archive import Archive
 from warehouse.errors import FixWarehouse
 from warehouse.publish import Destination
 
 
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The clients of the accounts that are wanted, and what the settings and Twilio say of accounts."""
+
+    clients: Sequence[TwilioClient]
+    directory: Directory
+
+
 class Twilio(dg.ConfigurableResource[None]):
     """Clients for the account in TWILIO_ACCOUNT_SID and the subaccounts that TWILIO_SUBACCOUNTS names."""
 
     @asynccontextmanager
-    async def clients(self, lacking: Callable[[str], None]) -> AsyncIterator[list[TwilioClient]]:
-        """Open one client for each account; of those that Twilio does not name, `lacking` is told why.
+    async def clients(self, known: Mapping[str, Account], lacking: Callable[[str], None]) -> AsyncIterator[Opened]:
+        """Open one client for each account that is wanted; why Twilio does not name some, `lacking` is told.
+
+        `known`: the accounts of the archive.
 
         Raises:
-            FixConfiguration: credentials are missing or refused.
+            FixConfiguration: credentials are missing.
         """
-        async with AsyncExitStack() as stack:
-            yield await _open_clients(twilio_settings(environment()), stack, lacking)
+        settings = twilio_settings(environment())
+        async with network(settings) as connections:
+            asking = client(connections, settings, settings.account_sid, settings.login)
+            directory = await read_directory(asking, settings, known, lacking)
+            clients = [
+                client(connections, settings, sid, settings.subaccount_logins.get(sid, settings.login))
+                if sid != settings.account_sid
+                else client(connections, settings, sid, settings.login)
+                for sid in directory.wanted
+            ]
+            yield Opened(clients, directory)
 
     @property
     def workers(self) -> int:
         """Recordings worked on at once: twice the ceiling keeps the limit filled while contents download."""
         return 2 * twilio_settings(environment()).max_concurrency
-
-
-async def _open_clients(
-    settings: TwilioSettings, stack: AsyncExitStack, lacking: Callable[[str], None]
-) -> list[TwilioClient]:
-    connections = await stack.enter_async_context(network(settings))
-    main = client(connections, settings, settings.account_sid, settings.login)
-    wanted = settings.subaccounts
-    if wanted == "all":
-        wanted = await _active(main, lacking)
-    clients = [main]
-    for sid in () if wanted == "none" else wanted:
-        if sid != settings.account_sid:
-            login = settings.subaccount_logins.get(sid, settings.login)
-            clients.append(client(connections, settings, sid, login))
-    return clients
-
-
-async def _active(main: TwilioClient, lacking: Callable[[str], None]) -> tuple[AccountSid, ...]:
-    """The accounts to export, each once. A bad row, or the end of the list, costs those that it names and no others."""
-    found: dict[AccountSid, None] = {}
-    try:
-        async for account in main.accounts(skipped=lambda unreadable: lacking(str(unreadable))):
-            if account.status in (None, "active"):
-                found[account.sid] = None
-    except SourceError as error:
-        if error.status in (401, 403):
-            raise
-        lacking(str(error))
-    return tuple(found)
 
 
 class Warehouse(dg.ConfigurableResource[None]):

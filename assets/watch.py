@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from assets.alerts import Alert, Severity
-from pipelines.deadlines import Deadlines
+from pipelines.deadlines import AtRisk, Deadlines
 from pipelines.settings import Windows
 
 REPEAT: Mapping[Severity, timedelta] = {"warning": timedelta(days=1), "error": timedelta(hours=1)}
@@ -38,16 +38,18 @@ class Said:
         since: when watching began.
         at: when an alert of each severity was sent last.
         lost: how many lost results have been told of.
+        ended: accounts of which it was told that they have ended with results that are not exported.
     """
 
     since: datetime
     at: Mapping[Severity, datetime] = field(default_factory=dict)
     lost: int = 0
+    ended: tuple[str, ...] = ()
 
     def cursor(self) -> str:
         """As text."""
         times = {severity: at.isoformat() for severity, at in self.at.items()}
-        return json.dumps({"since": self.since.isoformat(), "at": times, "lost": self.lost})
+        return json.dumps({"since": self.since.isoformat(), "at": times, "lost": self.lost, "ended": self.ended})
 
     @classmethod
     def read(cls, cursor: str | None, *, now: datetime) -> "Said":
@@ -60,7 +62,7 @@ class Said:
             since = min(datetime.fromisoformat(kept["since"]), now)
             told = {name: datetime.fromisoformat(kept["at"][name]) for name in REPEAT if name in kept["at"]}
             times = {name: at for name, at in told.items() if at <= now + MINUTES}
-            return cls(since, times, int(kept["lost"]))
+            return cls(since, times, int(kept["lost"]), tuple(map(str, kept.get("ended", ()))))
         except (ValueError, KeyError, TypeError, AttributeError):
             return cls(now)
 
@@ -81,23 +83,40 @@ def deadline_alert(
     urgent = sum(risk.expires_at <= now + windows.error for risk in found.at_risk)
     newly_lost = max(0, len(found.lost) - said.lost)
     silence = now - said.since if found.silent_for is None else found.silent_for
+    ended = {label: count for label, count in found.ended.items() if label not in said.ended}
     severity: Severity | None = None
-    if urgent or newly_lost or silence >= SILENT_ERROR:
+    if urgent or newly_lost or ended or silence >= SILENT_ERROR:
         severity = "error"
     elif found.at_risk or silence >= SILENT_WARN or off is not None or found.erasure is not None:
         severity = "warning"
-    if severity is None or not (newly_lost or said.due(severity, now=now)):
+    if severity is None or not (newly_lost or ended or said.due(severity, now=now)):
         return None, replace(said, lost=min(said.lost, len(found.lost)))  # what turned up again may be lost again
     alert = Alert(
-        _subject(found, windows, urgent=urgent, newly_lost=newly_lost, silence=silence),
-        (*_sentences(found, newly_lost=newly_lost, silence=silence), *([] if off is None else [off])),
+        _subject(found, windows, urgent=urgent, newly_lost=newly_lost, ended=sum(ended.values()), silence=silence),
+        (
+            *_endings(ended),
+            *_sentences(found, newly_lost=newly_lost, silence=silence),
+            *([] if off is None else [off]),
+        ),
         severity,
         _facts(found, urgent=urgent, silence=silence),
     )
-    return alert, Said(said.since, {**said.at, severity: now}, len(found.lost))
+    return alert, Said(said.since, {**said.at, severity: now}, len(found.lost), tuple(found.ended))
 
 
-def _subject(found: Deadlines, windows: Windows, *, urgent: int, newly_lost: int, silence: timedelta) -> str:
+def _endings(ended: Mapping[str, int]) -> list[str]:
+    """What is told once of accounts that are not wanted any more: what they have left behind."""
+    return [
+        f"{count} results of account {label}, are not exported and can no longer be had."
+        for label, count in ended.items()
+    ]
+
+
+def _subject(
+    found: Deadlines, windows: Windows, *, urgent: int, newly_lost: int, ended: int, silence: timedelta
+) -> str:
+    if ended and not (newly_lost or urgent):
+        return f"Not exported of accounts that have ended: {ended}"
     if newly_lost:
         return f"Expired at Twilio before they were exported: {newly_lost}"
     if found.at_risk:
@@ -117,8 +136,8 @@ def _sentences(found: Deadlines, *, newly_lost: int, silence: timedelta) -> list
     if found.at_risk:
         first = found.at_risk[0]
         sentences.append(
-            f"The nearest is {first.kind} {first.sid} ({first.reason}): {first.hours_left:g} hours are left, until "
-            f"{first.expires_at:%Y-%m-%d %H:%M} UTC."
+            f"The nearest is {first.kind} {first.sid}{_of(first)} ({first.reason}): {first.hours_left:g} hours are "
+            f"left, until {first.expires_at:%Y-%m-%d %H:%M} UTC."
         )
         named = ", ".join(risk.sid for risk in found.at_risk[:NAMED])
         more = f" and {len(found.at_risk) - NAMED} more" if len(found.at_risk) > NAMED else ""
@@ -126,9 +145,25 @@ def _sentences(found: Deadlines, *, newly_lost: int, silence: timedelta) -> list
     if silence >= SILENT_WARN:
         hours = round(silence.total_seconds() / 3600)
         sentences.append(f"The list of recordings has not been read to its end for {hours} hours: are exports running?")
+        sentences += _silent(found)
     if found.erasure is not None:
         sentences.append(found.erasure)
     return sentences
+
+
+def _of(risk: AtRisk) -> str:
+    return f" of account {risk.account}" if risk.account else ""
+
+
+def _silent(found: Deadlines) -> list[str]:
+    """Which accounts are not listed: one that fails beside others that do not is another trouble than none at all."""
+    silent = sorted(label for label, silence in found.silent.items() if silence >= SILENT_WARN)
+    if not silent:
+        return []
+    more = f" and {len(silent) - NAMED} more" if len(silent) > NAMED else ""
+    others = len(found.silent) - len(silent)
+    of = f"; {others} others are listed" if others else ""
+    return [f"Account {', '.join(silent[:NAMED])}{more}{of}."]
 
 
 def _facts(found: Deadlines, *, urgent: int, silence: timedelta) -> dict[str, str | int | float]:

@@ -213,6 +213,7 @@ def before_deadline(reading: Reading) -> Verdict:
             "what": risk.kind,
             "sid": risk.sid,
             "recording": risk.reference_sid,
+            "account": risk.account or None,
             "completed_date": None if risk.completed_date is None else f"{risk.completed_date}",
             "expires_at": f"{risk.expires_at:%Y-%m-%d %H:%M}",
             "hours_left": risk.hours_left,

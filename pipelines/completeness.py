@@ -6,17 +6,20 @@ it is whole here. Read from the newest commit alone; `assess` decides and is pur
 """
 
 from bisect import bisect_left
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from types import MappingProxyType
 
 import duckdb
 
+from pipelines.accounts import Account, accounts_of
 from pipelines.dates import RECORDING_LOOK_BACK, RETENTION
 from warehouse import views
 from warehouse.archive import Archive, partition_day
 from warehouse.clock import APART
 from warehouse.commits import Commit
+from warehouse.marker import kept_accounts
 from warehouse.schema import (
     ADD_ON_PAYLOADS,
     ADD_ON_RESULTS,
@@ -26,6 +29,9 @@ from warehouse.schema import (
     UNFINISHED_STATUSES,
     Table,
 )
+
+NAMED = 5
+"""Accounts named in one sentence."""
 
 OPEN_STATES = ("pending", "unfinished")
 """States of a result that still owes something."""
@@ -45,6 +51,7 @@ class OpenRecording:
     listed_at: datetime | None
     open_results: int
     first_seen_at: datetime | None = None
+    account_sid: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +62,7 @@ class OpenResult:
     created_at: datetime | None
     expires_at: datetime | None
     final: bool = False
+    account_sid: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +98,7 @@ class Completeness:
         lost: results of the day that expired before they were whole here.
         listed_at: when the list of recordings was last read to its end for this day, in every account (UTC).
         listed: whether that was after the day's end.
+        unread: accounts whose list was not read to its end after the day's end, with their names.
     """
 
     day: date
@@ -102,6 +111,7 @@ class Completeness:
     lost: tuple[str, ...]
     listed_at: datetime | None
     listed: bool
+    unread: tuple[str, ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -110,8 +120,9 @@ class Completeness:
 
     def reasons(self) -> tuple[str, ...]:
         """Why the day is not complete, or will not be when it is over: a sentence each."""
+        of = f" of account {_some(self.unread)}" if self.unread else ""
         sentences = (
-            (not self.listed and self.over, "The list of recordings was not read to its end after the day's end."),
+            (not self.listed and self.over, f"The list of recordings{of} was not read to its end after the day's end."),
             (bool(self.unlisted), f"{len(self.unlisted)} recordings were not listed after the day's end."),
             (bool(self.unfinished), f"{len(self.unfinished)} results that may complete on it are unfinished."),
             (bool(self.missing), f"{len(self.missing)} results are not whole here yet."),
@@ -154,6 +165,7 @@ def completeness(archive: Archive, *, first: date, last: date, now: datetime, se
         unfinished = unfinished_results(archive, head, db, now=now)
         read = listings(archive, head, db, now=now)
         results = _day_results(archive, head, db, first, last, now=now)
+    accounts = accounts_of(kept_accounts(archive.root), first_listed(read))
     undated = sum(recording.created_at is None for recording in recordings)
     created = [recording.created_at or now for recording in recordings[undated:]]
     found = []
@@ -165,7 +177,8 @@ def completeness(archive: Archive, *, first: date, last: date, now: datetime, se
             undated + bisect_left(created, start + timedelta(days=1)),
         )
         near = [*recordings[:undated], *recordings[window]]
-        found.append(assess(day, results.get(day, DayResults()), near, unfinished, read, now=now, settle=settle))
+        held = results.get(day, DayResults())
+        found.append(assess(day, held, near, unfinished, read, now=now, settle=settle, accounts=accounts))
     return found
 
 
@@ -178,34 +191,70 @@ def assess(
     *,
     now: datetime,
     settle: timedelta,
+    accounts: Mapping[str, Account] = MappingProxyType({}),
 ) -> Completeness:
-    """What is missing of one partition."""
+    """What is missing of one partition; an account that is not wanted any more is asked of days before its end."""
     start = datetime(day.year, day.month, day.day, tzinfo=UTC)
     end = start + timedelta(days=1)
-    listed_at = last_read(read, since=(start - settle).date(), day=day)
+    over = frozenset(sid for sid, account in accounts.items() if not account.counts_for(end))
+    times = last_reads(read, since=(start - settle).date(), day=day, accounts=accounts.keys())
+    times = {sid: at for sid, at in times.items() if sid not in over}
+    listed_at = _oldest(times.values())
     return Completeness(
         day=day,
         over=end <= now,
         results=sum(results.states.values()),
         exported=results.states.get("exported", 0) + results.states.get("deleted", 0),
-        unlisted=tuple(r.sid for r in recordings if _could_contribute(r, start, end, settle=settle)),
-        unfinished=tuple(r.sid for r in unfinished if _may_complete(r, start, end, now=now, settle=settle)),
+        unlisted=tuple(
+            r.sid for r in recordings if r.account_sid not in over and _could_contribute(r, start, end, settle=settle)
+        ),
+        unfinished=tuple(
+            r.sid
+            for r in unfinished
+            if r.account_sid not in over and _may_complete(r, start, end, now=now, settle=settle)
+        ),
         missing=results.missing,
         lost=results.lost,
         listed_at=listed_at,
-        listed=listed_at is not None and listed_at >= end,
+        listed=(listed_at is not None and listed_at >= end) or bool(over and not times),
+        unread=tuple(
+            accounts[sid].label
+            for sid, at in sorted(times.items())
+            if sid in accounts and len(accounts) > 1 and (at is None or at < end)
+        ),
     )
 
 
 def last_read(read: Sequence[Listing], *, since: date, day: date) -> datetime | None:
     """When the recordings created from `since` to `day` were last listed to the end, in every account known."""
-    newest: dict[str, datetime | None] = {listing.account_sid: None for listing in read}
+    return _oldest(last_reads(read, since=since, day=day).values())
+
+
+def last_reads(
+    read: Sequence[Listing], *, since: date, day: date, accounts: Iterable[str] = ()
+) -> dict[str, datetime | None]:
+    """The same for each of `accounts` and each account that was ever listed; None where it never was."""
+    newest: dict[str, datetime | None] = dict.fromkeys(accounts)
     for listing in read:
-        before = newest[listing.account_sid]
+        before = newest.setdefault(listing.account_sid, None)
         if listing.first <= since and listing.last >= day and (before is None or listing.at > before):
             newest[listing.account_sid] = listing.at
-    times = [at for at in newest.values() if at is not None]
-    return min(times) if times and len(times) == len(newest) else None
+    return newest
+
+
+def _oldest(times: Collection[datetime | None]) -> datetime | None:
+    known = [at for at in times if at is not None]
+    return min(known) if known and len(known) == len(times) else None
+
+
+def first_listed(read: Sequence[Listing]) -> dict[str, datetime]:
+    """When each account was first listed to the end, given listings in order of time."""
+    return {listing.account_sid: listing.at for listing in reversed(read)}
+
+
+def _some(labels: Sequence[str]) -> str:
+    more = f" and {len(labels) - NAMED} more" if len(labels) > NAMED else ""
+    return ", ".join(labels[:NAMED]) + more
 
 
 def _could_contribute(recording: OpenRecording, start: datetime, end: datetime, *, settle: timedelta) -> bool:
@@ -249,16 +298,17 @@ def open_recordings(
     rows = db.execute(
         f"WITH owing AS ({views.owing(results, payloads, '$now')}), known AS (SELECT sid, date_created, listed_at, "
         "first_seen_at, greatest(coalesce(open_results, 0), (sid IN (SELECT reference_sid FROM owing))::INTEGER) "
-        f"AS open_results FROM {_relation(archive, head, RECORDINGS)}) "
-        "SELECT sid, epoch_us(date_created), epoch_us(listed_at), open_results, epoch_us(first_seen_at) FROM known "
+        f"AS open_results, account_sid FROM {_relation(archive, head, RECORDINGS)}) "
+        "SELECT sid, epoch_us(date_created), epoch_us(listed_at), open_results, epoch_us(first_seen_at), account_sid "
+        "FROM known "
         "WHERE listed_at IS NULL OR open_results > 0 OR date_created IS NULL "
         "OR epoch_us(listed_at) < epoch_us(date_created) + $settle OR listed_at > $latest "
         "ORDER BY date_created NULLS FIRST, sid",
         {"settle": round(settle.total_seconds() * 1e6), "now": now, "latest": now + APART},
     ).fetchall()
     return [
-        OpenRecording(sid, moment(created), moment(listed), count, moment(seen))
-        for sid, created, listed, count, seen in rows
+        OpenRecording(sid, moment(created), moment(listed), count, moment(seen), account)
+        for sid, created, listed, count, seen, account in rows
     ]
 
 
@@ -272,12 +322,15 @@ def unfinished_results(
     files = [path for path, file in head.tables[ADD_ON_RESULTS.name].items() if partition_day(file) is None]
     rows = db.execute(
         "SELECT sid, epoch_us(coalesce(date_created, first_seen_at)), epoch_us(expires_at), "
-        f"coalesce(list_contains($final, status), false) AS final FROM {archive.relation(ADD_ON_RESULTS, files)} "
+        "coalesce(list_contains($final, status), false) AS final, account_sid "
+        f"FROM {archive.relation(ADD_ON_RESULTS, files)} "
         "WHERE date_completed IS NULL AND deleted_at IS NULL AND NOT (final AND (exported_at IS NOT NULL "
         "OR coalesce(expires_at, first_seen_at + $kept) < $now)) ORDER BY expires_at, sid",
         {"final": list(FINAL_STATUSES), "kept": RETENTION, "now": now},
     ).fetchall()
-    return [OpenResult(sid, moment(created), moment(expires), final) for sid, created, expires, final in rows]
+    return [
+        OpenResult(sid, moment(made), moment(expires), final, account) for sid, made, expires, final, account in rows
+    ]
 
 
 def listings(archive: Archive, head: Commit, db: duckdb.DuckDBPyConnection, *, now: datetime) -> list[Listing]:

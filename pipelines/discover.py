@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 
 from pipelines.dates import RECORDING_LOOK_BACK, RETENTION, utc_day
-from pipelines.errors import SourceError, SourceUntrusted
+from pipelines.errors import AccountRefused, ExportError, SourceError, SourceUnavailable, SourceUntrusted
 from pipelines.items import kept
 from pipelines.normalize import Extracted, ExtractedRecording
 from pipelines.records import Malformed, Recording, parse_recording
-from pipelines.sids import in_lower_case
+from pipelines.sids import AccountSid, in_lower_case
 from pipelines.twilio.client import TwilioClient
 from warehouse.clock import APART
 from warehouse.landed import LandedRecording
@@ -37,6 +37,9 @@ PROOF = 10
 """Rows of other days, the same ones in the lists of two days, that prove that a server ignores the date filter.
 
 Fewer may have strayed; and where they have not, few rows are cheap to list once for each day."""
+
+HELD = 10_000
+"""Recordings of small accounts held at once, to be worked on in the order of their deadlines; about 15 MB."""
 
 COARSEST = 2
 """Days by which a filter by date may be off. A list that holds nothing but rows further off is of another day."""
@@ -138,7 +141,7 @@ class Unlisted:
 
     client: TwilioClient
     day: date
-    error: SourceError
+    error: SourceError | AccountRefused
 
 
 @dataclass(slots=True)
@@ -153,6 +156,16 @@ class Discovery:
     """The day that recordings seen in the list of another day claim to be of."""
     lists: dict[tuple[str, date], tuple[int, int]] = field(default_factory=dict)
     """Rows read so far, of the account's list of the day, that are of about that day, and of others."""
+    dropped: dict[AccountSid, ExportError] = field(default_factory=dict)
+    """Accounts of which nothing more is asked for, and why."""
+
+    def add(self, other: "Discovery") -> None:
+        """Count what has been seen of one account alone."""
+        self.recordings += other.recordings
+        self.settled += other.settled
+        self.outside += other.outside
+        self.seen |= other.seen
+        self.astray |= other.astray
 
 
 WithResults = Callable[[str, LandedRecording], bool]
@@ -177,7 +190,19 @@ async def discover(
     stop the others.
     """
     days = listing_days(scope, now=clock())
-    async for client, day, items in _listings(clients, days):
+    small: list[Assignment] = []
+    large: list[TwilioClient] = []
+    if len(clients) > 1:
+        async for value in _small(
+            clients, lookup, scope=scope, clock=clock, days=days, found=found, small=small, large=large
+        ):
+            yield value
+    else:  # what one account costs is nothing, and each of its days stands for itself
+        large += clients
+    waiting = deque(sorted(small, key=_deadline))
+    async for client, day, items in _listings(large, days, found.dropped):
+        while waiting and (utc_day(waiting[0].recording.date_created) or day) <= day:
+            yield waiting.popleft()
         if isinstance(items, Unlisted):
             yield items
             continue
@@ -188,14 +213,87 @@ async def discover(
                 yield Unlisted(client, day, SourceUntrusted(f"{subject}: the list of another day came in its place"))
             continue
         chunk = await asyncio.to_thread(
-            _assign, client, day, items, lookup, scope=scope, clock=clock, days=days, found=found
+            _assign, client, (day, day), items, lookup, scope=scope, clock=clock, days=days, found=found
         )
-        for value in chunk:
-            yield value
+        for each in chunk:
+            yield each
+    for assignment in waiting:
+        yield assignment
+
+
+async def _small(
+    clients: Sequence[TwilioClient],
+    lookup: Lookup,
+    *,
+    scope: Scope,
+    clock: Callable[[], datetime],
+    days: Sequence[date],
+    found: Discovery,
+    small: list[Assignment],
+    large: list[TwilioClient],
+) -> AsyncGenerator[Unlisted | Extracted, None]:
+    """Fill `small` with what must be listed of the accounts that have few recordings, and `large` with the others.
+
+    Most of many accounts are idle or nearly so: one request tells it, where a list for each day would be 42.
+    """
+    async for client, listed in _few(clients, days):
+        if isinstance(listed, Unlisted):
+            yield listed
+            continue
+        alone = Discovery()
+        rows: list[Assignment | Extracted] = []
+        if listed:
+            span = days[0], days[-1]
+            rows = await asyncio.to_thread(
+                _assign, client, span, listed, lookup, scope=scope, clock=clock, days=days, found=alone
+            )
+        assigned = [value for value in rows if isinstance(value, Assignment)]
+        ours, others = alone.lists.pop((client.account_sid, days[0]), (0, 0))
+        if listed is None or len(small) + len(assigned) > HELD or (others and not ours):
+            large.append(client)
+            continue
+        found.add(alone)
+        small += assigned
+        for value in rows:
+            if not isinstance(value, Assignment):
+                yield value
+
+
+def _deadline(assignment: Assignment) -> tuple[datetime, str]:
+    return assignment.recording.date_created or _FOREVER_AGO, assignment.recording.sid
+
+
+async def _few(
+    clients: Sequence[TwilioClient], days: Sequence[date]
+) -> AsyncIterator[tuple[TwilioClient, tuple[bytes, ...] | Unlisted | None]]:
+    """The recordings of each account whose list of all days is one page, with one request.
+
+    None for an account that has more, or whose list cannot be had as a whole: its days are listed one by one then, so
+    that what is wrong with one of them costs no other. Nothing more is asked of one that is refused or silent.
+    """
+    ahead: deque[tuple[TwilioClient, asyncio.Task[tuple[bytes, ...] | None]]] = deque()
+    rest = deque(clients)
+    try:
+        while rest or ahead:
+            while rest and len(ahead) < AHEAD:
+                client = rest.popleft()
+                ahead.append((client, asyncio.create_task(client.few_recordings(days[0], days[-1]))))
+            client, task = ahead.popleft()
+            try:
+                yield client, await task
+            except AccountRefused as error:
+                yield client, Unlisted(client, days[0], error)
+            except SourceError as error:
+                silent = isinstance(error, SourceUnavailable) and not client.traffic.bytes_received
+                yield client, Unlisted(client, days[0], error) if silent else None
+    finally:
+        for _, task in ahead:
+            task.cancel()
+        await asyncio.gather(*(task for _, task in ahead), return_exceptions=True)
 
 
 async def _listings(
-    clients: Sequence[TwilioClient], days: Sequence[date]
+    clients: Sequence[TwilioClient], days: Sequence[date], dropped: Container[AccountSid]
 ) -> AsyncIterator[tuple[TwilioClient, date, list[bytes] | Unlisted | None]]:
     """The items of every listing, in pieces small enough to hold, with the day asked for; None at the end of a list.
 
@@ -207,7 +305,7 @@ async def _listings(
         first_page: frozenset[str] | None = None
         whole = True
         async for pages in _pieces(client.recordings(days[0], days[0]), first=1):
-            if isinstance(pages, SourceError):
+            if isinstance(pages, SourceError | AccountRefused):
                 whole = False
                 yield client, days[0], Unlisted(client, days[0], pages)
                 continue
@@ -220,6 +318,8 @@ async def _listings(
     ahead: _Ahead = deque()
     try:
         for day, client in itertools.product(days[1:], filtering):
+            if client.account_sid in dropped:
+                continue
             queue: _Queue = asyncio.Queue(PAGES_AHEAD)
             ahead.append((client, day, queue, asyncio.create_task(_pump(client.recordings(day, day), queue))))
             if len(ahead) >= AHEAD:
@@ -241,7 +341,7 @@ async def _finish(
     client, day, queue, _ = ahead[0]
     whole = True
     async for piece in _pieces(_drain(queue)):
-        if isinstance(piece, SourceError):
+        if isinstance(piece, SourceError | AccountRefused):
             whole = False
             yield client, day, Unlisted(client, day, piece)
         else:
@@ -275,7 +375,7 @@ _Ahead = deque[tuple[TwilioClient, date, _Queue, asyncio.Task[None]]]
 
 async def _pieces(
     pages: AsyncIterator[tuple[bytes, ...]], *, first: int = PAGES_ORDERED
-) -> AsyncIterator[list[tuple[bytes, ...]] | SourceError]:
+) -> AsyncIterator[list[tuple[bytes, ...]] | SourceError | AccountRefused]:
     """Pages in pieces; of `first` pages, then twice as many, up to PAGES_ORDERED.
 
     The oldest day's are expired, unless it is a listing of everything: then extraction need not wait for 20 pages.
@@ -283,14 +383,14 @@ async def _pieces(
     """
     piece: list[tuple[bytes, ...]] = []
     size = first
-    failed: SourceError | None = None
+    failed: SourceError | AccountRefused | None = None
     try:
         async for page in pages:
             piece.append(page)
             if len(piece) >= size:
                 yield piece
                 piece, size = [], min(2 * size, PAGES_ORDERED)
-    except SourceError as error:
+    except (SourceError, AccountRefused) as error:
         failed = error
     if piece:
         yield piece
@@ -307,7 +407,7 @@ async def _shown_again(client: TwilioClient, day: date, sids: frozenset[str]) ->
         return False
     try:
         page = await anext(client.recordings(day, day), ())
-    except SourceError:
+    except (SourceError, AccountRefused):
         return False  # the day is listed in its turn, and what is wrong with it is said then
     again = sum(recording.sid in sids for recording in _readable(page))
     return again >= PROOF and 2 * again > len(page)
@@ -330,7 +430,7 @@ def _readable(page: tuple[bytes, ...]) -> Iterator[Recording]:
 
 def _assign(
     client: TwilioClient,
-    day: date,
+    span: tuple[date, date],
     items: Sequence[bytes],
     lookup: Lookup,
     *,
@@ -339,20 +439,22 @@ def _assign(
     days: Sequence[date],
     found: Discovery,
 ) -> list[Assignment | Extracted]:
-    """Read, filter, deduplicate and order one piece of the listing of `day`.
+    """Read, filter, deduplicate and order one piece of the listing of the days of `span`, first to last.
 
     A recording that was in the list of another day does not stand in for the one in its own day's, should they differ.
     """
     out: list[Assignment | Extracted] = []
     recordings = []
-    ours, others = found.lists.get((client.account_sid, day), (0, 0))
+    first, last = span
+    listed = f"{first}" if first == last else f"{first} to {last}"
+    ours, others = found.lists.get((client.account_sid, first), (0, 0))
     for raw in items:
         try:
             recording = parse_recording(raw)
             if (recording.account_sid or client.account_sid).lower() != client.account_sid.lower():
                 raise Malformed("names another account than the one whose list it is in")  # as if unread
         except Malformed as reason:
-            sentence = f"The recording {reason}, in the list of {day}."
+            sentence = f"The recording {reason}, in the list of {listed}."
             beginning, sentence = kept(raw, sentence)
             out.append(QuarantineRow("recording", None, None, client.account_sid, sentence, beginning))
             continue
@@ -360,7 +462,7 @@ def _assign(
             out.append(QuarantineRow("recording", sid, None, client.account_sid, OTHER_CASE, raw))
             continue
         created = utc_day(recording.date_created)
-        off = None if created is None else abs((created - day).days)
+        off = None if created is None else max((first - created).days, (created - last).days, 0)
         astray = off is not None and off > 1
         others += off is not None and off > COARSEST
         ours += off is not None and off <= COARSEST
@@ -381,7 +483,7 @@ def _assign(
             sentence = "; ".join(recording.problems)
             out.append(QuarantineRow("recording", recording.sid, None, client.account_sid, f"{sentence}.", raw))
         recordings.append(recording)
-    found.lists[client.account_sid, day] = ours, others
+    found.lists[client.account_sid, first] = ours, others
     recordings = earliest_first(recordings)
     known = [created for r in recordings if (created := utc_day(r.date_created))]
     since = min(known) if len(known) == len(recordings) and known else None

@@ -2,6 +2,7 @@
 
     ExportError
     +-- FixConfiguration            change a setting or credential, then run again (exit code 2)
+    |   +-- AccountRefused          Twilio refuses the credential for one account; others may be read (then exit code 5)
     +-- FixQuery                    the question in SQL cannot be answered as it is; change it (exit code 2)
     +-- SourceError                 Twilio did not give what was asked for; run again later (exit code 5)
     |   +-- SourceUnavailable       the time budget ran out on network errors, 429 or 5xx
@@ -39,6 +40,7 @@ from warehouse.errors import (
 )
 
 __all__ = [
+    "AccountRefused",
     "AlertNotDelivered",
     "ApplyAgain",
     "ChooseRoot",
@@ -70,6 +72,10 @@ __all__ = [
 
 class FixConfiguration(ExportError):
     """A setting or credential is missing or wrong."""
+
+
+class AccountRefused(FixConfiguration):
+    """Twilio refuses the credential for one account; it says nothing of the other accounts."""
 
 
 class FixQuery(ExportError):

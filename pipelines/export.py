@@ -25,7 +25,15 @@ from pipelines.discover import (
     listing_days,
     no_longer_kept,
 )
-from pipelines.errors import IncompleteExport, SourceUnavailable, VerificationMismatch, WarehouseError, first_cause
+from pipelines.dropping import Dropping
+from pipelines.errors import (
+    AccountRefused,
+    IncompleteExport,
+    SourceUnavailable,
+    VerificationMismatch,
+    WarehouseError,
+    first_cause,
+)
 from pipelines.extract import extract
 from pipelines.extraction import Extraction
 from pipelines.holding import Holding
@@ -39,6 +47,7 @@ from pipelines.shown_time import remember
 from pipelines.sids import AccountSid
 from pipelines.twilio.client import Traffic, TwilioClient
 from pipelines.verify import Mismatch
+from pipelines.wanted import note_trouble
 from warehouse.archive import Archive
 from warehouse.damage import reading_errors
 from warehouse.erase import finish
@@ -168,8 +177,8 @@ async def export(
         progress: counters to fill while running, for whoever shows them.
 
     Raises:
-        SourceError: Twilio gives nothing more now; what was landed stays and is published.
-        FixConfiguration: the credentials are refused.
+        SourceError: Twilio gives nothing more of any account now; what was landed stays and is published.
+        AccountRefused: the credentials are refused for every account.
         WarehouseError: the archive cannot be written or read.
         VerificationMismatch: what was landed does not read back as received.
 
@@ -257,6 +266,9 @@ async def _export(
                 if (ahead := clock.ahead()) is not None:
                     progress.clock_ahead = ahead
                     progress.notes.append(sentence(ahead))
+                trouble: dict[str, str] = {sid: str(error) for sid, error in progress.discovery.dropped.items()}
+                asked = [client.account_sid for client in clients]
+                await asyncio.to_thread(note_trouble, archive, trouble, asked=asked, now=clock())
     for task in (landing, extracting):
         if (error := _error_of(task)) is not None:
             raise error
@@ -286,10 +298,24 @@ async def _extract_all(
 ) -> None:
     """Give every discovered recording to the next free worker."""
     assignments: asyncio.Queue[Assignment | None] = asyncio.Queue(workers)
+    dropping = Dropping(
+        accounts,
+        progress.discovery.dropped,
+        progress.extraction,
+        answered=lambda: bool(progress.traffic().bytes_received),
+    )
 
     async def work() -> None:
         while (assignment := await assignments.get()) is not None:
-            await extract(assignment, lander.put, scope=scope, clock=clock, holding=holding, tally=progress.extraction)
+            account = assignment.client.account_sid
+            if account in dropping.dropped:
+                continue
+            try:
+                await extract(
+                    assignment, lander.put, scope=scope, clock=clock, holding=holding, tally=progress.extraction
+                )
+            except (SourceUnavailable, AccountRefused) as error:
+                dropping.drop(account, error)
         await assignments.put(None)  # the next worker stops too
 
     began = clock()
@@ -303,10 +329,7 @@ async def _extract_all(
                 continue
             if isinstance(value, Unlisted):
                 unlisted.add((value.client.account_sid, value.day))
-                if isinstance(value.error, SourceUnavailable) and not progress.traffic().bytes_received:
-                    raise value.error  # nobody has answered at all
-                progress.extraction.unanswered(value.error)
-                progress.extraction.waits(f"recordings created on {value.day}: {value.error}")
+                dropping.unlisted(value)
                 continue
             if isinstance(value, QuarantineRow):
                 progress.extraction.quarantines(value, value.reason)
@@ -315,6 +338,8 @@ async def _extract_all(
     # what these lists held has been handed on: only now may anything say that they were read to their end
     days = listing_days(scope, now=began)
     for account in accounts:
+        if account in dropping.dropped:
+            continue
         for missed, run in itertools.groupby(days, key=lambda day, of=account: (of, day) in unlisted):  # type: ignore[misc]
             if not missed:
                 listed = list(run)

@@ -59,7 +59,7 @@ async def extract(
     """Extract one recording's results and hand them on through `emit`.
 
     Raises:
-        SourceUnavailable, FixConfiguration: nothing more can be had from Twilio now; what was handed on is good.
+        SourceUnavailable, AccountRefused: nothing more of the account can be had now; what was handed on is good.
     """
     await _Extract(assignment, emit, scope=scope, clock=clock, holding=holding, tally=tally).run()
 
@@ -102,7 +102,7 @@ class _Extract:
                 self._unanswered(error)
                 self._pending(f"recording {self.recording.sid}: {error}")
         else:
-            self.tally.answered()
+            self.tally.answered(self.client.account_sid)
         if listed:
             await self._still_owed(seen)
         at = next_listed_at(self.recording, self.before, scope=self.scope, now=observed_at) if listed else None
@@ -153,7 +153,7 @@ class _Extract:
                 self._unanswered(error)
                 self._pending(f"add-on result {sid} is landed without all its contents and is not listed now: {error}")
                 continue
-            self.tally.answered()
+            self.tally.answered(self.client.account_sid)
             if raw is None:
                 await self._quarantine("add_on_result", sid, self.recording.sid, GONE, None)
             elif (result := await self._read_result(raw)) is not None and await self._is_new(result, seen):
@@ -288,7 +288,7 @@ class _Extract:
                 content = await self._fetched(result, payload)
                 document = error_document(content.data, payload.content_type, content.content_type)
         except SourceDoubtful as error:
-            self.tally.answered()
+            self.tally.answered(self.client.account_sid)
             await self._quarantine("content", payload.sid, result.sid, f"{DOUBTFUL}: {error.why}.", error.data)
             return None
         except (SourceRefused, SourceUntrusted, SourceUnavailable) as error:
@@ -297,7 +297,7 @@ class _Extract:
         except FixWarehouse as error:  # one content that has no end, perhaps; what is landed may still find room
             self._pending(f"content {payload.sid}: {error}")
             return None
-        self.tally.answered()
+        self.tally.answered(self.client.account_sid)
         if document is not None:
             self.holding.release(content.reserved)
             reason = f"In place of the content storage gave {document}."
@@ -333,7 +333,7 @@ class _Extract:
             self._pending(f"content {payload.sid}: {error}")
 
     def _unanswered(self, error: SourceRefused | SourceUntrusted | SourceUnavailable) -> None:
-        self.tally.unanswered(error)
+        self.tally.unanswered(self.client.account_sid, error)
 
     def _pending(self, reason: str) -> None:
         """Not landed now; `retention` shows it as pending and the next export tries again."""

@@ -4,12 +4,13 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from pipelines.errors import FixConfiguration, SourceError, SourceForbidden, SourceUnavailable
+from pipelines.errors import AccountRefused, SourceError, SourceForbidden, SourceUnavailable
+from pipelines.sids import AccountSid
 from warehouse.open_entries import OpenEntries
 from warehouse.quarantine import DISMISSED, LANDED, QuarantineRow, quarantine_id
 
 FAILURES_IN_A_ROW = 10
-"""Lists and contents that may go unanswered one after another before the source counts as unavailable; and that may
+"""Lists and contents that may go unanswered one after another before an account counts as unavailable; and that may
 be refused one after another before the credential counts as the reason."""
 
 SAMPLES = 20
@@ -36,8 +37,9 @@ class Extraction:
     reasons: list[str] = field(default_factory=list)
     unknown_statuses: Counter[str] = field(default_factory=Counter)
     """As they may be shown; what is landed is the status as sent."""
-    failures_in_a_row: int = 0
-    refusals_in_a_row: int = 0
+    failures_in_a_row: Counter[str] = field(default_factory=Counter)
+    """By account, like `refusals_in_a_row`: the trouble of one says nothing of the others."""
+    refusals_in_a_row: Counter[str] = field(default_factory=Counter)
     resolved: Mapping[str, str] = field(default_factory=dict)
     """How what is in quarantine was resolved, by its id."""
     open_entries: OpenEntries = field(default_factory=OpenEntries)
@@ -81,25 +83,25 @@ class Extraction:
         self.pending += 1
         self.note(reason)
 
-    def answered(self) -> None:
-        """Something was given: neither is the source away nor the credential refused."""
-        self.failures_in_a_row = self.refusals_in_a_row = 0
+    def answered(self, account: AccountSid) -> None:
+        """Something of an account was given: neither is the source away nor the credential refused."""
+        self.failures_in_a_row[account] = self.refusals_in_a_row[account] = 0
 
-    def unanswered(self, error: SourceError) -> None:
+    def unanswered(self, account: AccountSid, error: SourceError) -> None:
         """One thing that goes unanswered does not stop the others; many in a row mean that nothing is answered.
 
         Raises:
-            SourceUnavailable: this is the last of many, or nobody is there at all.
-            FixConfiguration: this is the last of many that were refused (403).
+            SourceUnavailable: this is the last of many of the account.
+            AccountRefused: this is the last of many that were refused (403).
         """
         if isinstance(error, SourceForbidden):
-            self.refusals_in_a_row += 1
-            if self.refusals_in_a_row >= FAILURES_IN_A_ROW:
-                raise FixConfiguration(
+            self.refusals_in_a_row[account] += 1
+            if self.refusals_in_a_row[account] >= FAILURES_IN_A_ROW:
+                raise AccountRefused(
                     f"Twilio refused {FAILURES_IN_A_ROW} requests one after another; see what the key may read. "
                     f"Last: {error}"
                 ) from error
         if isinstance(error, SourceUnavailable):
-            self.failures_in_a_row += 1
-            if self.failures_in_a_row >= FAILURES_IN_A_ROW:
+            self.failures_in_a_row[account] += 1
+            if self.failures_in_a_row[account] >= FAILURES_IN_A_ROW:
                 raise error

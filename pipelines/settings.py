@@ -235,6 +235,11 @@ def _seal_secret(env: Mapping[str, str]) -> str:
     return text
 
 
+def added_account(env: Mapping[str, str]) -> str:
+    """The account that may export into a root that belongs to others; empty when there is none."""
+    return env.get("EXPORT_ADD_ACCOUNT", "").strip()
+
+
 def settle_time(env: Mapping[str, str]) -> timedelta:
     """How long after its creation a recording may still gain results: it is listed again until then."""
     return timedelta(hours=_number(env, "EXPORT_SETTLE_HOURS", default=48, least=0, most=24 * 40))

@@ -3,18 +3,28 @@
 Reads the archive only, so it answers while an export runs and when Twilio cannot be reached.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from pipelines.completeness import Completeness, OpenRecording, completeness, open_recordings
+from pipelines.accounts import Account, accounts_of
+from pipelines.completeness import (
+    Completeness,
+    Listing,
+    OpenRecording,
+    completeness,
+    first_listed,
+    listings,
+    open_recordings,
+)
 from pipelines.dates import RECORDING_LOOK_BACK
-from pipelines.deadlines import deadlines
+from pipelines.deadlines import deadlines, ending
 from pipelines.shown_time import clock_sentence, reading_time
 from warehouse import views
 from warehouse.archive import Archive
 from warehouse.commits import Commit
+from warehouse.marker import kept_accounts
 from warehouse.publish import published
 from warehouse.quarantine import open_rows
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, QUARANTINE, RECORDINGS, RESOLUTIONS
@@ -34,13 +44,35 @@ class Day:
 
 
 @dataclass(frozen=True, slots=True)
+class AccountStatus:
+    """An account of the archive; `unexported` counts its results that are not whole here and can no longer be had."""
+
+    account: Account
+    listed_at: datetime | None
+    unexported: int
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        of = self.account
+        return {
+            "sid": of.sid,
+            "name": of.name or None,
+            "state": of.state,
+            "listed_at": None if self.listed_at is None else self.listed_at.isoformat(),
+            "unexported": self.unexported,
+            "trouble": of.trouble or None,
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """What the warehouse holds at `at` (UTC).
 
     `slack_hours` is the time left to `next_deadline`; `backlog` counts what is waiting, results and recordings;
     `quarantined` counts what is open;
-    `listed_at` is when the list of recordings was last read to its end, in every account; `erasure_waits` says why an
-    erasure by age waits, `clock` what is wrong with the clock here.
+    `listed_at` is when the list of recordings was last read to its end, in every account that is wanted; `accounts`
+    holds those that are not wanted any more first; `erasure_waits` says why an erasure by age waits, `clock` what is
+    wrong with the clock here.
     """
 
     at: datetime
@@ -63,12 +95,14 @@ class Status:
     clock: str | None = None
     shared_read: str = "none"
     """Who may read the archive: its owner alone ("none"), "group" or "all"."""
+    accounts: tuple[AccountStatus, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Plain values: times in ISO 8601."""
         plain: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
         for name in ("at", "committed_at", "next_deadline", "listed_at"):
             plain[name] = None if plain[name] is None else plain[name].isoformat()
+        plain["accounts"] = [each.as_json() for each in self.accounts]
         plain["days"] = [
             {
                 "completed_date": None if d.day is None else d.day.isoformat(),
@@ -106,7 +140,10 @@ def _status(archive: Archive, head: Commit, *, now: datetime, settle: timedelta)
             f"SELECT count(content_length), coalesce(sum(content_length), 0) FROM {payloads}"
         ).fetchall()[0]
         to_list = [r for r in open_recordings(archive, head, db, now=now, settle=settle) if _still_shown(r, now=now)]
+        read = listings(archive, head, db, now=now)
         quarantined = db.execute(f"SELECT count(*) FROM {open_rows(quarantine, resolutions)}").fetchall()[0][0]
+    accounts = accounts_of(kept_accounts(archive.root), first_listed(read))
+    ended = {sid for sid, account in accounts.items() if not account.wanted}
     waiting = deadlines(archive, now=now, within=timedelta(0), settle=settle)
     days: dict[date | None, dict[str, int]] = {}
     for day, state, count in states:
@@ -125,7 +162,7 @@ def _status(archive: Archive, head: Commit, *, now: datetime, settle: timedelta)
         committed_at=head.at if head.number else None,
         published_commit=None if shown is None else shown.commit,
         recordings=head.rows(RECORDINGS.name),
-        recordings_to_list=len(to_list),
+        recordings_to_list=sum(recording.account_sid not in ended for recording in to_list),
         results={state: sum(counts[state] for counts in days.values()) for state in STATES},
         payloads=head.rows(ADD_ON_PAYLOADS.name),
         contents=contents,
@@ -134,13 +171,24 @@ def _status(archive: Archive, head: Commit, *, now: datetime, settle: timedelta)
         next_deadline=waiting.nearest,
         slack_hours=waiting.slack_hours,
         backlog=waiting.backlog,
-        listed_at=None if waiting.silent_for is None else now - waiting.silent_for,
+        listed_at=now - waiting.silent_for if waiting.silent and waiting.silent_for is not None else None,
         days=tuple(
             Day(day, counts, None if day is None else by_day.get(day))
             for day, counts in sorted(days.items(), key=lambda item: item[0] or date.min)
         ),
         erasure_waits=waiting.erasure,
         shared_read=sharing(archive.root, None),
+        accounts=_accounts(accounts, read, waiting.ended),
+    )
+
+
+def _accounts(
+    accounts: Mapping[str, Account], read: Sequence[Listing], ended: Mapping[str, int]
+) -> tuple[AccountStatus, ...]:
+    newest = {listing.account_sid: listing.at for listing in read}
+    return tuple(
+        AccountStatus(account, newest.get(sid), ended.get(ending(account), 0))
+        for sid, account in sorted(accounts.items(), key=lambda item: (item[1].wanted, item[0]))
     )
 
 

@@ -95,6 +95,14 @@ def read_marker(root: Path) -> Marker | None:
         raise _damaged() from error
 
 
+def kept_accounts(root: Path) -> Mapping[str, Mapping[str, Value]]:
+    """The accounts that the marker keeps; none where there is no marker, or a damaged one, which `verify` names."""
+    with contextlib.suppress(RepairWarehouse):
+        if (marker := read_marker(root)) is not None:
+            return marker.accounts
+    return {}
+
+
 def update_marker(archive: "Archive", change: Callable[[Marker], Marker]) -> Marker:
     """Replace the marker by what `change` makes of it, alone and durably; a new one where there is none.
 

@@ -20,7 +20,7 @@ from typing import Self
 
 import httpx
 
-from pipelines.errors import ExportError, FixConfiguration, SourceDoubtful, SourceRefused, SourceUntrusted
+from pipelines.errors import AccountRefused, ExportError, SourceDoubtful, SourceRefused, SourceUntrusted
 from pipelines.holding import SpoolFile
 from pipelines.sids import AccountSid, AddOnResultSid, PayloadSid, RecordingSid
 from pipelines.twilio.attempt import NO_CONTENT, OK, REDIRECTS, Ask, ByteBudget, Line
@@ -78,7 +78,7 @@ class TwilioClient:
     """One account's recordings, add-on results, payloads and contents; an async context manager.
 
     All methods raise SourceUnavailable, SourceRefused or SourceUntrusted as `pipelines.errors` says, and
-    FixConfiguration when Twilio refuses the credentials: a 401, or a 403 before anything else was answered. After that
+    AccountRefused when Twilio refuses the credentials: a 401, or a 403 before anything else was answered. After that
     nothing more is sent. A later 403 is a SourceForbidden, of the one thing that was asked for.
 
     Attributes:
@@ -157,6 +157,12 @@ class TwilioClient:
         forgets its page token): the caller filters by date and keeps one per SID.
         """
         return self._pages(self._resources.recordings(first_day, last_day))
+
+    async def few_recordings(self, first_day: date, last_day: date) -> tuple[bytes, ...] | None:
+        """The same list, if it is one ordinary page; None when it is longer, and has to be read as it is."""
+        listing = self._resources.recordings(first_day, last_day)
+        page = await self._page(listing.first_uri, listing, min(_RECORDINGS_PAGE, self._tuning.page_cap))
+        return None if page is None or page.next_uri is not None else page.items
 
     def add_on_results(self, recording: RecordingSid) -> AsyncIterator[tuple[bytes, ...]]:
         """List the add-on results of a recording; pages and duplicates as in `recordings`.
@@ -237,7 +243,7 @@ class TwilioClient:
         Whatever leaves doubt is `UNKNOWN`, to be settled with `add_on_result`.
 
         Raises:
-            FixConfiguration: the credentials may not delete; nothing was deleted.
+            AccountRefused: the credentials may not delete; nothing was deleted.
         """
         url = self._base_url + self._resources.add_on_result(recording, result)
         ask = Ask(url, self._tuning.api_deadline, self._tuning.page_cap, method="DELETE", accept=NO_CONTENT)
@@ -266,6 +272,19 @@ class TwilioClient:
             return None
         raise self._error(outcome, subject)
 
+    async def account_status(self, sid: AccountSid) -> str | None:
+        """What Twilio says of an account: active, suspended, or closed, as which one that is gone (404) counts too.
+
+        None when it does not say, for whatever reason; that does not stop the client.
+        """
+        url = self._base_url + Resources(sid).account_itself()
+        outcome = await self._api.ask(Ask(url, self._tuning.api_deadline, self._tuning.page_cap))
+        if isinstance(outcome, GaveUp):
+            return "closed" if outcome.failure.cause is Cause.NOT_FOUND else None
+        with contextlib.suppress(SourceUntrusted):
+            return read_subaccount(outcome.body, f"account {sid}").status
+        return None
+
     def source_time(self) -> datetime | None:
         """Twilio's clock (UTC) by the Date headers of its newest replies; None as long as it has not said."""
         return self._clock.now()
@@ -283,6 +302,7 @@ class TwilioClient:
     async def accounts(self, *, skipped: Callable[[SourceUntrusted], None] | None = None) -> AsyncIterator[Subaccount]:
         """List the accounts the credential can see, its own included; their auth tokens are never decoded.
 
+        Many a key may not list accounts: a refusal, which is a SourceRefused then, does not stop the client.
         With `skipped`, that is told of each row that cannot be read, and the list goes on.
         """
         listing = self._resources.accounts()
@@ -348,15 +368,16 @@ class TwilioClient:
         outcome = await self._api.ask(Ask(self._base_url + uri, self._tuning.api_deadline, cap, document=True))
         if isinstance(outcome, GaveUp) and outcome.failure.cause is Cause.TOO_LARGE and cap < self._tuning.page_cap:
             return None
-        return read_page(self._reply(outcome, listing.subject).body, listing, base_url=self._base_url)
+        reply = self._reply(outcome, listing.subject, stops=listing.stops)
+        return read_page(reply.body, listing, base_url=self._base_url)
 
     async def _get(self, url: str, *, subject: str) -> Reply:
         ask = Ask(url, self._tuning.api_deadline, min(_ORDINARY_PAGE, self._tuning.page_cap), document=True)
         return self._reply(await self._api.ask(ask), subject)
 
-    def _reply(self, outcome: Reply | GaveUp, subject: str) -> Reply:
+    def _reply(self, outcome: Reply | GaveUp, subject: str, *, stops: bool = True) -> Reply:
         if isinstance(outcome, GaveUp):
-            raise self._error(outcome, subject)
+            raise self._error(outcome, subject, stops=stops)
         return outcome
 
     async def _content(self, ask: Ask, subject: str) -> Reply | GaveUp:
@@ -410,21 +431,22 @@ class TwilioClient:
         why = f"{doubt.cause.value} ({doubt.detail})" if doubt.detail else doubt.cause.value
         raise SourceDoubtful(f"{subject}: {why}", why=why, data=data, status=reply.status)
 
-    def _error(self, gave_up: GaveUp, subject: str) -> ExportError:
+    def _error(self, gave_up: GaveUp, subject: str, *, stops: bool = True) -> ExportError:
+        """What a request without a reply is raised as; `stops`: a refusal of it is one of all that is the account's."""
         failure = gave_up.failure
         # a 403 may be about this one thing, unless nothing at all was ever given
         forbidden = failure.cause is Cause.FORBIDDEN and not self.traffic.bytes_received
-        if forbidden or failure.cause in {Cause.UNAUTHORIZED, Cause.STOPPED}:
+        if stops and (forbidden or failure.cause in {Cause.UNAUTHORIZED, Cause.STOPPED}):
             return self._stopped(failure)
-        if failure.cause is Cause.FORBIDDEN:
+        if failure.cause in {Cause.FORBIDDEN, Cause.UNAUTHORIZED}:
             subject = f"{subject}, asked for as account {self.account_sid} with {self._asked_with}"
         return error_for(failure, subject, attempts=gave_up.attempts, seconds=gave_up.seconds)
 
-    def _stopped(self, failure: Failure) -> FixConfiguration:
+    def _stopped(self, failure: Failure) -> AccountRefused:
         """The error that says that the credentials are refused; nothing more is sent."""
         self._api.stop(failure)
         facts = f"HTTP {failure.status}, Twilio code {failure.code}, request {failure.request_id}"
-        return FixConfiguration(
+        return AccountRefused(
             f"Twilio refused the credentials for account {self.account_sid}: {self._asked_with} ({facts})"
         )
 

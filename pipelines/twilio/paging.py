@@ -4,7 +4,7 @@ Pure. `next_page_uri` comes from outside. It is a URI reference in whatever spel
 to the list that is being read, at the same origin; what is asked is then that list's own path, and nothing but the
 query is theirs. So no spelling leads to another host, account or resource. A page that has far more rows than were
 asked for is refused before they are read. Items are handed on as the bytes that arrived;
-of an account, which carries its auth token, only SID and status are ever decoded.
+of an account, which carries its auth token, only SID, status and friendly name are ever decoded.
 """
 
 import codecs
@@ -45,12 +45,16 @@ _BROKEN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """One list of the API: `path` of the resource, `key` of its array in the page, `subject` for messages."""
+    """One list of the API: `path` of the resource, `key` of its array in the page, `subject` for messages.
+
+    `stops`: whoever is refused it is refused all that is the account's.
+    """
 
     path: str
     key: str
     subject: str
     filters: tuple[tuple[str, str], ...] = ()
+    stops: bool = True
 
     @property
     def first_uri(self) -> str:
@@ -131,14 +135,14 @@ def _plain(path: str) -> str:
 
 
 def read_subaccount(item: bytes, subject: str) -> Subaccount:
-    """Read SID and status of an account and nothing else of it.
+    """Read SID, status and friendly name of an account and nothing else of it.
 
     Raises:
         SourceUntrusted: it has no valid SID.
     """
     try:
         row = msgspec.json.decode(item, type=_Account)
-        return Subaccount(account_sid(row.sid), row.status)
+        return Subaccount(account_sid(row.sid), row.status, row.friendly_name)
     except (*_BROKEN, ValueError):
         raise SourceUntrusted(f"{subject}: an account without a valid SID") from None
 
@@ -199,6 +203,7 @@ def _following(uri: msgspec.Raw | bytes | None, size: msgspec.Raw | bytes | None
 class _Account(msgspec.Struct):
     sid: str
     status: str | None = None
+    friendly_name: str | None = None
 
 
 class _Redirect(msgspec.Struct):

@@ -3,6 +3,7 @@
 Twilio's v2010 API answers JSON only to paths that end in `.json`.
 """
 
+import functools
 from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ class Resources:
 
     def accounts(self) -> Listing:
         """List the accounts the credential can see."""
-        return Listing(f"{_ROOT}.json", "accounts", f"accounts seen by account {self.account}")
+        return Listing(f"{_ROOT}.json", "accounts", f"accounts seen by account {self.account}", stops=False)
 
     def account_itself(self) -> str:
         """Return the path of the account."""
@@ -80,9 +81,14 @@ def storage_headers() -> Mapping[str, str]:
 
 
 def _plain_headers() -> dict[str, str]:
-    try:
-        version = metadata.version("addon-export")
-    except metadata.PackageNotFoundError:  # run from a source tree that was not installed
-        version = "0"
     # identity: half a compressed body can pass for a whole one
-    return {"Accept-Encoding": "identity", "User-Agent": f"addon-export/{version}"}
+    return {"Accept-Encoding": "identity", "User-Agent": f"addon-export/{_version()}"}
+
+
+@functools.cache
+def _version() -> str:
+    """This program's version; reading it takes milliseconds, and there may be hundreds of accounts."""
+    try:
+        return metadata.version("addon-export")
+    except metadata.PackageNotFoundError:  # run from a source tree that was not installed
+        return "0"

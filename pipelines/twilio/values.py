@@ -68,6 +68,7 @@ class Subaccount:
 
     sid: AccountSid
     status: str | None
+    name: str | None = None
 
 
 class DeleteOutcome(Enum):

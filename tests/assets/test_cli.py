@@ -109,6 +109,26 @@ def test_an_export_on_a_terminal_says_what_it_did(exported: CommandLine) -> None
     assert '"commit"' not in done.printed
 
 
+def test_a_root_of_another_account_lets_nobody_in_unless_it_is_said(exported: CommandLine, sandbox: Sandbox) -> None:
+    """Nothing is asked and nothing changes; once it was said, both accounts are exported into the root."""
+    main, other = sandbox.account_sid, next(sid for sid in sandbox.world.accounts if sid != sandbox.account_sid)
+    theirs = {"TWILIO_ACCOUNT_SID": other, "TWILIO_AUTH_TOKEN": sandbox.world.accounts[other].auth_token}
+    sandbox.journal.clear()
+    done = exported("export", **theirs)
+    assert done.returncode == 2, done.stderr
+    sentence = done.stderr.strip().splitlines()[-1]
+    assert all(part in sentence for part in (main, other, "--add-account"))
+    assert not sandbox.journal.entries
+    assert exported("export", "--add-account", **theirs).returncode == 0
+    assert exported("export").returncode == 0
+    dropped = exported("accounts", "--drop", other)
+    assert dropped.returncode == 0, dropped.stderr
+    accounts = {a["sid"]: a for a in json.loads(exported("accounts", "--json").stdout)}
+    assert (accounts[main]["state"], accounts[other]["state"]) == ("wanted", "unwanted")
+    assert accounts[other]["name"] == sandbox.world.accounts[other].friendly_name
+    assert f"{other} ({accounts[other]['name']}): no longer wanted" in exported("status").stdout
+
+
 @pytest.mark.parametrize("rows", [1, 0])
 def test_a_bad_row_or_list_of_accounts_does_not_stop_the_accounts_that_are_known(
     rows: int, command: CommandLine, sandbox: Sandbox
@@ -142,6 +162,8 @@ def test_a_bad_row_or_list_of_accounts_does_not_stop_the_accounts_that_are_known
         (("export",), {"TWILIO_ACCOUNT_SID": "AC12"}, 2, "TWILIO_ACCOUNT_SID is not an Account SID"),
         (("export",), {"TWILIO_AUTH_TOKEN": "wrong"}, 2, "credentials"),
         (("export",), {"TWILIO_BASE_URL": "http://api.example.com"}, 2, "https"),
+        (("export",), {"TWILIO_BASE_URL": "https://gateway.invalid"}, 2, "TWILIO_BASE_URL_CONFIRMED=gateway.invalid"),
+        (("export",), {"TWILIO_BASE_URL": "", "TWILIO_REGION": "ie1/x"}, 2, "TWILIO_REGION"),
         (("export",), {"TWILIO_MAX_CONCURRENCY": "many"}, 2, "TWILIO_MAX_CONCURRENCY"),
         (("export",), {"EXPORT_DESTINATION": "csv"}, 2, "EXPORT_DESTINATION"),
         (("export",), {"EXPORT_ROOT": "s3://bucket/x"}, 2, "object store"),

@@ -9,7 +9,14 @@ from datetime import UTC, date, datetime
 import httpx
 import pytest
 
-from pipelines.errors import FixConfiguration, SourceForbidden, SourceRefused, SourceUnavailable, SourceUntrusted
+from pipelines.errors import (
+    AccountRefused,
+    FixConfiguration,
+    SourceForbidden,
+    SourceRefused,
+    SourceUnavailable,
+    SourceUntrusted,
+)
 from pipelines.sids import RecordingSid
 from pipelines.twilio.client import Content, Credential, DeleteOutcome, Tuning, TwilioClient
 from tests.twilio.made_up import (
@@ -383,7 +390,7 @@ def test_once_credentials_are_refused_waiting_and_sleeping_requests_fail_without
         await asyncio.sleep(0.2)
         others = [asyncio.ensure_future(collect(twilio.add_on_results(RE))) for _ in range(100)]
         outcomes = await asyncio.gather(sleeper, *others, return_exceptions=True)
-        assert [type(outcome) for outcome in outcomes] == [FixConfiguration] * 101
+        assert [type(outcome) for outcome in outcomes] == [AccountRefused] * 101
         assert (sent := twilio.traffic.requests) <= 101 + 4, "each once, those at once perhaps again"
         assert asyncio.get_running_loop().time() < 10, "the sleeper was woken"
         with pytest.raises(FixConfiguration):
