@@ -313,9 +313,8 @@ def _reply_seconds(env: Mapping[str, str]) -> float:
 
 def _base_url(env: Mapping[str, str]) -> str:
     """Where the API is: TWILIO_BASE_URL goes before TWILIO_REGION and TWILIO_EDGE."""
-    given, confirmed, region, edge = (
-        env.get(f"TWILIO_{name}", "").strip() for name in ("BASE_URL", "BASE_URL_CONFIRMED", "REGION", "EDGE")
-    )
+    names = ("TWILIO_BASE_URL", "TWILIO_BASE_URL_CONFIRMED", "TWILIO_REGION", "TWILIO_EDGE")
+    given, confirmed, region, edge = (env.get(name, "").strip() for name in names)
     return confirmed_base_url(given, confirmed) if given else regional_url(region, edge)
 
 
