@@ -12,52 +12,33 @@ import argparse
 import difflib
 import json
 import logging
-import os
 import re
 import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
-from enum import IntEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from assets.accounts_command import add_accounts_command, show_accounts
 from assets.alert_command import add_alert_command
 from assets.compact_command import add_compact_command
 from assets.delete_command import add_delete_commands
-from assets.discreet import discreet
+from assets.ending import ExitCode, end_with
 from assets.erase_command import add_erase_command
 from assets.export_command import add_export_command
-from assets.process import interrupted, interruption, let_go, prepare
+from assets.process import prepare
 from assets.quarantine_command import add_quarantine_commands
 from assets.repair_command import add_rebuild_options, run_rebuild
 from assets.seal_command import run_seal
 from assets.sql_command import add_sql_command, add_tables_command
-from assets.terminal import drop_what_cannot_be_printed, say, show
+from assets.terminal import say, show
 from assets.ui_command import add_ui_command
 from pipelines.dates import FIRST_YEAR
 from pipelines.environment import open_env_file
 from pipelines.errors import (
-    AlertNotDelivered,
-    ApplyAgain,
-    ChooseRoot,
-    ConfirmErasure,
-    ExportError,
     FixConfiguration,
-    FixProcess,
-    FixQuery,
-    IncompleteExport,
-    NotSealed,
-    PlanAgain,
-    RunLater,
-    SourceError,
-    Untrusted,
-    VerificationMismatch,
-    WarehouseError,
 )
 from pipelines.open_files import raise_open_files
 from pipelines.settings import environment, settle_time, twilio_settings, warehouse_settings
-from warehouse.limits import limit
 
 if TYPE_CHECKING:
     from warehouse.archive import Archive
@@ -75,38 +56,6 @@ LAST_YEAR = 2199
 """Of days that are asked for: times are reckoned for weeks around a day."""
 
 
-class ExitCode(IntEnum):
-    """What the process says when it ends."""
-
-    OK = 0
-    UNEXPECTED = 1
-    CONFIGURATION = 2
-    REFUSED = 3
-    MISMATCH = 4
-    RUN_AGAIN = 5
-    WAREHOUSE = 6
-    INTERRUPTED = 130
-
-
-def exit_code(error: BaseException) -> ExitCode:
-    """The exit code an error means."""
-    match error:
-        case FixConfiguration() | FixQuery() | FixProcess() | AlertNotDelivered() | Untrusted() | ChooseRoot():
-            return ExitCode.CONFIGURATION
-        case PlanAgain() | ConfirmErasure():
-            return ExitCode.REFUSED
-        case IncompleteExport(again=True) | SourceError() | ApplyAgain() | RunLater():
-            return ExitCode.RUN_AGAIN
-        case IncompleteExport() | VerificationMismatch() | NotSealed():
-            return ExitCode.MISMATCH
-        case WarehouseError():
-            return ExitCode.WAREHOUSE
-        case KeyboardInterrupt():
-            return ExitCode.INTERRUPTED
-        case _:
-            return ExitCode.UNEXPECTED
-
-
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one command and exit."""
     prepare()
@@ -116,43 +65,13 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     run: Callable[[argparse.Namespace], int] = options.run
     if (readable := open_env_file()) is not None:
         say(f"Others on this machine may read {readable}, and the credentials in it; run `chmod go-rw` on it.")
-    try:
+
+    def work() -> int:
         if options.needs_account:
             twilio_settings(environment())
-        sys.exit(run(options))
-    except ExportError as error:
-        if interrupted():
-            _end_interrupted()
-        for reason in error.reasons[1:] if isinstance(error, PlanAgain) else ():
-            say(reason)
-        say(str(error))
-        sys.exit(exit_code(error))
-    except KeyboardInterrupt:
-        _end_interrupted()
-    except BrokenPipeError:
-        sys.exit(ExitCode.OK)  # the reader of our output has seen enough
-    except PermissionError as error:
-        what = error.filename or "the files of this command"
-        say(f"You may not use {what}: it is private to another user; be that user, or ask for EXPORT_SHARED_READ.")
-        sys.exit(ExitCode.WAREHOUSE)
-    except Exception as error:  # the outermost edge: report and exit 1
-        if interrupted():
-            _end_interrupted()
-        if (reached := limit(error, Path.cwd())) is not None:
-            say(str(reached))
-            sys.exit(exit_code(reached))
-        say(discreet(error))
-        say("This is a defect of addon-export; nothing that was landed is harmed.")
-        sys.exit(ExitCode.UNEXPECTED)
-    finally:
-        let_go()
-        drop_what_cannot_be_printed()
+        return run(options)
 
-
-def _end_interrupted() -> NoReturn:
-    say(f"{interruption()}; what was landed stays, and the next export goes on from there.")
-    drop_what_cannot_be_printed()
-    os._exit(ExitCode.INTERRUPTED)  # everything has unwound; libraries' exit hooks may not change the code
+    end_with(work)
 
 
 def _parser() -> argparse.ArgumentParser:

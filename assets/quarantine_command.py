@@ -64,10 +64,11 @@ def _list(options: argparse.Namespace) -> int:
             continue
         subject = entry.sid or f"under {entry.parent_sid or entry.account_sid}"
         state = f" [{entry.how}]" if entry.how else ""
-        show(
+        line = (
             f"{entry.quarantine_id[:SHORT]}  {entry.quarantined_at:%Y-%m-%d %H:%M}  {entry.kind} {subject}: "
             f"{entry.reason}{state}"
         )
+        show(" ".join(line.splitlines()))
     opened = sum(entry.how is None for entry in found)
     say(f"{opened} open. `addon-export quarantine retry` reads them again; `show ID` has the bytes.")
     return 0

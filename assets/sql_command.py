@@ -3,6 +3,7 @@
 import argparse
 import sys
 
+from assets.apart import apart
 from assets.terminal import show
 from pipelines.errors import FixQuery
 from pipelines.settings import environment, warehouse_settings
@@ -23,10 +24,7 @@ def add_tables_command(tables: argparse.ArgumentParser) -> None:
 
 
 def _sql(options: argparse.Namespace) -> int:
-    from assets.formats import FORMATS
     from assets.questions import EXAMPLES
-    from pipelines.moved import mend_moved
-    from pipelines.query import answer
 
     if (options.query is not None) + options.examples + (options.example is not None) != 1:
         raise FixQuery("Give a query, or --examples, or --example N; see `addon-export sql --help`.")
@@ -39,10 +37,19 @@ def _sql(options: argparse.Namespace) -> int:
         if not 1 <= options.example <= len(EXAMPLES):
             raise FixQuery(f"There is no example {options.example}; there are 1 to {len(EXAMPLES)}.")
         query = EXAMPLES[options.example - 1].sql
+    return apart(lambda: _answer(query, options.format))
+
+
+def _answer(query: str, form: str) -> int:
+    """Print the answer; here first DuckDB is imported, which takes longer than all before it."""
+    from assets.formats import FORMATS
+    from pipelines.moved import mend_moved
+    from pipelines.query import answer
+
     settings = warehouse_settings(environment())
     mend_moved(settings)
     with answer(settings.root, query) as found:
-        for line in FORMATS[options.format](found):
+        for line in FORMATS[form](found):
             show(line)
     return 0
 

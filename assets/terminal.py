@@ -1,29 +1,43 @@
 """The person at the terminal: data on stdout, talk and progress on stderr."""
 
+import io
 import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import TextIO
 
+from assets.visible import ESCAPING, visible
 from pipelines.errors import FixWarehouse
 
 
 def say(sentence: str) -> None:
-    """Talk to the person: one line on stderr, or nothing where that cannot be written, as on a full disk."""
+    """Talk to the person on stderr, or say nothing where that cannot be written, as on a full disk.
+
+    Nothing in it is obeyed by a terminal, now or when a log of it is looked at.
+    """
     with suppress(OSError):
-        print(sentence, file=sys.stderr, flush=True)  # noqa: T201  # the command line is where printing belongs
+        _escape_what_has_no_code(sys.stderr)
+        print(visible(sentence, lines=True), file=sys.stderr, flush=True)  # noqa: T201  # the command line is where printing belongs
 
 
 def show(text: str) -> None:
-    """Data for whoever reads stdout.
+    """Data for whoever reads stdout: as it is for files and pipes, and with nothing to obey for a terminal.
 
     Raises:
         BrokenPipeError: nobody reads it any more.
         FixWarehouse: it cannot be written.
     """
     with _printing():
-        print(text, flush=True)  # noqa: T201  # as above
+        _escape_what_has_no_code(sys.stdout)
+        print(visible(text, lines=True) if sys.stdout.isatty() else text, flush=True)  # noqa: T201  # as above
+
+
+def _escape_what_has_no_code(stream: TextIO) -> None:
+    """Let a stream of an encoding that lacks characters (`PYTHONIOENCODING=ascii`) write their escapes."""
+    if isinstance(stream, io.TextIOWrapper) and stream.errors != ESCAPING:
+        stream.reconfigure(errors=ESCAPING)
 
 
 def show_bytes(data: bytes) -> None:

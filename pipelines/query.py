@@ -10,10 +10,10 @@ import contextlib
 import json
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 
@@ -25,7 +25,18 @@ from warehouse.errors import FixWarehouse
 from warehouse.files import refuse_links
 from warehouse.publish import NAME, stray_logs
 
+if TYPE_CHECKING:
+    from duckdb.sqltypes import DuckDBPyType
+
 ROWS_AT_ONCE = 1000
+
+_HELD = {
+    *("boolean", "tinyint", "smallint", "integer", "bigint", "hugeint", "float", "double", "decimal", "null"),
+    *("utinyint", "usmallint", "uinteger", "ubigint", "uhugeint", "varchar", "blob", "uuid", "enum"),
+}
+"""Types of which Python holds every value as it is."""
+
+_NESTED = {"list", "array", "struct", "map", "union", "variant"}
 
 _QUERIES = {"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"}
 
@@ -41,15 +52,27 @@ _OF_THE_QUERY = {"Parser", "Syntax", "Binder", "Catalog", "Permission", "Not imp
 _QUOTED = re.compile(r"""(?<![a-z])['"](.*['"](?![a-z])|.*)""", re.DOTALL)
 """From the first quote to the last; an apostrophe within a word is none."""
 
+_KIND = re.compile(r"([A-Z][A-Za-z ]{1,30}) Error: ")
+
+_PLACE = re.compile(r"\[(\d+), ?(\d+)\]")
+
+LINE = 100
+"""Characters shown of the line that holds a mistake."""
+
 _EXPLAIN = re.compile(r"\s*EXPLAIN(\s+ANALYZE)?\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Names of the columns, and the rows as they come."""
+    """Names of the columns, no two alike, and the rows as they come.
+
+    Times are text as DuckDB writes it: it has times that Python has not, such as infinity. `moments` says in which
+    columns they are.
+    """
 
     columns: Sequence[str]
     rows: Iterator[tuple[object, ...]]
+    moments: Collection[int] = ()
 
 
 @contextlib.contextmanager
@@ -62,11 +85,61 @@ def answer(root: Path, sql: str) -> Iterator[Answer]:
     """
     with read_only(root) as db:
         try:
-            _only_reads(db, sql)
-            cursor = db.execute(sql)
-            yield Answer([column[0] for column in cursor.description or []], _rows(cursor))
+            if _only_reads(db, sql):
+                cursor = db.execute(sql)  # a plan, which is text
+                yield Answer([column[0] for column in cursor.description or []], _rows(cursor))
+            else:
+                yield _asked(db, sql)
         except duckdb.Error as error:
             raise FixQuery(_sentence(str(error))) from error
+
+
+def _asked(db: duckdb.DuckDBPyConnection, sql: str) -> Answer:
+    """The answer to a question; what Python cannot hold as it is comes as text from DuckDB."""
+    asked = db.sql(sql)
+    types = list(asked.types)
+    written = [_as_written(number, kind) for number, kind in enumerate(types, 1)]
+    if any("(" in each for each in written):
+        rows = _rows(db.execute(asked.project(", ".join(written)).sql_query()))
+    else:
+        rows = _rows(db.execute(sql))
+    nested = [at for at, each in enumerate(written) if each.startswith("to_json")]
+    moments = [at for at, kind in enumerate(types) if kind.id.startswith("timestamp")]
+    return Answer(_told_apart(asked.columns), _read(rows, nested) if nested else rows, moments)
+
+
+def _as_written(number: int, kind: "DuckDBPyType") -> str:
+    """SQL for a column of the answer: as it is where Python holds every value of the type, else as DuckDB writes it."""
+    if _held(kind):
+        return f"#{number}"
+    if kind.id in _NESTED:
+        return f"to_json(#{number})::VARCHAR"
+    return f"CAST(#{number} AS VARCHAR)"
+
+
+def _held(kind: "DuckDBPyType") -> bool:
+    if kind.id in ("list", "array", "struct"):
+        return all(_held(part) for _, part in kind.children if not isinstance(part, int | list))
+    return kind.id in _HELD
+
+
+def _read(rows: Iterator[tuple[object, ...]], nested: Collection[int]) -> Iterator[tuple[object, ...]]:
+    """Rows with the columns `nested` read from JSON."""
+    for row in rows:
+        yield tuple(json.loads(v) if at in nested and isinstance(v, str) else v for at, v in enumerate(row))
+
+
+def _told_apart(names: Sequence[str]) -> list[str]:
+    """Names of which a second one gets a number that no other has: sid, sid_1."""
+    taken, told = set(names), list[str]()
+    for at, name in enumerate(names):
+        new, number = name, 0
+        while name in names[:at] and new in taken:
+            number += 1
+            new = f"{name}_{number}"
+        taken.add(new)
+        told.append(new)
+    return told
 
 
 @contextlib.contextmanager
@@ -85,21 +158,15 @@ def read_only(root: Path) -> Iterator[duckdb.DuckDBPyConnection]:
             f"{logs[0].name} was not written by addon-export, and may show what was never landed; "
             "run `addon-export rebuild`."
         )
+    number, destination = _shown(path)
     with tempfile.TemporaryDirectory() as spill, contextlib.closing(_open(path)) as db:
-        if (elsewhere := reads_elsewhere(db, path.parent)) is not None:
-            raise FixWarehouse(
-                f"{path} reads the files of {elsewhere}: the folder was moved or copied since; run "
-                "`addon-export rebuild` where it may be written."
-            )
-        found = db.execute("SELECT number, destination FROM _commit").fetchall()
-        for number, destination in found:
-            if destination == "parquet" and number:
-                tables = commits.load(path.parent, number).tables.values()
-                live = [name for files in tables for name in files]
-                for name in live:
-                    refuse_links(path.parent, name)
-                paths = ", ".join(quote(str(path.parent / name)) for name in live)
-                db.execute(f"SET allowed_paths = [{paths}]")
+        if destination == "parquet" and number:
+            tables = commits.load(path.parent, number).tables.values()
+            live = [name for files in tables for name in files]
+            for name in live:
+                refuse_links(path.parent, name)
+            paths = ", ".join(quote(str(path.parent / name)) for name in live)
+            db.execute(f"SET allowed_paths = [{paths}]")
         db.execute(f"SET temp_directory = {quote(spill)}")
         for setting in (
             "TimeZone = 'UTC'",
@@ -112,10 +179,34 @@ def read_only(root: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         yield db
 
 
-def _open(path: Path) -> duckdb.DuckDBPyConnection:
+def _shown(path: Path) -> tuple[int, str]:
+    """The commit that the file shows, and how; read where nothing else can be reached, whoever made the file.
+
+    Raises:
+        FixWarehouse: it does not say.
+    """
+    with contextlib.closing(_open(path, locked=True)) as db:
+        if (elsewhere := reads_elsewhere(db, path.parent)) is not None:
+            raise FixWarehouse(
+                f"{path} reads the files of {elsewhere}: the folder was moved or copied since; run "
+                "`addon-export rebuild` where it may be written."
+            )
+        try:
+            tables = db.execute("SELECT count(*) FROM duckdb_tables() WHERE table_name = '_commit'").fetchall()
+            rows = db.execute("SELECT number, destination FROM _commit LIMIT 1").fetchall() if tables[0][0] else []
+        except duckdb.Error:
+            rows = []
+    match rows:
+        case [(int(number), str(destination))]:
+            return number, destination
+    raise FixWarehouse(f"{path} does not say which commit it shows; run `addon-export rebuild`.")
+
+
+def _open(path: Path, *, locked: bool = False) -> duckdb.DuckDBPyConnection:
     config: dict[str, str | bool | int | float | list[str]] = {
         "autoinstall_known_extensions": "false",
         "autoload_known_extensions": "false",
+        **({"enable_external_access": "false", "lock_configuration": "true"} if locked else {}),
     }
     try:
         return duckdb.connect(str(path), read_only=True, config=config)
@@ -123,8 +214,8 @@ def _open(path: Path) -> duckdb.DuckDBPyConnection:
         raise FixWarehouse(f"{path} cannot be opened; run `addon-export rebuild`.") from error
 
 
-def _only_reads(db: duckdb.DuckDBPyConnection, sql: str) -> None:
-    """Raise FixQuery unless `sql` is one statement that can do nothing but read."""
+def _only_reads(db: duckdb.DuckDBPyConnection, sql: str) -> bool:
+    """Raise FixQuery unless `sql` is one statement that can do nothing but read; say whether it asks for a plan."""
     explained = _EXPLAIN.match(sql)
     text = sql[explained.end() :] if explained else sql
     try:
@@ -136,7 +227,7 @@ def _only_reads(db: duckdb.DuckDBPyConnection, sql: str) -> None:
         raise FixQuery(
             "Only questions are answered: one SELECT (a PIVOT must name its columns with IN)."
             if message.startswith("Only SELECT")
-            else _sentence(message)
+            else _misread(message, str(parsed.get("location", "")), text)
         )
     if len(parsed["statements"]) != 1:
         raise FixQuery(f"One question at a time is answered; these are {len(parsed['statements'])}.")
@@ -148,6 +239,25 @@ def _only_reads(db: duckdb.DuckDBPyConnection, sql: str) -> None:
             name = str(node["function"]["function_name"]).lower()
             if name not in _TABLE_FUNCTIONS:
                 raise FixQuery(f"The table function {name} is not among those that can be used here.")
+    return explained is not None
+
+
+def _misread(message: str, location: str, sql: str) -> str:
+    """What DuckDB's parser says of a question, with the line and the place in it."""
+    said = f"Parser Error: {message}"
+    place = _PLACE.fullmatch(location)
+    if place is None:
+        return said
+    start, length = int(place[1]), int(place[2])
+    data = sql.encode()
+    before = data[:start].decode(errors="replace")
+    line = sql.split("\n")[before.count("\n")].replace("\t", " ")
+    at = len(before) - (before.rfind("\n") + 1)
+    cut = max(0, at - LINE // 2)
+    head = f"LINE {before.count(chr(10)) + 1}: {'...' if cut else ''}"
+    shown = line[cut : cut + LINE]
+    marks = "^" * max(1, min(len(data[start : start + length].decode(errors="replace")), len(shown) - (at - cut)))
+    return f"{said}\n{head}{shown}\n{' ' * (len(head) + at - cut)}{marks}"
 
 
 def _nodes(tree: object) -> Iterator[dict[str, Any]]:
@@ -178,7 +288,9 @@ def _sentence(message: str) -> str:
         said = json.loads(message.partition(": ")[2])
         kind, text = str(said["exception_type"]), str(said["exception_message"])
     except (ValueError, TypeError, KeyError):
-        kind, text = "", message.split("\n\nLINE ")[0].split("\nLINE ")[0]
+        plain = message.split("\n\nLINE ")[0].split("\nLINE ")[0]
+        found = _KIND.match(plain)
+        kind, text = (found[1], plain[found.end() :]) if found else ("", plain)
     if kind not in _OF_THE_QUERY and (quoted := _QUOTED.search(text)):
         after = text[quoted.end() :]
         text = f"{text[: quoted.start()]}...{'' if chr(10) in after else after}"

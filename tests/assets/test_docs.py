@@ -8,7 +8,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from assets import cli
+from assets.ending import ExitCode
 from assets.formats import table
 from assets.pages import questions_markdown
 from assets.questions import DEMO, EXAMPLES
@@ -157,7 +157,7 @@ def test_every_command_exit_code_and_table_is_in_the_readme() -> None:
         "quarantine dismiss",
     ):
         assert f"addon-export {command}" in README
-    for code in cli.ExitCode:
+    for code in ExitCode:
         assert re.search(rf"^\| {code.value} \|", README, re.MULTILINE), code
     for name in TABLES:
         assert f"`{name}`" in README

@@ -171,7 +171,6 @@ def test_a_question_may_need_more_than_memory(unchanged: Path) -> None:
     ("sql", "sentence"),
     [
         ("SELECT no_such FROM transcripts", "no_such"),
-        ("SELEC 1", "syntax error"),
         ("SELECT 1; SELECT 2", "One question"),
         ("", "One question"),
         ("SELECT 1/0::INTEGER + 'x'::INTEGER", "INT32"),
@@ -184,6 +183,64 @@ def test_what_cannot_be_answered_is_said(unchanged: Path, sql: str, sentence: st
     with pytest.raises(FixQuery, match=sentence) as said:
         asked(unchanged, sql)
     assert "\n" not in str(said.value)
+
+
+@pytest.mark.parametrize(
+    ("sql", "said"),
+    [
+        ("SELEC 1", 'Parser Error: syntax error at or near "SELEC"\nLINE 1: SELEC 1\n        ^^^^^'),
+        (
+            "SELECT 'grüß'\n\tFRO x;",
+            'Parser Error: syntax error at or near "x"\nLINE 2:  FRO x;\n             ^',
+        ),
+        ("EXPLAIN SELECT (1", 'Parser Error: syntax error at or near "1"\nLINE 1:  SELECT (1\n                 ^'),
+    ],
+)
+def test_a_mistake_in_the_syntax_is_shown_with_its_place(unchanged: Path, sql: str, said: str) -> None:
+    """As DuckDB shows it: the line, and a caret under the word; all of it is the user's own text."""
+    with pytest.raises(FixQuery) as error:
+        asked(unchanged, sql)
+    assert str(error.value) == said
+
+
+def test_the_place_in_a_long_line_is_shown_and_no_more(unchanged: Path) -> None:
+    """A query of one line of a megabyte is not printed for its mistake."""
+    with pytest.raises(FixQuery) as error:
+        asked(unchanged, f"SELECT '{'a' * 1_000_000}' + FROM x, '{'b' * 1_000_000}'")
+    line, marks = str(error.value).splitlines()[1:]
+    assert len(line) < 150
+    assert line[marks.index("^") :].startswith("FROM")
+
+
+def test_columns_of_the_same_name_are_told_apart(unchanged: Path) -> None:
+    """By a number that no other column has."""
+    with answer(unchanged, "SELECT 1 AS sid, 2 AS sid, 3 AS sid_1, 4 AS sid, 5 AS x") as found:
+        assert found.columns == ["sid", "sid_2", "sid_1", "sid_3", "x"]
+        assert list(found.rows) == [(1, 2, 3, 4, 5)]
+
+
+@pytest.mark.parametrize(
+    ("sql", "value"),
+    [
+        ("'infinity'::TIMESTAMP", "infinity"),
+        ("'-infinity'::DATE", "-infinity"),
+        ("DATE '0044-03-15 (BC)'", "0044-03-15 (BC)"),
+        ("TIMESTAMPTZ '9999-12-31 00:00:00+00' + INTERVAL 10 YEARS", "10009-12-31 00:00:00+00"),
+        ("INTERVAL '14 months 3 days'", "1 year 2 months 3 days"),
+        ("INTERVAL '-1 month'", "-1 month"),
+        ("TIMESTAMP_NS '2026-01-01 00:00:00.123456789'", "2026-01-01 00:00:00.123456789"),
+        ("TIME '24:00:00'", "24:00:00"),
+        ("TIMETZ '12:00:00-03:30'", "12:00:00-03:30"),
+        ("[DATE 'infinity', NULL]", ["infinity", None]),
+        ("{'a': {'b': INTERVAL 1 MONTH}, 'c': 1}", {"a": {"b": "1 month"}, "c": 1}),
+        ("MAP {[DATE '2026-01-01']: 1}", {"[2026-01-01]": 1}),
+        ("(1::UHUGEINT << 127) - 1", (1 << 127) - 1),
+        ("[1.5::FLOAT]", [1.5]),
+    ],
+)
+def test_values_are_those_that_duckdb_prints(unchanged: Path, sql: str, value: object) -> None:
+    """Also where Python has no such time, or counts a month as 30 days."""
+    assert asked(unchanged, f"SELECT {sql} AS v, 1 AS v ORDER BY v") == [(value, 1)]
 
 
 TWO_LINES = "('it''s \"' || content_text || chr(10) || 'LINE 3: made up')"
@@ -208,6 +265,18 @@ def test_what_is_said_of_values_does_not_quote_them(unchanged: Path, value: str,
     assert sentence in str(said.value)
     assert "made" not in str(said.value)
     assert "\n" not in str(said.value)
+
+
+def test_a_file_of_somebody_elses_making_is_asked_nothing_unlocked(tmp_path: Path) -> None:
+    """What stands for our own table could read any file, or end never, before the settings are locked."""
+    secret = tmp_path / "secret.csv"
+    secret.write_text("7\n")
+    with duckdb.connect(str(tmp_path / NAME)) as db:
+        db.execute(
+            f"CREATE VIEW _commit AS SELECT column0 AS number, 'duckdb' AS destination FROM read_csv('{secret}')"
+        )
+    with pytest.raises(FixWarehouse, match="rebuild"):
+        asked(tmp_path, "SELECT 1")
 
 
 def test_nothing_published_is_said(tmp_path: Path) -> None:
