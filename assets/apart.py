@@ -9,10 +9,11 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NoReturn
 
 from assets.ending import ExitCode, end_with
+from assets.interrupt import SIGNALS
 from pipelines.errors import FixQuery
 
 
@@ -26,13 +27,14 @@ def apart(work: Callable[[], int]) -> int:
     with tempfile.TemporaryDirectory(prefix="addon-export-") as folder:
         sys.stdout.flush()
         sys.stderr.flush()
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # until there is somebody to pass them on
         child = os.fork()
         if not child:
             os.close(theirs)
-            _work(work, folder, parent=ours)
+            _live(work, folder, parent=ours, mask=before)
         os.close(ours)
         try:
-            status = _wait(child)
+            status = _wait(child, before)
         finally:
             os.close(theirs)
     if not os.WIFSIGNALED(status):
@@ -43,23 +45,29 @@ def apart(work: Callable[[], int]) -> int:
     raise FixQuery(f"DuckDB crashed on this question ({name}), and nothing is harmed; ask it in another way.")
 
 
-def _wait(child: int) -> int:
+def _wait(child: int, mask: Iterable[int]) -> int:
     """How the child ended; a signal that asks this process to end is passed on, and the child cleans up."""
     while True:
         try:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             return os.waitpid(child, 0)[1]
         except KeyboardInterrupt:
             os.kill(child, signal.SIGTERM)
 
 
-def _work(work: Callable[[], int], folder: str, *, parent: int) -> NoReturn:
+def _live(work: Callable[[], int], folder: str, *, parent: int, mask: Iterable[int]) -> NoReturn:
     """The child's life."""
-    code: int = ExitCode.UNEXPECTED
-    try:
+
+    def begin() -> int:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches both, and the parent passes it on
         threading.Thread(target=_end_with_parent, args=(parent,), daemon=True).start()
         tempfile.tempdir = folder
-        end_with(work)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        return work()
+
+    code: int = ExitCode.UNEXPECTED
+    try:
+        end_with(begin)
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else ExitCode.UNEXPECTED
     finally:

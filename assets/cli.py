@@ -134,7 +134,8 @@ class _Parser(argparse.ArgumentParser):
         if found := re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message):
             near = difflib.get_close_matches(found[1], re.findall(r"[\w-]+", found[2]), n=1)
             meant = f"did you mean {near[0]}" if near else f"there are {found[2].replace(chr(39), '')}"
-            message = f"there is no {found[1]!r}, {meant}"
+            option = re.match(r"argument (--[\w-]+)", message)
+            message = f"{f'{option[1]}: ' if option else ''}there is no {found[1]!r}, {meant}"
         say(f"{message[0].upper()}{message[1:]}; see `{self.prog} --help`.")
         sys.exit(ExitCode.CONFIGURATION)
 
