@@ -5,16 +5,22 @@ and stderr. It ends with the command that started it, also when that is killed.
 """
 
 import os
+import shutil
 import signal
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterable
+from types import FrameType
 from typing import NoReturn
 
 from assets.ending import ExitCode, end_with
 from assets.interrupt import SIGNALS
 from pipelines.errors import FixQuery
+
+PATIENCE_SECONDS = 2.0
+"""From a signal to the end of work that takes no notice of it: DuckDB now and then goes on computing."""
 
 
 def apart(work: Callable[[], int]) -> int:
@@ -39,6 +45,8 @@ def apart(work: Callable[[], int]) -> int:
             os.close(theirs)
     if not os.WIFSIGNALED(status):
         return os.waitstatus_to_exitcode(status)
+    if os.WTERMSIG(status) in SIGNALS:  # it was done already, and no longer waited for one
+        raise KeyboardInterrupt
     name = signal.Signals(os.WTERMSIG(status)).name
     if name == "SIGKILL":
         raise FixQuery("The process that answers was killed, perhaps for want of memory; ask for less at once.")
@@ -46,21 +54,33 @@ def apart(work: Callable[[], int]) -> int:
 
 
 def _wait(child: int, mask: Iterable[int]) -> int:
-    """How the child ended; a signal that asks this process to end is passed on, and the child cleans up."""
-    while True:
-        try:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-            return os.waitpid(child, 0)[1]
-        except KeyboardInterrupt:
-            os.kill(child, signal.SIGTERM)
+    """How the child ended.
+
+    Raises:
+        KeyboardInterrupt: this process was asked to end, and the child did not clean up by itself.
+    """
+    try:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        return os.waitpid(child, 0)[1]
+    except KeyboardInterrupt:
+        os.kill(child, signal.SIGINT)
+    until = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < until:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return status
+        time.sleep(0.01)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    raise KeyboardInterrupt
 
 
 def _live(work: Callable[[], int], folder: str, *, parent: int, mask: Iterable[int]) -> NoReturn:
     """The child's life."""
 
     def begin() -> int:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches both, and the parent passes it on
-        threading.Thread(target=_end_with_parent, args=(parent,), daemon=True).start()
+        _obey_once()
+        threading.Thread(target=_end_with_parent, args=(parent, folder), daemon=True).start()
         tempfile.tempdir = folder
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         return work()
@@ -74,6 +94,24 @@ def _live(work: Callable[[], int], folder: str, *, parent: int, mask: Iterable[i
         os._exit(code)  # what stands on the stack is the parent's
 
 
-def _end_with_parent(parent: int) -> None:
+def _obey_once() -> None:
+    """Let the first signal unwind the work and the others pass: Ctrl-C reaches both processes, and is passed on too."""
+    before = signal.getsignal(signal.SIGTERM)
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        for each in SIGNALS:
+            signal.signal(each, signal.SIG_IGN)
+        if callable(before):
+            before(number, frame)
+        raise KeyboardInterrupt
+
+    for each in SIGNALS:
+        signal.signal(each, stop)
+
+
+def _end_with_parent(parent: int, folder: str) -> None:
     os.read(parent, 1)  # nothing is ever written: it ends when the parent does
-    os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(PATIENCE_SECONDS)
+    shutil.rmtree(folder, ignore_errors=True)
+    os._exit(ExitCode.INTERRUPTED)

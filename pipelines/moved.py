@@ -24,7 +24,10 @@ _FIRST_FILE = re.compile(rf"'([^']*(?:''[^']*)*)/{Made.SEALED.value}'", re.ASCII
 def mend_moved(settings: WarehouseSettings) -> None:
     """Publish again what reads the files of another folder; nothing happens where the root cannot be written."""
     try:
-        with contextlib.closing(duckdb.connect(str(settings.root.absolute() / NAME), read_only=True)) as db:
+        # whoever made the file: before it is known to be ours, it can reach nothing else
+        locked: dict[str, str | bool | int | float | list[str]] = {"enable_external_access": False}
+        path = str(settings.root.absolute() / NAME)
+        with contextlib.closing(duckdb.connect(path, read_only=True, config=locked)) as db:
             if reads_elsewhere(db, settings.root) is None:
                 return
             names = dict(db.execute("SELECT add_on_sid, name FROM add_on_names").fetchall())

@@ -186,16 +186,17 @@ def _shown(path: Path) -> tuple[int, str]:
         FixWarehouse: it does not say.
     """
     with contextlib.closing(_open(path, locked=True)) as db:
-        if (elsewhere := reads_elsewhere(db, path.parent)) is not None:
-            raise FixWarehouse(
-                f"{path} reads the files of {elsewhere}: the folder was moved or copied since; run "
-                "`addon-export rebuild` where it may be written."
-            )
         try:
             tables = db.execute("SELECT count(*) FROM duckdb_tables() WHERE table_name = '_commit'").fetchall()
             rows = db.execute("SELECT number, destination FROM _commit LIMIT 1").fetchall() if tables[0][0] else []
+            elsewhere = reads_elsewhere(db, path.parent) if rows else None
         except duckdb.Error:
-            rows = []
+            rows, elsewhere = [], None
+    if elsewhere is not None:
+        raise FixWarehouse(
+            f"{path} reads the files of {elsewhere}: the folder was moved or copied since; run "
+            "`addon-export rebuild` where it may be written."
+        )
     match rows:
         case [(int(number), str(destination))]:
             return number, destination

@@ -105,15 +105,19 @@ def until(holds: Callable[[], object]) -> None:
         time.sleep(0.02)
 
 
+def files_of_children(process: int) -> list[Path]:
+    """What the processes that a command has started have open."""
+    children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    return [fd for child in children for fd in Path(f"/proc/{child}/fd").iterdir()]
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_in_the_middle_of_a_query_is_an_interruption(number: signal.Signals, exported: CommandLine) -> None:
     """DuckDB raises an error of its own then, which is no defect."""
     endless = "SELECT count(*) FROM range(1000000000000) t(i) WHERE i % 7 = 3"
     process = exported.start("sql", endless)
     try:
-        until(
-            lambda: "addons.duckdb" in str([os.path.realpath(fd) for fd in Path(f"/proc/{process.pid}/fd").iterdir()])
-        )
+        until(lambda: "addons.duckdb" in str([os.path.realpath(fd) for fd in files_of_children(process.pid)]))
         process.send_signal(number)
         _, talk = process.communicate(timeout=60)
     finally:
