@@ -63,7 +63,8 @@ UNION SELECT p.reference_sid FROM {payloads} p ANTI JOIN {results} r ON r.sid = 
 _DETAILS = f"""
 SELECT r.sid, r.reference_sid, c.call_sid, r.account_sid, r.add_on_sid, n.name AS add_on, r.status, {_state("now()")}
     AS state, r.completed_date, r.date_created, r.date_completed, r.expires_at,
-    date_diff('millisecond', r.date_created, r.date_completed) / 1000.0 AS latency_seconds, c.duration_seconds,
+    date_diff('millisecond', r.date_created, r.date_completed) / 1000.0 AS latency_seconds,
+    CASE WHEN c.duration_seconds >= 0 THEN c.duration_seconds END AS duration_seconds,
     coalesce(p.payloads, 0) AS payloads, coalesce(p.content_bytes, 0) AS content_bytes
 FROM add_on_results r
 LEFT JOIN ({_DELIVERED.format(payloads="add_on_payloads")}) p ON p.add_on_result_sid = r.sid
@@ -198,7 +199,7 @@ RELATIONS: tuple[Relation, ...] = (
             "date_completed": "When the add-on finished (UTC); null while unfinished.",
             "expires_at": "When Twilio deletes it.",
             "latency_seconds": "Seconds from `date_created` to `date_completed`.",
-            "duration_seconds": "Length of the recording in seconds.",
+            "duration_seconds": "Length of the recording in seconds; null while it is not known (-1 at Twilio).",
             "payloads": "Payloads it delivered.",
             "content_bytes": "Bytes of its landed contents.",
         },

@@ -64,3 +64,11 @@ def test_each_result_with_its_recording_and_latency() -> None:
     assert found[0] == (sid("XR", 1), "exported", 10.0, 100, 1)
     assert found[4] == (sid("XR", 5), "lost", 86400.0, None, 0)
     assert [row[1] for row in found] == ["exported"] * 4 + ["lost", "unfinished"]
+
+
+def test_an_unknown_length_is_no_length() -> None:
+    """Twilio says -1 second for a recording whose length it does not know yet."""
+    rows = [recording(1, duration_seconds=60), result(1), recording(2, duration_seconds=-1), result(2)]
+    with views_over(*rows) as db:
+        assert db.execute("SELECT recording_seconds FROM days").fetchall() == [(60,)]
+        assert db.execute("SELECT duration_seconds FROM recordings WHERE sid = ?", [sid("RE", 2)]).fetchall() == [(-1,)]
