@@ -249,10 +249,10 @@ def test_an_interrupted_export_leaves_a_whole_warehouse(command: CommandLine, sa
 
 INTERRUPTED_IN_A_CALLBACK = """
 import gc, os, signal
-from assets import cli
+from assets import cli, process
 
 def collected(phase, info):
-    if signal.getsignal(signal.SIGTERM) is cli._interrupt:
+    if signal.getsignal(signal.SIGTERM) is process._interrupt:
         gc.callbacks.remove(collected)
         os.kill(os.getpid(), signal.SIGTERM)
         all(range(1, 100_000))  # the handler has been called by the end of it

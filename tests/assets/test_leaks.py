@@ -67,13 +67,15 @@ def test_what_is_written_is_private_whatever_the_umask_and_holds_no_secret(
     """The archive, Dagster's history, and a plan: no bit for anybody else, no token and no signed URL."""
     exported = command("export", DAGSTER_HOME=str(command.folder / "home"))
     assert exported.returncode == 0
-    done = command("delete", "plan", "--from", "2026-01-01", "--to", "2026-01-02", "--out", "plan.json")
+    key = {"TWILIO_DELETE_API_KEY": f"SK{'0' * 32}", "TWILIO_DELETE_API_SECRET": "made-up-to-delete"}
+    done = command("delete", "plan", "--from", "2026-01-01", "--to", "2026-01-02", "--out", "plan.json", **key)
     assert done.returncode == 0, done.stderr
     private = [*command.root.rglob("*"), *(command.folder / "home").rglob("*"), command.folder / "plan.json"]
     assert len(private) > 20
     open_ones = [path for path in private if not path.is_symlink() and stat.S_IMODE(path.stat().st_mode) & 0o077]
     assert open_ones == []
-    secrets = [command.environment["TWILIO_AUTH_TOKEN"].encode(), b"Signature=", sandbox.storage_url.encode()]
+    tokens = (command.environment["TWILIO_AUTH_TOKEN"], "made-up-to-delete")
+    secrets = [*(token.encode() for token in tokens), b"Signature=", sandbox.storage_url.encode()]
     said = "".join([exported.stdout, exported.stderr, done.stdout, done.stderr]).encode()
     written = [path.read_bytes() for path in command.folder.rglob("*") if path.is_file()]
     assert not any(secret in text for secret in secrets for text in (said, *written))
@@ -108,14 +110,14 @@ def test_a_run_of_dagsters_own_commands_is_private_whatever_the_umask(permissive
     assert [path for path in of_the_run if stat.S_IMODE(path.stat().st_mode) & 0o077] == []
 
 
-@pytest.mark.parametrize(("variable", "code"), [("EXPORT_ROOT", 6), ("DAGSTER_HOME", 2)])
-def test_a_folder_that_everybody_may_write_to_is_refused(variable: str, code: int, command: CommandLine) -> None:
+@pytest.mark.parametrize("variable", ["EXPORT_ROOT", "DAGSTER_HOME"])
+def test_a_folder_that_everybody_may_write_to_is_refused(variable: str, command: CommandLine) -> None:
     """Another user could put files there that are taken for ours."""
     folder = command.folder / "everybodys"
     folder.mkdir()
     folder.chmod(0o777)
     done = command("export", **{variable: str(folder)})
-    assert done.returncode == code, done.stderr
+    assert done.returncode == 2, done.stderr
     assert variable in done.stderr
 
 

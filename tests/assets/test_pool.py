@@ -209,15 +209,28 @@ def test_of_exports_that_do_the_same_only_one_waits(tmp_path: Path) -> None:
 
 
 def test_a_pool_that_lets_nobody_in_is_said(tmp_path: Path) -> None:
-    """There is nobody to wait for: one sentence with the pool, its limit and the cure."""
+    """Shut while a run waits, there is nobody to wait for: one sentence with the pool, its limit and the cure."""
+    with instance_in(tmp_path / "home") as instance:
+        holder, waiting = (made_run(instance, dg.DagsterRunStatus.NOT_STARTED).run_id for _ in range(2))
+
+        def shut(seconds: float) -> None:
+            instance.event_log_storage.set_concurrency_slots(POOL, 0)
+
+        with (
+            slot(instance, holder, "asked", waits=never_waits, sleep=time.sleep),
+            pytest.raises(FixConfiguration, match=r"pool `twilio` .* has the limit 0.* concurrency set twilio 1"),
+            slot(instance, waiting, "asked", waits=lambda sentence: None, sleep=shut),
+        ):
+            raise AssertionError("there is no slot")
+
+
+def test_a_pool_that_was_shut_is_open_again_for_the_next_export(tmp_path: Path) -> None:
+    """Whoever may use the UI must not stop exports for good; switching off a schedule is what is noticed and said."""
     with instance_in(tmp_path / "home") as instance:
         instance.event_log_storage.set_concurrency_slots(POOL, 0)
         run_id = made_run(instance, dg.DagsterRunStatus.NOT_STARTED).run_id
-        with (
-            pytest.raises(FixConfiguration, match=r"pool `twilio` .* has the limit 0.* concurrency set twilio 1"),
-            slot(instance, run_id, "asked", waits=never_waits, sleep=time.sleep),
-        ):
-            raise AssertionError("there is no slot")
+        with slot(instance, run_id, "asked", waits=never_waits, sleep=time.sleep):
+            assert instance.event_log_storage.get_concurrency_info(POOL).slot_count == 1
 
 
 def test_what_others_leave_among_the_runs_ends_no_export(tmp_path: Path) -> None:

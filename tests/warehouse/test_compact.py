@@ -194,7 +194,7 @@ def test_a_key_that_is_there_twice_is_not_joined(fragmented: Archive) -> None:
     """It would be a defect; the files stay as they are for whoever looks into it."""
     head = fragmented.head()
     path, file = next(iter(head.tables[CONTENTS.name].items()))
-    twin = f"{path.rpartition('/')[0]}/twin.parquet"
+    twin = f"{path.rpartition('/')[0]}/{'0' * 32}.parquet"
     shutil.copyfile(fragmented.root / path, fragmented.root / twin)
     fragmented.commit(head, drop=[], add=[replace(file, path=twin)], at=NOON, run_id="test")
     with pytest.raises(RepairWarehouse, match="twice"):

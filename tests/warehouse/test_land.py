@@ -23,7 +23,7 @@ from tests.warehouse.made_up import (
     whole,
 )
 from warehouse.archive import Archive, open_archive
-from warehouse.errors import FixWarehouse, RepairWarehouse
+from warehouse.errors import FixWarehouse, RepairWarehouse, Untrusted
 from warehouse.land import land
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, CONTENTS, DELETIONS, LOADS, QUARANTINE, RECORDINGS, Table
 
@@ -309,7 +309,7 @@ def test_a_landing_that_fails_leaves_no_file(archive: Archive) -> None:
     """What is sealed and never committed would fill a full disk for a day; what is live stays."""
     land_rows(archive, whole(1))
     (archive.root / QUARANTINE.name).write_text("in the way of a folder")
-    with pytest.raises(FixWarehouse):
+    with pytest.raises(Untrusted, match="where a folder is needed"):
         land(archive, {**batch(whole(2)), **bad("unreadable")}, run_id="test", now=NOON)
     assert {path.relative_to(archive.root).as_posix() for path in archive.root.rglob("*.parquet")} == live_files(
         archive
