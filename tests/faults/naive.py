@@ -8,6 +8,9 @@ from typing import Any
 
 import httpx
 
+ROWS = 100
+"""Rows of a list that are followed: a bad page may hold a million, and asking for each would take minutes."""
+
 
 @dataclass
 class Naive:
@@ -46,4 +49,4 @@ class Naive:
                 url = page.get("next_page_uri")
                 if not url:
                     break
-        return [row for row in found if isinstance(row, dict)]
+        return [row for row in found if isinstance(row, dict)][:ROWS]
