@@ -41,6 +41,7 @@ from pipelines.errors import ConfirmErasure, ExportError, FixConfiguration
 from pipelines.export import ExportReport, Progress, export
 from pipelines.retention import Waits
 from pipelines.settings import added_account, environment, look_back, retention_days, settle_time, twilio_settings
+from pipelines.shown_time import reading_time
 from pipelines.wanted import known_accounts, note_configured, open_to
 from warehouse.archive import Archive
 from warehouse.memory import return_freed_memory
@@ -90,11 +91,12 @@ def export_add_ons(
         scope = Scope(full=config.full, settle=settle)
         if not config.everything:
             scope = Scope(days[0], days[-1], full=config.full, settle=settle, look_back=look_back(environment()))
-        if (sentence := no_longer_kept(scope, now=datetime.now(UTC))) is not None:
-            context.log.warning(sentence)
         try:
             context.instance.add_run_tags(context.run.run_id, _tags(context, config, warehouse))
             archive = warehouse.archive()
+            now = reading_time(archive, here=datetime.now(UTC))
+            if (sentence := no_longer_kept(scope, now=now)) is not None:
+                context.log.warning(sentence)
             open_to(archive, twilio_settings(environment()).account_sid, added=added_account(environment()))
             by = f"run {context.run.run_id}"
             if off := notice(context.instance, archive, by=by, now=datetime.now(UTC)):

@@ -65,6 +65,7 @@ def _erase(options: argparse.Namespace) -> int:
         if dry or not (options.recording or options.result):
             raise
         # it may be asked for on the day of the call, and must be known before the first export
+        archive = open_and_say(settings)
         say(f"Nothing has been exported to {settings.root.absolute()} yet; the wish is recorded there.")
     finished = False
     if not dry:

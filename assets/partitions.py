@@ -9,6 +9,7 @@ import dagster as dg
 from pipelines.dates import RETENTION
 from pipelines.errors import ExportError
 from pipelines.settings import environment, start_date, warehouse_settings
+from pipelines.shown_time import reading_time
 from warehouse.archive import Archive
 from warehouse.files import ACCESS
 from warehouse.landed import earliest_day
@@ -24,13 +25,30 @@ def first_partition(*, now: datetime) -> date:
     if (asked := start_date(environment())) is not None:
         days.append(asked)
     try:
-        root = Path(os.path.abspath(warehouse_settings(environment()).root))  # noqa: PTH100  # as open_archive does
-        landed = earliest_day(Archive(root, ACCESS["none"]).head())
+        landed = earliest_day(_archive().head())
     except (ExportError, OSError):
         landed = None  # the run says what is wrong; the definitions must load all the same
     return min([*days, *([landed] if landed else [])])
 
 
-DAILY = dg.DailyPartitionsDefinition(
-    start_date=first_partition(now=datetime.now(UTC)).isoformat(), timezone="UTC", end_offset=1
-)
+def partitions(*, here: datetime) -> dg.DailyPartitionsDefinition:
+    """The days from the first to today, also where the clock here is behind or ahead of Twilio's, as far as is known.
+
+    Dagster counts the last one from the clock here.
+    """
+    try:
+        now = reading_time(_archive(), here=here)
+    except (ExportError, OSError):
+        now = here
+    behind = max(0, (now.date() - here.date()).days)
+    return dg.DailyPartitionsDefinition(
+        start_date=first_partition(now=min(here, now)).isoformat(), timezone="UTC", end_offset=1 + behind
+    )
+
+
+def _archive() -> Archive:
+    root = Path(os.path.abspath(warehouse_settings(environment()).root))  # noqa: PTH100  # as open_archive does
+    return Archive(root, ACCESS["none"])
+
+
+DAILY = partitions(here=datetime.now(UTC))

@@ -20,6 +20,7 @@ from pipelines.discover import Scope, no_longer_kept
 from pipelines.errors import ExportError, FixConfiguration, VerificationMismatch
 from pipelines.export import Progress
 from pipelines.settings import environment, start_date, twilio_settings, warehouse_settings
+from pipelines.shown_time import reading_time
 from warehouse.archive import Archive
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ def run_export(first: date | None, last: date | None, *, full: bool, wait: bool 
     settings = twilio_settings(environment())  # before anything is started, so that a missing one is said at once
     target = warehouse_settings(environment())
     archive = open_and_say(target)
-    today = datetime.now(UTC).date()
+    now = reading_time(archive, here=datetime.now(UTC))
+    today = now.date()
     if first is not None and first > today:
         raise FixConfiguration(f"--from {first} is in the future, today is {today} (UTC): nothing can be exported yet.")
     everything = first is None and last is None
@@ -64,7 +66,7 @@ def run_export(first: date | None, last: date | None, *, full: bool, wait: bool 
         ops=op_config(everything=everything, full=full),
         loggers={"console": {"config": {"log_level": "CRITICAL"}}},
     )
-    if not everything and (sentence := no_longer_kept(Scope(first, last), now=datetime.now(UTC))) is not None:
+    if not everything and (sentence := no_longer_kept(Scope(first, last), now=now)) is not None:
         say(sentence)
     say(f"Exporting account {settings.account_sid} to {target.root} ({target.destination}).")
     # what a waiting export of everything will do is all that another one could

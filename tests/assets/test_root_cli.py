@@ -48,9 +48,10 @@ def test_a_folder_in_use_is_refused_and_stays_as_it_is(command: CommandLine) -> 
     (command.root / "recordings").mkdir(parents=True)
     (command.root / "recordings" / "call.wav").write_bytes(b"audio")
     before = tree(command.root)
-    for arguments in (("export",), ("compact",), ("rebuild",)):
+    for arguments in (("export",), ("compact",), ("rebuild",), ("erase", "--recording", sid("RE", 1))):
         done = command(*arguments)
         assert done.returncode == 2, (arguments, done.stderr)
+        assert "recorded there" not in done.stderr, "no wish is recorded in a folder that is refused"
         assert "recordings/call.wav" in done.stderr
         assert tree(command.root) == before
 
