@@ -333,6 +333,19 @@ def test_where_nothing_was_exported_nothing_is_made(arguments: tuple[str, ...], 
     assert list(command.folder.iterdir()) == []
 
 
+def test_an_archive_is_sealed_once_its_owner_says_so(exported: CommandLine) -> None:
+    """Commits from before the key are named and not built on; `seal` takes them over; another key shows."""
+    key, other = {"EXPORT_SEAL_KEY": "a made-up key" * 3}, {"EXPORT_SEAL_KEY": "another one" * 4}
+    for arguments in (("verify",), ("compact",)):
+        done = exported(*arguments, **key)
+        assert done.returncode == 4
+        assert "run `addon-export seal`" in done.stdout + done.stderr
+    assert exported("seal", **key).returncode == 0
+    assert [exported("verify", **keys).returncode for keys in (key, other, {})] == [0, 4, 0]
+    assert exported("compact", **key).returncode == 0
+    assert "made-up" not in "".join(path.read_text() for path in (exported.root / "_commits").iterdir())
+
+
 def test_an_erasure_before_the_first_export_is_kept(command: CommandLine, sandbox: Sandbox) -> None:
     """Asked for on the day of the call: it is recorded where nothing is yet, and no export lands it."""
     truth = [t.recording.sid for t in sandbox.world.truth(sandbox.now, account_sid=sandbox.account_sid)]
