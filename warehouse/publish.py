@@ -25,6 +25,7 @@ from warehouse.commits import Commit, LiveFile
 from warehouse.damage import no_memory, reading_errors
 from warehouse.errors import FixWarehouse, RepairWarehouse, Untrusted
 from warehouse.files import copy_and_hash, sha256_of, storage_errors, sync_folder
+from warehouse.footers import refuse_any_newer
 from warehouse.lock import shared
 from warehouse.locks import lock, make_lock
 from warehouse.names import PUBLISH_LOCK, PUBLISHED, SHELF, Made, published_sha256
@@ -72,6 +73,7 @@ def publish(archive: Archive, destination: Destination, *, now: datetime, afresh
     Raises:
         FixWarehouse: the root cannot be written.
         RepairWarehouse: a live file is missing or damaged.
+        UpdateProgram: a newer version wrote what is here; built afresh by this one, the file would show less of it.
     """
     target = archive.root / NAME
     with shared(archive.root), storage_errors(target), _publisher_lock(archive):
@@ -83,6 +85,8 @@ def publish(archive: Archive, destination: Destination, *, now: datetime, afresh
         after = Published(head.number, head.at, destination, LAYOUT, shown.fingerprint)
         if before == after and not afresh:
             return after
+        if afresh:
+            refuse_any_newer(archive.root, head)
         # a folder of its own: DuckDB makes files as open as the umask lets it, and leaves logs and spill beside them
         workshop = archive.root / f".{uuid.uuid4().hex}.tmp"
         workshop.mkdir(mode=0o700)

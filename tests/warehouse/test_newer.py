@@ -144,7 +144,7 @@ def test_a_file_with_more_than_this_version_knows_is_not_written_anew(landed: Ar
     path = next(path for path in landed.head().tables["recordings"])
     write_newer(landed.root, path, newer)
     before = tree(landed.root)
-    for name in ("compact", "erase", "rebuild --archive"):
+    for name in ("compact", "erase", "publish", "rebuild --archive"):
         with pytest.raises(UpdateProgram, match="recordings/"):
             WRITERS[name](landed)
         assert tree(landed.root) == before
