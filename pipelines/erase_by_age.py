@@ -35,7 +35,8 @@ def erase_by_age(
     """
     if (now := trusted_time(archive, here=here)) is None:
         rows = would_take(archive, destination, days=days, now=here)
-        return Waits(question(days, rows, _landed(archive)), asks=True) if rows else None
+        alone = f"Only the clock here says that it is {here:%Y-%m-%d %H:%M} UTC (an export asks Twilio). "
+        return Waits(alone + question(days, rows, _landed(archive)), asks=True) if rows else None
     rows = would_take(archive, destination, days=days, now=now)
     landed, found = _landed(archive), list[Waits | None]()
 

@@ -144,6 +144,7 @@ def test_without_a_time_that_twilio_has_said_it_is_a_question(archive: Archive) 
     waits = erase_by_age(archive, "duckdb", days=40, here=NOON)
     assert isinstance(waits, Waits)
     assert waits.asks
+    assert waits.sentence.startswith("Only the clock here says"), "whoever confirms must know by which clock"
     rows = int(waits.sentence.rpartition("--confirm ")[2].rstrip("`."))
     assert confirm(archive, "duckdb", days=40, here=NOON, rows=rows).rows["contents"] == 1
 
