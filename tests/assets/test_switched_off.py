@@ -71,6 +71,12 @@ def test_what_is_switched_off_is_noticed_and_what_never_ran_is_not(instance: dg.
     assert switched_off(instance) == [THE_POOL, "the sensor deadline_alert_log"]
 
 
+def test_a_history_without_schedules_has_nothing_to_say() -> None:
+    """As that of a single run that is kept nowhere."""
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert switched_off(instance) == []
+
+
 def test_switching_off_is_written_down_with_when_and_by_which_run_it_was_noticed(
     instance: dg.DagsterInstance, archive: Archive
 ) -> None:
