@@ -4,8 +4,8 @@
 
 Findings that somebody has looked at are in `.ci/secrets.json`, by hash. Before the search, secrets of the kinds that
 matter here are planted in a file of their own and must be found. Where the vulnerability service cannot be reached, or
-knows none of the packages, nobody was asked: that is the last line, and where CI is set the exit code is 2. Of others,
-those that it does not know are named.
+knows none of the packages, nobody was asked: that is the last line, and where REQUIRE_AUDIT is set the exit code is 2.
+Where it knows only some, the others are named.
 """
 
 import json
@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from detect_secrets import SecretsCollection
 from detect_secrets.settings import transient_settings
@@ -22,7 +23,7 @@ from detect_secrets.settings import transient_settings
 ROOT = Path(__file__).resolve().parents[1]
 BASELINE = ROOT / ".ci" / "secrets.json"
 NOBODY_ASKED = 2
-"""Exit code in CI when the vulnerability service could not be asked of a single package."""
+"""Exit code, where REQUIRE_AUDIT is set, when the vulnerability service could not be asked of a single package."""
 
 SECONDS = 300
 """Longest to wait for the vulnerability service."""
@@ -68,32 +69,44 @@ def unseen_secrets() -> list[str]:
     return unseen
 
 
-def vulnerabilities() -> tuple[list[str], str, int]:
-    """Known vulnerabilities of what is locked, a sentence on who was asked, and of how many packages the answer is."""
-    locks = ("requirements-dev.txt", "benchmarks/requirements.txt", ".ci/requirements.txt")  # the first has all of ours
-    command = ["-m", "pip_audit", *(part for lock in locks for part in ("-r", lock))]
-    command += ["--no-deps", "--disable-pip", "-f", "json"]
-    reason = "no answer in time"
+LOCKS = ("requirements-dev.txt", "benchmarks/requirements.txt", ".ci/requirements.txt")
+"""The first has all that is installed for users and developers; each may lock other versions of the same packages."""
+
+
+def audited(lock: str) -> list[dict[str, Any]]:
+    """What the service says of each package of one lock file.
+
+    Raises:
+        ValueError: it said nothing; the reason in one line.
+    """
+    command = ["-m", "pip_audit", "-r", lock, "--no-deps", "--disable-pip", "-f", "json", "--progress-spinner", "off"]
     try:
         done = subprocess.run(  # noqa: S603  # fixed arguments
-            [sys.executable, *command, "--progress-spinner", "off"],
-            cwd=ROOT,
-            capture_output=True,
-            timeout=SECONDS,
-            check=False,
-            text=True,
+            [sys.executable, *command], cwd=ROOT, capture_output=True, timeout=SECONDS, check=False, text=True
         )
+    except subprocess.TimeoutExpired as error:
+        raise ValueError("no answer in time") from error
+    try:
+        return list(json.loads(done.stdout)["dependencies"])
+    except ValueError as error:
         reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        packages = json.loads(done.stdout)["dependencies"]
-    except (subprocess.TimeoutExpired, ValueError):
-        return [], f"asked nobody: 0 locked packages could be audited ({reason})", 0
-    skipped = [package["name"] for package in packages if "skip_reason" in package]
+        raise ValueError(reason[:200]) from error
+
+
+def vulnerabilities() -> tuple[list[str], str, int]:
+    """Known vulnerabilities of what is locked, a sentence on who was asked, and of how many packages the answer is."""
+    try:
+        found = [package for lock in LOCKS for package in audited(lock)]
+    except ValueError as error:
+        return [], f"asked nobody: 0 locked packages could be audited ({error})", 0
+    packages = list({(package["name"], package.get("version")): package for package in found}.values())
+    skipped = {package["name"] for package in packages if "skip_reason" in package}
     bad = [
         f"{package['name']} {package['version']}: {each['id']}, fixed in {', '.join(each['fix_versions']) or 'none'}"
         for package in packages
         for each in package.get("vulns", [])
     ]
-    answered = len(packages) - len(skipped)
+    answered = sum("skip_reason" not in package for package in packages)
     if not answered:
         return [], f"asked nobody: 0 of {len(packages)} locked packages could be audited (the service knows none)", 0
     unknown = f"; it does not know {', '.join(sorted(skipped))}" if skipped else ""
@@ -101,7 +114,7 @@ def vulnerabilities() -> tuple[list[str], str, int]:
 
 
 def main() -> None:
-    """Exit 1 when something is found, or a planted secret is not; 2 in CI when nobody could be asked."""
+    """Exit 1 when something is found, or a planted secret is not; 2 when an answer is required and there is none."""
     with tempfile.TemporaryDirectory() as folder:
         missed = []
         for kind, text in planted().items():
@@ -118,7 +131,7 @@ def main() -> None:
         f"Vulnerabilities: {sentence}." if answered else f"THIS IS NO AUDIT of vulnerabilities: {sentence}.",
     ):
         print(line)  # noqa: T201  # a command
-    sys.exit(1 if missed or unseen or bad else NOBODY_ASKED if not answered and os.environ.get("CI") else 0)
+    sys.exit(1 if missed or unseen or bad else NOBODY_ASKED if not answered and os.environ.get("REQUIRE_AUDIT") else 0)
 
 
 if __name__ == "__main__":

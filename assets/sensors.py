@@ -33,6 +33,8 @@ FIRST_IN_QUEUE = {"dagster/priority": "10"}
 JOBS = ("export", "delete", "__ASSET_JOB")
 """Jobs whose failures are told: ours, and runs of single assets that the UI starts."""
 
+ANEW = " What was kept of earlier ticks cannot be right, so watching begins anew."
+
 NOTHING_YET = "Nothing has been exported yet, so no deadline is known."
 
 Now = Callable[[], datetime]
@@ -137,6 +139,7 @@ def _deadline_sensor(channel: str) -> dg.SensorDefinition:
     def deadline_alerts(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         reading = open_reading(now=_now())
         said = Said.read(context.cursor, now=reading.now)
+        anew = bool(context.cursor) and said == Said(reading.now)
         if not reading.head.number and (reason := unable()) is not None:
             return dg.SkipReason(f"{NOTHING_YET} {reason}")
         off = switched_off(context.instance)
@@ -145,7 +148,7 @@ def _deadline_sensor(channel: str) -> dg.SensorDefinition:
             send(alert, channel, environment(), log=context.log)
         waiting = f"{len(reading.deadlines.at_risk)} at risk, {len(reading.deadlines.lost)} lost"
         skip = f"{waiting}; {'told' if alert is not None else 'nothing to tell'}."
-        return dg.SensorResult(skip_reason=skip, cursor=said.cursor())
+        return dg.SensorResult(skip_reason=skip + (ANEW if anew else ""), cursor=said.cursor())
 
     return deadline_alerts
 
@@ -161,7 +164,8 @@ def _failure_sensor(channel: str) -> dg.SensorDefinition:
     @undisclosed()
     def failed_run_alerts(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         now = _now()
-        after, said = _kept(context.cursor, newest=_newest_failure(context.instance), now=now)
+        kept = _kept(context.cursor, newest=(newest := _newest_failure(context.instance)), now=now)
+        after, said = kept or (newest, {})
         seen = list(_failures(context.instance, after))
         alert, told = failure_alert([run for _, run in seen if run is not None], said, now=now)
         if alert is not None:
@@ -171,13 +175,14 @@ def _failure_sensor(channel: str) -> dg.SensorDefinition:
             "said": {reason: at.isoformat() for reason, at in told.items()},
         }
         skip = f"{len(seen)} runs failed; {'told' if alert is not None else 'nothing to tell'}."
-        return dg.SensorResult(skip_reason=skip, cursor=json.dumps(cursor))
+        anew = bool(context.cursor) and kept is None
+        return dg.SensorResult(skip_reason=skip + (ANEW if anew else ""), cursor=json.dumps(cursor))
 
     return failed_run_alerts
 
 
-def _kept(cursor: str | None, *, newest: int, now: datetime) -> tuple[int, dict[str, datetime]]:
-    """Where to go on, and what was said when; from the newest failure on when that is not known.
+def _kept(cursor: str | None, *, newest: int, now: datetime) -> tuple[int, dict[str, datetime]] | None:
+    """Where to go on, and what was said when; None when the cursor does not say it.
 
     Whoever gets into the UI may set a cursor: what it says of what is to come is not believed.
     """
@@ -186,7 +191,7 @@ def _kept(cursor: str | None, *, newest: int, now: datetime) -> tuple[int, dict[
         said = {str(reason): datetime.fromisoformat(at) for reason, at in kept["said"].items()}
         return min(int(kept["after"]), newest), {reason: at for reason, at in said.items() if at <= now}
     except (ValueError, KeyError, TypeError, AttributeError):
-        return newest, {}
+        return None
 
 
 def _newest_failure(instance: dg.DagsterInstance) -> int:

@@ -81,7 +81,8 @@ def deadline_alert(
     """
     now = found.at
     urgent = sum(risk.expires_at <= now + windows.error for risk in found.at_risk)
-    newly_lost = max(0, len(found.lost) - said.lost)
+    # more told than there are: a cursor that cannot be right, and all of them are told again
+    newly_lost = len(found.lost) - (said.lost if said.lost <= len(found.lost) else 0)
     silence = now - said.since if found.silent_for is None else found.silent_for
     ended = {label: count for label, count in found.ended.items() if label not in said.ended}
     severity: Severity | None = None

@@ -398,6 +398,13 @@ def test_what_is_lost_is_told_once() -> None:
     assert alert is not None
 
 
+def test_a_cursor_that_is_ahead_of_what_is_lost_hides_none_of_it() -> None:
+    """It says that more was told than there is: that cannot be right, and all is told again, once."""
+    alert, said = deadline_alert(waiting(lost=2), Said(NOW, lost=999_999), SEVEN_AND_THREE)
+    assert alert is not None
+    assert deadline_alert(waiting(lost=2), said, SEVEN_AND_THREE)[0] is None
+
+
 @given(
     left=st.lists(st.floats(0.1, 500), max_size=5),
     ago=st.floats(0, 100),
