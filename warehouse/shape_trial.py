@@ -48,7 +48,7 @@ def problem(
     path = os.pathsep.join(part for part in sys.path if part)
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "warehouse.shape_trial"],
+            [sys.executable, "-P", "-m", "warehouse.shape_trial"],  # -P: no module from where the command was started
             input=asked,
             capture_output=True,
             text=True,

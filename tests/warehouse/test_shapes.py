@@ -137,6 +137,18 @@ def test_a_trial_ends(expression: str) -> None:
     assert problem((("text", expression, "VARCHAR"),), tuple(INPUTS.items()), cpu_seconds=1) is not None
 
 
+def test_a_trial_runs_no_code_from_where_the_command_was_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody else's folder may hold modules with the names of ours and of Python's own."""
+    (tmp_path / "warehouse").mkdir()
+    for name in ("warehouse/__init__.py", "json.py", "duckdb.py"):
+        (tmp_path / name).write_text(f"open({str(tmp_path / 'ran')!r}, 'w'); raise SystemExit(3)")
+    monkeypatch.chdir(tmp_path)
+    assert problem((("text", "content_text || 'elsewhere'", "VARCHAR"),), tuple(INPUTS.items())) is None
+    assert not (tmp_path / "ran").exists()
+
+
 def test_a_bad_file_is_said_and_no_other_suffers(tmp_path: Path) -> None:
     """Pipes, links, folders, large, deep and oddly named files: each has its reason, and none is waited for."""
     folder = tmp_path / FOLDER
