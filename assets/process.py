@@ -23,6 +23,7 @@ def prepare() -> None:
     warnings.simplefilter("ignore")  # PYTHONWARNINGS=error would make errors of what libraries say to developers
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy starts one for each processor, and is not used
     os.environ.pop("SSLKEYLOGFILE", None)  # libraries would write the keys of connections there
+    os.environ["PYTHONSAFEPATH"] = "1"  # Python would look for modules of processes started here in this folder first
     os.umask(0o077)  # Dagster makes the files of its history as open as this lets it
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:

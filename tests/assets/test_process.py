@@ -55,6 +55,25 @@ def test_closed_streams_and_strict_warnings_stop_no_export(command: CommandLine)
     assert list((command.root / "_commits").iterdir()), "the files got no standard stream's number"
 
 
+def test_processes_that_a_command_starts_run_no_code_from_where_it_was_started(tmp_path: Path) -> None:
+    """A large export is concluded in one; somebody else's folder may hold modules with the names of Python's own."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for name in ("multiprocessing.py", "signal.py", "runpy.py"):
+        (elsewhere / name).write_text(f"open({str(tmp_path / 'ran')!r}, 'w'); raise SystemExit(3)")
+    program = tmp_path / "program.py"
+    program.write_text(
+        f"import sys; sys.path[:0] = {sys.path!r}\n"
+        "from assets.process import prepare\nfrom multiprocessing import get_context\n"
+        "if __name__ == '__main__':\n"
+        "    prepare()\n    each = get_context('spawn').Process(target=print)\n"
+        "    each.start()\n    each.join()\n    sys.exit(each.exitcode)\n"
+    )
+    done = subprocess.run([sys.executable, program], cwd=elsewhere, capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert not (tmp_path / "ran").exists()
+
+
 def test_what_is_said_for_a_closed_stderr_is_not_on_stdout(command: CommandLine) -> None:
     """Python prints to stdout when there is no stderr; also a file of the command's may have its number."""
     refused = in_a_shell(command, "exec {} 2>&-", "sql", "SELECT nonsense")
