@@ -52,6 +52,9 @@ _OF_THE_QUERY = {"Parser", "Syntax", "Binder", "Catalog", "Permission", "Not imp
 _QUOTED = re.compile(r"""(?<![a-z])['"](.*['"](?![a-z])|.*)""", re.DOTALL)
 """From the first quote to the last; an apostrophe within a word is none."""
 
+_BARE = re.compile(r"(?<= cast value to numerical: ).+|(?<= but got )([A-Z]+: ).+|(?<!\w)-?[0-9]{5,}[0-9.]*", re.DOTALL)
+"""Values without quotes: JSON, and numbers that are long enough to be somebody's."""
+
 _KIND = re.compile(r"([A-Z][A-Za-z ]{1,30}) Error: ")
 
 _PLACE = re.compile(r"\[(\d+), ?(\d+)\]")
@@ -282,8 +285,8 @@ def _sentence(message: str) -> str:
     """DuckDB's message in one line, without the query it quotes, and without values of rows.
 
     What is wrong with the query itself quotes names in it. Anything else may quote a value: all from the first quote
-    to the last is cut out, and what follows in another line. What a query says by `error()`, or has taken for a
-    pattern, stays.
+    to the last is cut out, and what follows in another line; so are JSON and long numbers without quotes. What a query
+    says by `error()`, or has taken for a pattern, stays otherwise.
     """
     try:
         said = json.loads(message.partition(": ")[2])
@@ -292,7 +295,9 @@ def _sentence(message: str) -> str:
         plain = message.split("\n\nLINE ")[0].split("\nLINE ")[0]
         found = _KIND.match(plain)
         kind, text = (found[1], plain[found.end() :]) if found else ("", plain)
-    if kind not in _OF_THE_QUERY and (quoted := _QUOTED.search(text)):
-        after = text[quoted.end() :]
-        text = f"{text[: quoted.start()]}...{'' if chr(10) in after else after}"
+    if kind not in _OF_THE_QUERY:
+        text = _BARE.sub(lambda found: f"{found[1] or ''}...", text)
+        if quoted := _QUOTED.search(text):
+            after = text[quoted.end() :]
+            text = f"{text[: quoted.start()]}...{'' if chr(10) in after else after}"
     return " ".join((f"{kind} Error: {text}" if kind else text).split())

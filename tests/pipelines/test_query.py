@@ -267,6 +267,25 @@ def test_what_is_said_of_values_does_not_quote_them(unchanged: Path, value: str,
     assert "\n" not in str(said.value)
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        "'[491701234567]'::JSON::INTEGER",
+        "'{\"a\": 491701234567}'::JSON::INTEGER[]",
+        "'491701234567'::JSON::STRUCT(a INTEGER)",
+        "json_transform_strict('[491701234567]', '\"INTEGER\"')",
+        "491701234567::INTEGER",
+        "-491701234567::DOUBLE::DECIMAL(3, 1)",
+        "491701234567::BIGINT * 491701234567",
+    ],
+)
+def test_a_value_that_duckdb_says_without_quotes_is_not_said(unchanged: Path, value: str) -> None:
+    """A caller's number in JSON, or in a column, is content like any other."""
+    with pytest.raises(FixQuery, match=r"Error: .*\.\.\.") as said:
+        asked(unchanged, f"SELECT {value}")
+    assert "49170" not in str(said.value)
+
+
 def test_a_file_of_somebody_elses_making_is_asked_nothing_unlocked(tmp_path: Path) -> None:
     """What stands for our own table could read any file, or end never, before the settings are locked."""
     secret = tmp_path / "secret.csv"
