@@ -59,14 +59,14 @@ LAST_YEAR = 2199
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one command and exit."""
     prepare()
-    options = _parser().parse_args(arguments)
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    raise_open_files()
-    run: Callable[[argparse.Namespace], int] = options.run
-    if (readable := open_env_file()) is not None:
-        say(f"Others on this machine may read {readable}, and the credentials in it; run `chmod go-rw` on it.")
 
     def work() -> int:
+        options = _parser().parse_args(arguments)
+        logging.basicConfig(level=logging.WARNING, format="%(message)s")
+        raise_open_files()
+        run: Callable[[argparse.Namespace], int] = options.run
+        if (readable := open_env_file()) is not None:
+            say(f"Others on this machine may read {readable}, and the credentials in it; run `chmod go-rw` on it.")
         if options.needs_account:
             twilio_settings(environment())
         return run(options)
