@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from pipelines.copies import copies_of_erased
 from warehouse import commits, parts, views
-from warehouse.archive import NULL_DAY, Archive, partition_day
+from warehouse.archive import NULL_DAY, Archive
 from warehouse.commits import Commit, LiveFile
 from warehouse.damage import reading_errors
 from warehouse.erase import unfinished
@@ -135,13 +135,6 @@ def verify_since(archive: Archive, before: Commit) -> tuple[Mismatch, ...]:
         file for name, table in head.tables.items() for path, file in table.items() if path not in before.tables[name]
     ]
     return _verify_files(archive, head, files)
-
-
-def verify_days(archive: Archive, days: Collection[date]) -> tuple[Mismatch, ...]:
-    """Check only the live files of these partitions of `completed_date`."""
-    head = archive.head()
-    tables = (head.tables[table.name] for table in (ADD_ON_RESULTS, ADD_ON_PAYLOADS, CONTENTS))
-    return _verify_files(archive, head, [f for files in tables for f in files.values() if partition_day(f) in days])
 
 
 def _verify_files(archive: Archive, head: Commit, files: Sequence[LiveFile]) -> tuple[Mismatch, ...]:

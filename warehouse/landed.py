@@ -177,12 +177,3 @@ def earliest_day(commit: Commit) -> date | None:
     """The earliest `completed_date` with landed results; None when there is none."""
     days = [partition_day(file) for file in commit.tables[ADD_ON_RESULTS.name].values()]
     return min((day for day in days if day is not None), default=None)
-
-
-def rows_by_day(commit: Commit, table: Table) -> Mapping[date | None, int]:
-    """Landed rows of a partitioned table by partition day, from the commit alone."""
-    counts: dict[date | None, int] = {}
-    for file in commit.tables[table.name].values():
-        day = partition_day(file)
-        counts[day] = counts.get(day, 0) + file.rows
-    return counts

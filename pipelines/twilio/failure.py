@@ -48,7 +48,7 @@ class Cause(Enum):
     )
 
 
-_UNAVAILABLE = {
+UNAVAILABLE = {
     Cause.NETWORK,
     Cause.OPEN_FILES,
     Cause.DEADLINE,
@@ -86,7 +86,7 @@ class Failure:
 def error_for(failure: Failure, subject: str, *, attempts: int, seconds: float) -> SourceError:
     """Build the error to raise after `attempts` attempts that took `seconds` in all."""
     kind: type[SourceError] = SourceRefused
-    if failure.cause in _UNAVAILABLE:
+    if failure.cause in UNAVAILABLE:
         kind = SourceUnavailable
     elif failure.cause in _UNTRUSTED:
         kind = SourceUntrusted

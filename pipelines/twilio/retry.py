@@ -9,22 +9,13 @@ not asked again at all if it is not.
 
 from collections.abc import Callable, Sequence
 
-from pipelines.twilio.failure import Cause, Failure
+from pipelines.twilio.failure import UNAVAILABLE, Cause, Failure
 
 FIRST_SPAN = 0.1  # seconds
 LONGEST_SPAN = 10.0  # seconds
 LONGEST_PAUSES = 600.0  # seconds that a host may ask one request to wait, in all
 
-PASSING = {
-    Cause.NETWORK,
-    Cause.OPEN_FILES,
-    Cause.DEADLINE,
-    Cause.TRUNCATED,
-    Cause.UNFRAMED,
-    Cause.THROTTLED,
-    Cause.SERVER,
-    Cause.NO_DOCUMENT,
-}
+PASSING = UNAVAILABLE | {Cause.NO_DOCUMENT}
 _SOMETIMES_STRAY = {
     *(Cause.NOT_FOUND, Cause.UNAUTHORIZED, Cause.FORBIDDEN),
     *(Cause.ENCODED, Cause.ENDLESS, Cause.PART),
