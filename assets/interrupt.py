@@ -69,6 +69,11 @@ def run_until_interrupted(work: Coroutine[Any, Any, T]) -> T:
     raise KeyboardInterrupt
 
 
+def send_again_soon() -> None:
+    """Send SIGTERM to this process in a moment; `send_again_what_is_swallowed` has been called before."""
+    signal.setitimer(signal.ITIMER_REAL, AGAIN_SECONDS)
+
+
 def send_again_what_is_swallowed() -> None:
     """Send SIGTERM to this process again when what its handler raised was lost, until it is not.
 
@@ -81,7 +86,7 @@ def send_again_what_is_swallowed() -> None:
         if issubclass(lost.exc_type, Exception | GeneratorExit):
             before(lost)
         else:  # KeyboardInterrupt, and what Dagster's own handler raises; not from here: this would swallow it too
-            signal.setitimer(signal.ITIMER_REAL, AGAIN_SECONDS)
+            send_again_soon()
 
     def again(number: int, frame: FrameType | None) -> None:
         signal.raise_signal(signal.SIGTERM)  # to whoever handles it by now

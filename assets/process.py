@@ -5,9 +5,8 @@ import signal
 import sys
 import warnings
 from types import FrameType
-from typing import NoReturn
 
-from assets.interrupt import SIGNALS, send_again_what_is_swallowed
+from assets.interrupt import SIGNALS, send_again_soon, send_again_what_is_swallowed
 
 _RECEIVED: set[int] = set()
 """Signals that have asked this process to end."""
@@ -72,8 +71,20 @@ def _ignore_interrupt(number: int, frame: FrameType | None) -> None:
         _interrupt(number, frame)
 
 
-def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+def _interrupt(number: int, frame: FrameType | None) -> None:
     _RECEIVED.add(number)
     if number == signal.SIGXCPU:  # it comes again every second, into the cleaning up
         signal.signal(number, signal.SIG_IGN)
-    raise KeyboardInterrupt
+    if _is_importing(frame):
+        send_again_soon()
+    else:
+        raise KeyboardInterrupt
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    """Whether a module is being imported: compiled ones (duckdb, pyarrow) say much about one that is cut short."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False

@@ -74,6 +74,24 @@ def test_processes_that_a_command_starts_run_no_code_from_where_it_was_started(t
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGXCPU])
+def test_a_signal_cuts_no_import_short(number: signal.Signals, tmp_path: Path) -> None:
+    """Compiled modules print pages about one that is half imported."""
+    (tmp_path / "imported.py").write_text(
+        f"import os, signal\nos.kill(os.getpid(), {int(number)})\nfor _ in range(1000): pass\nprint('whole')\n"
+    )
+    program = tmp_path / "program.py"
+    program.write_text(
+        f"import sys; sys.path[:0] = {[str(tmp_path), *sys.path]!r}\nimport time\n"
+        "from assets.ending import end_with\nfrom assets.process import prepare\n"
+        "def work():\n    import imported\n    time.sleep(60)\n    return 0\n"
+        "prepare()\nend_with(work)\n"
+    )
+    done = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=50, check=False)
+    assert (done.returncode, done.stdout) == (130, "whole\n")
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_what_is_said_for_a_closed_stderr_is_not_on_stdout(command: CommandLine) -> None:
     """Python prints to stdout when there is no stderr; also a file of the command's may have its number."""
     refused = in_a_shell(command, "exec {} 2>&-", "sql", "SELECT nonsense")
