@@ -4,7 +4,8 @@ import argparse
 import logging
 from datetime import UTC, datetime
 
-from assets.alerts import Alert, channel_names, send
+from assets.alert_value import Alert
+from assets.alerts import channel_names, send
 from assets.terminal import show
 from pipelines.environment import environment
 from pipelines.errors import AlertNotDelivered, FixConfiguration

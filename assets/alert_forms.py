@@ -7,11 +7,10 @@ Webhook" (2,000 characters, `allowed_mentions`), Microsoft "Adaptive Cards" (a t
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
-if TYPE_CHECKING:
-    from assets.alerts import Alert
+from assets.alert_value import Alert
 
 DISCORD_CHARACTERS, CHAT_BYTES, CARD_CHARACTERS = 2_000, 4_000, 20_000
 
@@ -34,12 +33,12 @@ def form_of(url: str, chosen: str = "") -> str:
     return chosen or next(fitting, "json")
 
 
-def body(alert: "Alert", form: str) -> dict[str, Any]:
+def body(alert: Alert, form: str) -> dict[str, Any]:
     """What is POSTed as JSON."""
     return FORMS[form](alert)
 
 
-def _json(alert: "Alert") -> dict[str, Any]:
+def _json(alert: Alert) -> dict[str, Any]:
     return {
         "text": alert.text,
         "subject": alert.subject,
@@ -49,21 +48,21 @@ def _json(alert: "Alert") -> dict[str, Any]:
     }
 
 
-def _slack(alert: "Alert") -> dict[str, Any]:
+def _slack(alert: Alert) -> dict[str, Any]:
     text = alert.text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return {"text": text, "mrkdwn": False, "link_names": False, "unfurl_links": False, "unfurl_media": False}
 
 
-def _google_chat(alert: "Alert") -> dict[str, Any]:
+def _google_chat(alert: Alert) -> dict[str, Any]:
     text = alert.text.replace("<", "\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK}")  # `<users/all>` mentions everybody
     return {"text": text.encode()[:CHAT_BYTES].decode(errors="ignore")}
 
 
-def _discord(alert: "Alert") -> dict[str, Any]:
+def _discord(alert: Alert) -> dict[str, Any]:
     return {"content": alert.text[:DISCORD_CHARACTERS], "allowed_mentions": {"parse": []}, "flags": NO_EMBEDS}
 
 
-def _teams(alert: "Alert") -> dict[str, Any]:
+def _teams(alert: Alert) -> dict[str, Any]:
     lines = alert.text[:CARD_CHARACTERS].split("\n")
     card = {
         "type": "AdaptiveCard",

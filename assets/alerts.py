@@ -11,49 +11,20 @@ import logging
 import smtplib
 import ssl
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from email.message import EmailMessage
 from http.client import HTTPException, HTTPMessage
 from types import MappingProxyType
-from typing import IO, Literal
+from typing import IO
 from urllib.error import HTTPError
 from urllib.request import HTTPRedirectHandler, HTTPSHandler, ProxyHandler, Request, build_opener
 
 from assets.alert_forms import body, form_of
-from assets.plain_text import plain_text
+from assets.alert_value import Alert
 from pipelines.alert_settings import AlertSettings, MailServer, alert_settings
 from pipelines.errors import AlertNotDelivered
 
 TIMEOUT = 10.0
 """Seconds a channel may take to connect, and again for each reply."""
-
-Severity = Literal["warning", "error"]
-
-
-@dataclass(frozen=True, slots=True)
-class Alert:
-    """One thing somebody should know: a subject, the sentences that explain it, and the numbers behind it.
-
-    Whatever they quote, they are plain text: no line, mention or link of somebody else gets into a chat or mail.
-    """
-
-    subject: str
-    sentences: tuple[str, ...]
-    severity: Severity
-    facts: Mapping[str, str | int | float] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        """Make text plain."""
-        object.__setattr__(self, "subject", plain_text(self.subject))
-        object.__setattr__(self, "sentences", tuple(plain_text(sentence) for sentence in self.sentences))
-        facts = {name: plain_text(fact) if isinstance(fact, str) else fact for name, fact in self.facts.items()}
-        object.__setattr__(self, "facts", facts)
-
-    @property
-    def text(self) -> str:
-        """All of it for a person to read."""
-        facts = [f"{name}: {value}" for name, value in self.facts.items()]
-        return "\n".join([f"{self.severity.upper()}: {self.subject}", *self.sentences, *facts])
 
 
 def channel_names(env: Mapping[str, str]) -> tuple[str, ...]:

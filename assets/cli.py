@@ -159,8 +159,7 @@ def _checked_range(options: argparse.Namespace) -> tuple[date | None, date | Non
 
 def _archive() -> "Archive":
     """What has been exported, for reading: also where nothing may be written, or nothing more would fit."""
-    from pipelines.moved import mend_moved
-    from pipelines.opening import to_read
+    from pipelines.opening import mend_moved, to_read
 
     settings = warehouse_settings(environment())
     mend_moved(settings)

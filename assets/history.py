@@ -21,13 +21,13 @@ from assets.partitions import DAILY
 from assets.picture import as_markdown, picture
 from assets.preview import ROWS, preview_table
 from pipelines.by_day import ByDay, DayNumbers, by_day
-from pipelines.dates import RETENTION
 from pipelines.deadlines import Deadlines, deadlines
 from pipelines.discover import Scope
 from pipelines.export import Progress
 from warehouse.archive import Archive, partition_day
 from warehouse.commits import Commit
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, RECORDINGS, Table
+from warehouse.states import RETENTION
 
 Numbers = dict[str, int | float]
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import dagster as dg
 
-from pipelines.dates import RETENTION
 from pipelines.errors import ExportError
 from pipelines.settings import environment, start_date, warehouse_settings
 from pipelines.shown_time import reading_time
 from warehouse.archive import Archive
 from warehouse.files import ACCESS
 from warehouse.landed import earliest_day
+from warehouse.states import RETENTION
 
 
 def first_partition(*, now: datetime) -> date:

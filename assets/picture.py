@@ -10,7 +10,7 @@ from datetime import date, datetime, time, timedelta
 from typing import Final
 
 from pipelines.by_day import DayNumbers
-from pipelines.dates import RETENTION
+from warehouse.states import RETENTION
 
 WIDTH, HEIGHT = 760, 196
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 22, 36, 46

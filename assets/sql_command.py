@@ -43,7 +43,7 @@ def _sql(options: argparse.Namespace) -> int:
 def _answer(query: str, form: str) -> int:
     """Print the answer; here first DuckDB is imported, which takes longer than all before it."""
     from assets.formats import FORMATS
-    from pipelines.moved import mend_moved
+    from pipelines.opening import mend_moved
     from pipelines.query import answer
 
     settings = warehouse_settings(environment())

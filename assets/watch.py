@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from assets.alerts import Alert, Severity
+from assets.alert_value import Alert, Severity
 from pipelines.deadlines import AtRisk, Deadlines
 from pipelines.settings import Windows
 

@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Literal, cast
 
-from pipelines.dates import RETENTION
 from pipelines.errors import FixConfiguration
+from warehouse.states import RETENTION
 
 State = Literal["wanted", "closed", "suspended", "unwanted"]
 

@@ -11,9 +11,9 @@ from functools import cached_property
 from itertools import islice
 from typing import Literal
 
-from pipelines.completeness import completeness, moment
-from pipelines.dates import RETENTION
+from pipelines.completeness import completeness
 from pipelines.deadlines import Deadlines, deadlines
+from pipelines.listings import moment
 from pipelines.settings import Windows
 from pipelines.verify import verify_files
 from warehouse.archive import Archive
@@ -30,6 +30,7 @@ from warehouse.schema import (
     Table,
     shown_status_sql,
 )
+from warehouse.states import RETENTION
 
 SIDS = 10
 """SIDs named in one row."""

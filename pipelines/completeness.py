@@ -6,7 +6,7 @@ it is whole here. Read from the newest commit alone; `assess` decides and is pur
 """
 
 from bisect import bisect_left
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from types import MappingProxyType
@@ -14,7 +14,7 @@ from types import MappingProxyType
 import duckdb
 
 from pipelines.accounts import Account, accounts_of
-from pipelines.dates import RECORDING_LOOK_BACK, RETENTION
+from pipelines.listings import Listing, first_listed, last_reads, listings, moment, oldest
 from warehouse import views
 from warehouse.archive import Archive, partition_day
 from warehouse.clock import APART
@@ -23,20 +23,13 @@ from warehouse.marker import kept_accounts
 from warehouse.schema import (
     ADD_ON_PAYLOADS,
     ADD_ON_RESULTS,
-    KNOWN_STATUSES,
-    LISTINGS,
     RECORDINGS,
-    UNFINISHED_STATUSES,
     Table,
 )
+from warehouse.states import FINAL_STATUSES, OPEN_STATES, RECORDING_LOOK_BACK, RETENTION
 
 NAMED = 5
 """Accounts named in one sentence."""
-
-OPEN_STATES = ("pending", "unfinished")
-"""States of a result that still owes something."""
-
-FINAL_STATUSES = tuple(sorted({*KNOWN_STATUSES} - {*UNFINISHED_STATUSES}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,16 +56,6 @@ class OpenResult:
     expires_at: datetime | None
     final: bool = False
     account_sid: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """The list of an account's recordings created from `first` to `last` was read to its end at `at` (UTC)."""
-
-    account_sid: str
-    first: date
-    last: date
-    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +182,7 @@ def assess(
     over = frozenset(sid for sid, account in accounts.items() if not account.counts_for(end))
     times = last_reads(read, since=(start - settle).date(), day=day, accounts=accounts.keys())
     times = {sid: at for sid, at in times.items() if sid not in over}
-    listed_at = _oldest(times.values())
+    listed_at = oldest(times.values())
     return Completeness(
         day=day,
         over=end <= now,
@@ -223,33 +206,6 @@ def assess(
             if sid in accounts and len(accounts) > 1 and (at is None or at < end)
         ),
     )
-
-
-def last_read(read: Sequence[Listing], *, since: date, day: date) -> datetime | None:
-    """When the recordings created from `since` to `day` were last listed to the end, in every account known."""
-    return _oldest(last_reads(read, since=since, day=day).values())
-
-
-def last_reads(
-    read: Sequence[Listing], *, since: date, day: date, accounts: Iterable[str] = ()
-) -> dict[str, datetime | None]:
-    """The same for each of `accounts` and each account that was ever listed; None where it never was."""
-    newest: dict[str, datetime | None] = dict.fromkeys(accounts)
-    for listing in read:
-        before = newest.setdefault(listing.account_sid, None)
-        if listing.first <= since and listing.last >= day and (before is None or listing.at > before):
-            newest[listing.account_sid] = listing.at
-    return newest
-
-
-def _oldest(times: Collection[datetime | None]) -> datetime | None:
-    known = [at for at in times if at is not None]
-    return min(known) if known and len(known) == len(times) else None
-
-
-def first_listed(read: Sequence[Listing]) -> dict[str, datetime]:
-    """When each account was first listed to the end, given listings in order of time."""
-    return {listing.account_sid: listing.at for listing in reversed(read)}
 
 
 def _some(labels: Sequence[str]) -> str:
@@ -331,26 +287,6 @@ def unfinished_results(
     return [
         OpenResult(sid, moment(made), moment(expires), final, account) for sid, made, expires, final, account in rows
     ]
-
-
-def listings(archive: Archive, head: Commit, db: duckdb.DuckDBPyConnection, *, now: datetime) -> list[Listing]:
-    """Every time the list of an account's recordings was read to its end, oldest first.
-
-    One from the future was stamped by a clock that was ahead: when it was read is not known, so it proves nothing.
-    """
-    rows = db.execute(
-        "SELECT account_sid, first_day, last_day, epoch_us(listed_at) "
-        f"FROM {_relation(archive, head, LISTINGS)} ORDER BY listed_at"
-    ).fetchall()
-    read = [(account, first, last, moment(us)) for account, first, last, us in rows]
-    return [
-        Listing(account, first, last, at) for account, first, last, at in read if at is not None and at <= now + APART
-    ]
-
-
-def moment(microseconds: int | None) -> datetime | None:
-    """A time (UTC) from microseconds since 1970."""
-    return None if microseconds is None else datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=microseconds)
 
 
 def _day_results(

@@ -8,12 +8,6 @@ import re
 from datetime import UTC, date, datetime, timedelta, timezone
 from functools import lru_cache
 
-RETENTION = timedelta(days=30)
-"""How long Twilio keeps an add-on result. From which date is not documented, so the earliest known one counts."""
-
-RECORDING_LOOK_BACK = timedelta(days=40)
-"""How long Twilio shows a deleted recording's metadata, and longer than any add-on takes. [API.md section 7]"""
-
 _MONTHS = dict(
     zip(("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"), range(1, 13), strict=True)
 )

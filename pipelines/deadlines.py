@@ -11,13 +11,14 @@ from datetime import UTC, date, datetime, timedelta
 from types import MappingProxyType
 
 from pipelines.accounts import STATES, Account, accounts_of
-from pipelines.completeness import Listing, OpenRecording, first_listed, listings, moment, open_recordings
-from pipelines.dates import RETENTION
+from pipelines.completeness import OpenRecording, open_recordings
 from pipelines.erase_by_age import waiting as waiting_erasure
+from pipelines.listings import Listing, first_listed, listings, moment
 from warehouse import views
 from warehouse.archive import Archive
 from warehouse.marker import kept_accounts
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS
+from warehouse.states import RETENTION
 
 
 @dataclass(frozen=True, slots=True)

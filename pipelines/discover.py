@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Container, 
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 
-from pipelines.dates import RECORDING_LOOK_BACK, RETENTION, utc_day
+from pipelines.dates import utc_day
 from pipelines.errors import AccountRefused, ExportError, SourceError, SourceUnavailable, SourceUntrusted
 from pipelines.items import kept
 from pipelines.normalize import Extracted, ExtractedRecording
@@ -23,6 +23,7 @@ from pipelines.twilio.client import TwilioClient
 from warehouse.clock import APART
 from warehouse.landed import LandedRecording
 from warehouse.quarantine import QuarantineRow
+from warehouse.states import RECORDING_LOOK_BACK, RETENTION
 
 AHEAD = 16
 """Days listed in parallel ahead of the one being worked on; 32 cost 15 MB more with 50,000 recordings."""

@@ -10,7 +10,6 @@ from datetime import UTC, date, datetime, timedelta
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.dates import RECORDING_LOOK_BACK
 from pipelines.errors import ApplyAgain
 from pipelines.sids import AddOnResultSid, RecordingSid
 from warehouse.archive import Archive, partition_day
@@ -21,6 +20,7 @@ from warehouse.landed import rows_with
 from warehouse.ledger import UNSETTLED, read_ledger
 from warehouse.publish import Destination
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, CONTENTS, QUARANTINE, RECORDINGS, RESOLUTIONS, Table
+from warehouse.states import RECORDING_LOOK_BACK
 
 ASKED = "asked for"
 

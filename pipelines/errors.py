@@ -3,7 +3,6 @@
     ExportError
     +-- FixConfiguration            change a setting or credential, then run again (exit code 2)
     |   +-- AccountRefused          Twilio refuses the credential for one account; others may be read (then exit code 5)
-    +-- FixQuery                    the question in SQL cannot be answered as it is; change it (exit code 2)
     +-- SourceError                 Twilio did not give what was asked for; run again later (exit code 5)
     |   +-- SourceUnavailable       the time budget ran out on network errors, 429 or 5xx
     |   +-- SourceRefused           a 4xx that a retry does not change (404 after its one retry, 400, ...)
@@ -18,6 +17,7 @@
     +-- RunLater                    another run is in the way or does the same; run again later (exit code 5)
     +-- AlertNotDelivered           nobody was told; see to the channel that alerts go to
     +-- WarehouseError ...          see `warehouse.errors` (exit code 6, of FixProcess 2)
+    +-- FixQuery                    the question in SQL cannot be answered as it is; change it (exit code 2)
     +-- ChooseRoot                  EXPORT_ROOT holds files of others where ours would be; set another (exit code 2)
 
 Each message is one clear sentence and ends with the SID, HTTP status, Twilio code and request id where known.
@@ -31,6 +31,7 @@ from warehouse.errors import (
     CommitRace,
     ExportError,
     FixProcess,
+    FixQuery,
     FixWarehouse,
     NotSealed,
     RepairWarehouse,
@@ -76,10 +77,6 @@ class FixConfiguration(ExportError):
 
 class AccountRefused(FixConfiguration):
     """Twilio refuses the credential for one account; it says nothing of the other accounts."""
-
-
-class FixQuery(ExportError):
-    """A question in SQL that cannot be answered as it is."""
 
 
 class SourceError(ExportError):

@@ -14,7 +14,6 @@ from datetime import date, datetime, timedelta
 
 from pipelines.clock import Clock, ExportClock, sentence
 from pipelines.conclude import conclude
-from pipelines.dates import RETENTION
 from pipelines.discover import (
     Assignment,
     Discovery,
@@ -58,6 +57,7 @@ from warehouse.lock import shared
 from warehouse.open_entries import open_count, open_entries
 from warehouse.publish import Destination
 from warehouse.quarantine import QuarantineRow, resolved
+from warehouse.states import RETENTION
 
 BUDGET_BYTES = 20 << 20
 """Bytes of contents in memory that are not landed yet."""

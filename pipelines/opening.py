@@ -1,9 +1,16 @@
 """The archive that the settings name: to write to, or only to read."""
 
+import contextlib
 from dataclasses import replace
+from datetime import UTC, datetime
+
+import duckdb
 
 from pipelines.settings import WarehouseSettings
 from warehouse.archive import Archive, existing_archive, open_archive
+from warehouse.errors import WarehouseError
+from warehouse.moved import reads_elsewhere
+from warehouse.publish import NAME, publish
 from warehouse.seal import check_sealed, seal_key
 
 
@@ -31,6 +38,22 @@ def to_write(settings: WarehouseSettings, *, adopting: bool = False) -> Archive:
 def to_read(settings: WarehouseSettings) -> Archive:
     """The archive for reading only; raises as `existing_archive`."""
     return _with_key(existing_archive(settings.root, add_on_names=settings.add_on_names), settings)
+
+
+def mend_moved(settings: WarehouseSettings) -> None:
+    """Publish again what reads the files of another folder; nothing happens where the root cannot be written."""
+    try:
+        # whoever made the file: before it is known to be ours, it can reach nothing else
+        locked: dict[str, str | bool | int | float | list[str]] = {"enable_external_access": False}
+        path = str(settings.root.absolute() / NAME)
+        with contextlib.closing(duckdb.connect(path, read_only=True, config=locked)) as db:
+            if reads_elsewhere(db, settings.root) is None:
+                return
+            names = dict(db.execute("SELECT add_on_sid, name FROM add_on_names").fetchall())
+    except duckdb.Error:
+        return  # whoever reads it says what is the matter
+    with contextlib.suppress(WarehouseError):
+        publish(replace(to_write(settings), add_on_names=names), "parquet", now=datetime.now(UTC))
 
 
 def _with_key(archive: Archive, settings: WarehouseSettings) -> Archive:

@@ -15,10 +15,10 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from pipelines.completeness import moment
 from pipelines.error_pages import error_document
 from pipelines.errors import FixQuery
 from pipelines.extract import DOUBTFUL, GONE, belongs
+from pipelines.listings import moment
 from pipelines.normalize import (
     Extracted,
     ExtractedContent,

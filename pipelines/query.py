@@ -17,12 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from pipelines.errors import FixQuery
-from pipelines.moved import reads_elsewhere
 from warehouse import commits
 from warehouse.archive import quote
-from warehouse.errors import FixWarehouse
+from warehouse.errors import FixQuery, FixWarehouse
 from warehouse.files import refuse_links
+from warehouse.moved import reads_elsewhere
 from warehouse.publish import NAME, stray_logs
 
 if TYPE_CHECKING:

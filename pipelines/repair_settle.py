@@ -8,12 +8,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.dates import RECORDING_LOOK_BACK
 from pipelines.repair_state import Repair
 from pipelines.verify import PIECES, hashed
 from warehouse.archive import partition_day
 from warehouse.commits import LiveFile
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, CONTENTS, RECORDINGS, Table
+from warehouse.states import RECORDING_LOOK_BACK
 
 
 def settle(work: Repair) -> None:

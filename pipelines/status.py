@@ -9,17 +9,9 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from pipelines.accounts import Account, accounts_of
-from pipelines.completeness import (
-    Completeness,
-    Listing,
-    OpenRecording,
-    completeness,
-    first_listed,
-    listings,
-    open_recordings,
-)
-from pipelines.dates import RECORDING_LOOK_BACK
+from pipelines.completeness import Completeness, OpenRecording, completeness, open_recordings
 from pipelines.deadlines import deadlines, ending
+from pipelines.listings import Listing, first_listed, listings
 from pipelines.shown_time import clock_sentence, reading_time
 from warehouse import views
 from warehouse.archive import Archive
@@ -29,6 +21,7 @@ from warehouse.publish import published
 from warehouse.quarantine import open_rows
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, QUARANTINE, RECORDINGS, RESOLUTIONS
 from warehouse.sharing import sharing
+from warehouse.states import RECORDING_LOOK_BACK
 
 STATES = ("exported", "pending", "unfinished", "lost", "deleted")
 """What can have become of an add-on result; as in the `retention` view."""

@@ -6,8 +6,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from pipelines.accounts import Account, Configured, accounts_of, admit, dropped, kept_form, news, settled
-from pipelines.completeness import listings
 from pipelines.errors import FixConfiguration
+from pipelines.listings import listings
 from warehouse.archive import Archive
 from warehouse.errors import RepairWarehouse
 from warehouse.marker import Marker, kept_accounts, update_marker

@@ -18,13 +18,14 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 
-from pipelines.completeness import Listing, OpenRecording
-from pipelines.dates import RETENTION
+from pipelines.completeness import OpenRecording
 from pipelines.deadlines import _unseen, silent_for
 from pipelines.discover import listing_days, must_list
+from pipelines.listings import Listing
 from tests import feasibility
 from tests.hourly import Exporter, moment, newest_first, result_sid
 from tests.scenario import HOUR, Scenario, scenario
+from warehouse.states import RETENTION
 
 NOTICE = 72
 """Hours that a warning must come before a loss."""

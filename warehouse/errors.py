@@ -9,6 +9,7 @@
     |   +-- RepairWarehouse         landed files are missing or damaged: run `verify`, then `rebuild` or re-export
     |   +-- CommitRace              another process took the commit number too often: run again
     |   +-- UpdateProgram           a newer version wrote it: install that version; nothing was changed
+    +-- FixQuery                    the question in SQL cannot be answered as it is; change it (exit code 2)
     +-- ChooseRoot                  EXPORT_ROOT holds files of others where ours would be: set another (exit code 2)
     +-- (the other branches: see `pipelines.errors`)
 
@@ -30,6 +31,10 @@ class FixWarehouse(WarehouseError):
 
 class FixProcess(FixWarehouse):
     """A limit of this process, its container or the machine is too low: open files, processes, memory."""
+
+
+class FixQuery(ExportError):
+    """A question in SQL that cannot be answered as it is."""
 
 
 class NotSealed(WarehouseError):

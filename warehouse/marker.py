@@ -14,17 +14,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from warehouse.errors import RepairWarehouse, Untrusted
-from warehouse.files import cannot, storage_errors, sync_and_hash, sync_folder, unnamed
+from warehouse.files import Access, cannot, storage_errors, sync_and_hash, sync_folder, unnamed
 from warehouse.flocks import flock
 from warehouse.names import COMMITS, MARKER
 from warehouse.opens import read_bytes
 from warehouse.stamp import OURS, VERSION, Stamp, stamp_of
-
-if TYPE_CHECKING:
-    from warehouse.archive import Archive
 
 _CLOCK = ("shown_at", "clock_ahead")
 
@@ -95,6 +92,18 @@ def read_marker(root: Path) -> Marker | None:
         raise _damaged() from error
 
 
+class Place(Protocol):
+    """A root, and who may read there: an archive, or whatever stands for one."""
+
+    @property
+    def root(self) -> Path:
+        """The folder everything is kept in."""
+
+    @property
+    def access(self) -> Access:
+        """The permission bits of new files."""
+
+
 def kept_accounts(root: Path) -> Mapping[str, Mapping[str, Value]]:
     """The accounts that the marker keeps; none where there is no marker, or a damaged one, which `verify` names."""
     with contextlib.suppress(RepairWarehouse):
@@ -103,7 +112,7 @@ def kept_accounts(root: Path) -> Mapping[str, Mapping[str, Value]]:
     return {}
 
 
-def update_marker(archive: "Archive", change: Callable[[Marker], Marker]) -> Marker:
+def update_marker(archive: Place, change: Callable[[Marker], Marker]) -> Marker:
     """Replace the marker by what `change` makes of it, alone and durably; a new one where there is none.
 
     Nothing is written where nothing changes.
@@ -123,7 +132,7 @@ def update_marker(archive: "Archive", change: Callable[[Marker], Marker]) -> Mar
         return after
 
 
-def _write(archive: "Archive", marker: Marker) -> None:
+def _write(archive: Place, marker: Marker) -> None:
     body = {
         "format": marker.stamp.members()["format"],
         "written_by": VERSION,

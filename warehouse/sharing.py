@@ -10,18 +10,14 @@ import stat
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from warehouse import commits
 from warehouse.errors import RepairWarehouse
 from warehouse.files import ACCESS, Access
-from warehouse.marker import Marker, read_marker, update_marker
+from warehouse.marker import Marker, Place, read_marker, update_marker
 from warehouse.names import COMMITS, Made, is_folder
 from warehouse.opens import set_mode
 from warehouse.strangers import files_under, strangers
-
-if TYPE_CHECKING:
-    from warehouse.archive import Archive
 
 SHARED_READ = "shared_read"
 
@@ -47,7 +43,7 @@ def sharing(root: Path, given: str | None) -> str:
     return given or (stored if isinstance(stored, str) and stored in ACCESS else _as_it_is(root))
 
 
-def follow(archive: "Archive", shared_read: str) -> str | None:
+def follow(archive: Place, shared_read: str) -> str | None:
     """Make all that is there readable as `shared_read` says; one sentence where that changed anything.
 
     Raises:
@@ -92,7 +88,7 @@ def _as_it_is(root: Path) -> str:
     return "none"
 
 
-def _newest_fits(archive: "Archive") -> bool:
+def _newest_fits(archive: Place) -> bool:
     """Whether nobody has landed anything since that others may read more, or less, of: a process that began before."""
     with contextlib.suppress(OSError):
         found = commits.numbers(archive.root)[-1:]

@@ -24,7 +24,8 @@ from hypothesis import strategies as st
 from assets import alert_forms
 from assets.alert_command import _alert
 from assets.alert_forms import form_of
-from assets.alerts import Alert, _tls, channel_names, send
+from assets.alert_value import Alert
+from assets.alerts import _tls, channel_names, send
 from assets.watch import FailedRun, Said, deadline_alert, failure_alert
 from pipelines.alert_settings import FORMS, alert_settings
 from pipelines.deadlines import AtRisk, Deadlines

@@ -16,7 +16,7 @@ from dagster._core.scheduler.instigation import (
     SensorInstigatorData,
 )
 
-from assets.alerts import Alert
+from assets.alert_value import Alert
 from assets.plain_text import plain_text
 from assets.pool import POOL, limit_pool, pool_is_shut
 from assets.sensors import _kept

@@ -4,10 +4,10 @@ from datetime import timedelta
 
 import pytest
 
-from pipelines.completeness import Listing
 from pipelines.deadlines import Deadlines, deadlines, silent_for
 from pipelines.discover import Scope
 from pipelines.errors import IncompleteExport
+from pipelines.listings import Listing
 from pipelines.sandbox.exchange import Reply
 from pipelines.sandbox.run import Sandbox
 from pipelines.sandbox.world import World

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.errors import FixWarehouse
-from pipelines.moved import mend_moved
+from pipelines.opening import mend_moved
 from pipelines.query import answer
 from pipelines.settings import warehouse_settings
 from tests.warehouse.made_up import NOON, land_rows, sid, whole

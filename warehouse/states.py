@@ -1,0 +1,16 @@
+"""How long the source keeps a result, and the states that a result can have here."""
+
+from datetime import timedelta
+
+from warehouse.schema import KNOWN_STATUSES, UNFINISHED_STATUSES
+
+RETENTION = timedelta(days=30)
+"""How long Twilio keeps an add-on result. From which date is not documented, so the earliest known one counts."""
+
+RECORDING_LOOK_BACK = timedelta(days=40)
+"""How long Twilio shows a deleted recording's metadata, and longer than any add-on takes. [API.md section 7]"""
+
+OPEN_STATES = ("pending", "unfinished")
+"""States of a result that still owes something."""
+
+FINAL_STATUSES = tuple(sorted({*KNOWN_STATUSES} - {*UNFINISHED_STATUSES}))
