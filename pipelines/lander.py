@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
+from pipelines.charsets import UTF_8, codec_of
 from pipelines.dates import utc_day
 from pipelines.holding import Budget, Holding, SpoolFile
 from pipelines.normalize import (
@@ -15,7 +16,6 @@ from pipelines.normalize import (
     ExtractedPayload,
     ExtractedRecording,
     ExtractedResult,
-    is_text_in_pieces,
     normalize,
 )
 from pipelines.records import Recording
@@ -176,5 +176,6 @@ def _texts(recording: Recording) -> tuple[str | None, ...]:
 def _spooled(value: ExtractedPayload, content: ExtractedContent, file: SpoolFile) -> SpooledContent:
     """A large content as it is landed from the spool."""
     day = utc_day(value.result.date_completed)
-    text = is_text_in_pieces(value.payload.content_type, file.chunks())
-    return SpooledContent(value.payload.sid, day, text, content.length, content.sha256, file.file)
+    codec = codec_of(value.payload.content_type, file.chunks)
+    other = None if codec == UTF_8 else codec
+    return SpooledContent(value.payload.sid, day, codec == UTF_8, content.length, content.sha256, file.file, other)

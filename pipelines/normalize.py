@@ -4,7 +4,6 @@ Pure: values in, tables out. Derives the partition day, the deadline and whether
 else is carried over as it was read. Works on columns: cells are gathered and derived without Python code for each.
 """
 
-import codecs
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -13,6 +12,7 @@ from operator import attrgetter
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines.charsets import as_text
 from pipelines.dates import utc_day
 from pipelines.holding import SpoolFile
 from pipelines.records import AddOnResult, Payload, Recording
@@ -183,12 +183,14 @@ def _payloads(values: Sequence[ExtractedPayload]) -> pa.Table:
 
 
 def _contents(values: Sequence[ExtractedPayload]) -> pa.Table:
-    texts = [is_text(v.payload.content_type, v.content.data) for v in values if v.content is not None]
+    contents = [(v.payload.content_type, v.content.data) for v in values if v.content is not None]
+    texts = [as_text(content_type, data) for content_type, data in contents]
     cells = {
         "payload_sid": pa.array(map(attrgetter("payload.sid"), values), pa.string()),
         "completed_date": _completed_date(values),
         "content": pa.array(map(attrgetter("content.data"), values), pa.binary()),
-        "is_text": pa.array(texts, pa.bool_()),
+        "is_text": pa.array([itself for itself, _ in texts], pa.bool_()),
+        "text": pa.array([other for _, other in texts], pa.string()),
     }
     return _table(CONTENTS, cells)
 
@@ -234,27 +236,3 @@ def _table(table: Table, cells: Mapping[str, pa.Array]) -> pa.Table:
     """The table in its schema; columns that are not extracted are null."""
     rows = len(cells[table.schema.names[0]])
     return pa.table([cells.get(f.name, pa.nulls(rows, f.type)) for f in table.schema], schema=table.schema)
-
-
-_JSON = frozenset({f"application/{name}" for name in ("json", "x-json", "ndjson", "x-ndjson", "jsonl", "json5")})
-
-
-def is_text(content_type: str | None, data: bytes) -> bool:
-    """Whether the type says text or JSON and the bytes are valid UTF-8."""
-    return is_text_in_pieces(content_type, (data,))
-
-
-def is_text_in_pieces(content_type: str | None, pieces: Iterable[bytes]) -> bool:
-    """As `is_text`, for bytes that come in pieces cut anywhere."""
-    kind = (content_type or "").partition(";")[0].strip().lower()
-    says_text = kind.startswith("text/") or kind in _JSON or kind.endswith("+json")
-    if not says_text:
-        return False
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    try:
-        for piece in pieces:
-            decoder.decode(piece)
-        decoder.decode(b"", final=True)
-    except UnicodeDecodeError:
-        return False
-    return True

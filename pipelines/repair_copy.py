@@ -1,7 +1,7 @@
 """Repair, the copy: rows of the published `addons.duckdb`, and sealing them as archive files."""
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from datetime import date
 
 import duckdb
@@ -13,7 +13,7 @@ from warehouse.archive import Archive
 from warehouse.commits import CHUNKED, Commit, LiveFile
 from warehouse.errors import RepairWarehouse
 from warehouse.publish import NAME, intact, published
-from warehouse.schema import CONTENTS, TABLES, Table
+from warehouse.schema import CONTENTS, TABLES, Column, Table, sql_type
 
 
 @contextlib.contextmanager
@@ -50,19 +50,23 @@ def _source(table: Table, *, chunked: bool) -> str:
 
 def copied(db: duckdb.DuckDBPyConnection, table: Table, day: date | None, *, chunked: bool) -> Iterator[pa.RecordBatch]:
     """Published rows of one partition as they are sealed, in order, a few at once where they are large."""
-    columns = ", ".join(
-        f"CAST({c.name} AS VARCHAR) AS {c.name}" if c.json else c.name
-        for c in table.columns
-        if c.name != table.partition
-    )
+    source = _source(table, chunked=chunked)
+    there = {name for name, *_ in db.execute(f"DESCRIBE {source}").fetchall()}
+    columns = ", ".join(_column(c, there) for c in table.columns if c.name != table.partition)
     wanted = "true" if table.partition is None else f"{table.partition} IS NOT DISTINCT FROM $day::DATE"
     order = f"{table.key}, chunk" if chunked else table.key
     keys = db.cursor()
     keys.execute("SET TimeZone = 'UTC'")
-    query = f"SELECT {columns} FROM {_source(table, chunked=chunked)} WHERE {wanted} ORDER BY {order}"
+    query = f"SELECT {columns} FROM {source} WHERE {wanted} ORDER BY {order}"
     rows = keys.sql(query, params={} if table.partition is None else {"day": day})
     for batch in rows.to_arrow_reader(1 if chunked else 256):
         yield from pa.Table.from_batches([batch]).cast(table.file_schema).to_batches()
+
+
+def _column(column: Column, there: Container[str]) -> str:
+    if column.late and column.name not in there:  # an earlier version published it
+        return f"NULL::{sql_type(column)} AS {column.name}"
+    return f"CAST({column.name} AS VARCHAR) AS {column.name}" if column.json else column.name
 
 
 def seal_groups(

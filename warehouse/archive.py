@@ -265,11 +265,11 @@ class Archive:
         hive = "hive_partitioning = false"
         if table.partition is not None:
             hive = f"hive_partitioning = true, hive_types = {{'{table.partition}': VARCHAR}}"
-        columns = ", ".join(_read(table, column, json, chunked=bool(chunked)) for column in table.columns)
-        return (
-            f"(SELECT {columns}{', filename' if filename else ''} "
-            f"FROM read_parquet([{listed}], union_by_name = true, filename = true, {hive}))"
-        )
+        columns = ", ".join(_read(table, column, json) for column in table.columns)
+        source = f"read_parquet([{listed}], union_by_name = true, filename = true, {hive})"
+        if late := [f"NULL::{_type(c, 'text')} AS {c.name}" for c in table.columns if c.late]:
+            source = f"(SELECT {', '.join(late)} WHERE false UNION ALL BY NAME FROM {source})"
+        return f"(SELECT {columns}{', filename' if filename else ''} FROM {source})"
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Commit]:
@@ -470,14 +470,12 @@ def _type(column: Column, json: Literal["text", "typed"]) -> str:
     return "VARCHAR" if column.json and json == "text" else sql_type(column)
 
 
-def _read(table: Table, column: Column, json: Literal["text", "typed"], *, chunked: bool) -> str:
+def _read(table: Table, column: Column, json: Literal["text", "typed"]) -> str:
     if column.name == table.partition:
         # typed by DuckDB itself, the null partition is an error in 1.4; folders are skipped all the same
         return f"TRY_CAST({column.name} AS DATE) AS {column.name}"
     if column.json and json == "typed":
         return f"TRY_CAST({column.name} AS JSON) AS {column.name}"
-    if column.name == "chunk" and not chunked:
-        return "NULL::INTEGER AS chunk"  # older files lack it
     return column.name
 
 

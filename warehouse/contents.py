@@ -4,6 +4,7 @@ Promises: the first content landed for a payload stays, another one is kept in q
 payload's day and moves with it; none is ever held whole that is larger than CHUNK_BYTES.
 """
 
+import codecs
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -46,6 +47,8 @@ class SpooledContent:
     length: int
     sha256: str
     file: BinaryIO = field(repr=False)
+    codec: str | None = None
+    """Python's codec of bytes that are text in another charset than UTF-8."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +111,7 @@ def seal_spooled(archive: Archive, content: SpooledContent) -> LiveFile:
         RepairWarehouse: its file does not hold the bytes that came off the wire.
     """
     digest, length = sha256(), 0
+    decoder = codecs.getincrementaldecoder(content.codec)("replace") if content.codec is not None else None
 
     def chunks() -> Iterator[pa.RecordBatch]:
         nonlocal length
@@ -118,9 +122,10 @@ def seal_spooled(archive: Archive, content: SpooledContent) -> LiveFile:
                 return
             digest.update(data)
             length += len(data)
-            row = [content.payload_sid], [data], [content.is_text], [number]
+            text = None if decoder is None else decoder.decode(data, length == content.length)
+            row = [content.payload_sid], [data], [content.is_text], [number], [text]
             columns = [pa.array(values, f.type) for values, f in zip(row, CONTENTS.file_schema, strict=True)]
-            del data, row
+            del data, row, text
             yield pa.record_batch(columns, schema=CONTENTS.file_schema)
 
     file = archive.seal(CONTENTS, content.completed_date, chunks(), ending=CHUNKED)

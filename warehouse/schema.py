@@ -38,6 +38,8 @@ class Column:
     """For merge "day": the timestamp column this date is derived from."""
     json: bool = False
     """Text that holds JSON; DuckDB shows it as JSON."""
+    late: bool = False
+    """Added after archives were written: files of earlier versions lack it, and it is null there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,14 +245,15 @@ CONTENTS = Table(
     key="payload_sid",
     partition="completed_date",
     append_only=True,
-    internal=("is_text", "chunk"),
+    internal=("is_text", "chunk", "text"),
     description="The payloads' bytes, exactly as Twilio delivered them.",
     columns=(
         Column("payload_sid", pa.string(), "Payload (XH...); joins `add_on_payloads.sid`."),
         _COMPLETED_DATE,
         Column("content", pa.binary(), "The exact bytes."),
         Column("is_text", pa.bool_(), "Whether the type says text or JSON and the bytes are valid UTF-8."),
-        Column("chunk", pa.int32(), "Null: the row is the whole content; else its chunks in order, from 0."),
+        Column("chunk", pa.int32(), "Null: the row is the whole content; else its chunks in order, from 0.", late=True),
+        Column("text", pa.string(), "The text, of bytes that are text in another charset than UTF-8.", late=True),
     ),
 )
 

@@ -18,7 +18,7 @@ from warehouse.transcripts import shapes
 
 Destination = Literal["duckdb", "parquet"]
 
-LAYOUT = 6
+LAYOUT = 7
 """Raised when the inner layout changes; a file of another layout is rebuilt, not refreshed."""
 
 

@@ -41,6 +41,8 @@ DEEPEST = 512
 
 LEVELS_AT_ONCE = 16
 
+BOM = "\ufeff"
+
 TOO_LARGE, TOO_DEEP = "larger than 8 MB", f"nested more than {DEEPEST} times"
 """What `problem` says of a content that is not read."""
 
@@ -183,7 +185,7 @@ def transcripts_sql(usable: Sequence[Shape]) -> str:
 WITH held AS ({_held()}), texts AS (
     SELECT h.payload_sid, p.add_on_result_sid, p.reference_sid AS recording_sid, h.completed_date, p.add_on_sid,
         p.add_on_configuration_sid, p.label, p.content_type, h.held[1] AS whole_text,
-        starts_with(lower(trim(p.content_type)), 'text/') AS plain
+        {_plain("p.content_type")} AS plain
     FROM held h JOIN add_on_payloads p ON p.sid = h.payload_sid
 ), looked_at AS (
     SELECT *, CASE WHEN whole_text IS NULL THEN {quote(TOO_LARGE)}
@@ -215,15 +217,28 @@ def _held() -> str:
     contents, and what is made of each, would be in memory at once.
     """
     chunks = range(-(-LARGEST_BYTES // CHUNK_BYTES))
-    text = " || ".join(f"coalesce(max(content) FILTER (chunk = {number}), ''::BLOB)" for number in chunks)
+    whole = " || ".join(f"coalesce(max(content) FILTER (chunk = {number}), ''::BLOB)" for number in chunks)
+    text = " || ".join(f"coalesce(max(text) FILTER (chunk = {number}), '')" for number in chunks)
     return f"""
-    SELECT payload_sid, completed_date,
-        [CASE WHEN octet_length(content) <= {LARGEST_BYTES} THEN decode(content) END] AS held
-    FROM _contents.whole WHERE is_text
+    SELECT payload_sid, completed_date, [CASE WHEN octet_length(content) <= {LARGEST_BYTES}
+        THEN CASE WHEN is_text THEN {decoded("content")} ELSE text END END] AS held
+    FROM _contents.whole WHERE is_text OR text IS NOT NULL
     UNION ALL
-    SELECT payload_sid, completed_date, [CASE WHEN max(chunk) < {len(chunks)} THEN decode({text}) END]
-    FROM _contents.chunks WHERE is_text GROUP BY payload_sid, completed_date
+    SELECT payload_sid, completed_date, [CASE WHEN max(chunk) < {len(chunks)}
+        THEN CASE WHEN bool_and(is_text) THEN {decoded(whole)} ELSE {text} END END]
+    FROM _contents.chunks WHERE is_text OR text IS NOT NULL GROUP BY payload_sid, completed_date
 """
+
+
+def decoded(content: str) -> str:
+    """SQL for the text of bytes in UTF-8, without the byte order mark that some write in front."""
+    return f"ltrim(decode({content}), chr({ord(BOM)}))"
+
+
+def _plain(content_type: str) -> str:
+    """SQL for whether a type of text is one that is not JSON."""
+    kind = f"lower(trim(split_part({content_type}, ';', 1)))"
+    return f"(starts_with({kind}, 'text/') AND NOT regexp_full_match({kind}, '.*[/+](x-)?(nd)?json[l5]?'))"
 
 
 def _deep(text: str) -> str:

@@ -10,17 +10,17 @@ from types import MappingProxyType
 
 from warehouse.archive import quote
 from warehouse.schema import CONTENTS, TABLES, UNFINISHED_STATUSES, Table
-from warehouse.transcripts import Shape, transcripts_sql
+from warehouse.transcripts import Shape, decoded, transcripts_sql
 
-CONTENTS_VIEW = """
+CONTENTS_VIEW = f"""
 CREATE OR REPLACE VIEW contents AS
-SELECT payload_sid, completed_date, content, CASE WHEN is_text THEN decode(content) END AS content_text
+SELECT payload_sid, completed_date, content, CASE WHEN is_text THEN {decoded("content")} ELSE text END AS content_text
 FROM _contents.whole
 UNION ALL
-SELECT payload_sid, completed_date, content, CASE WHEN is_text THEN decode(content) END
+SELECT payload_sid, completed_date, content, CASE WHEN is_text THEN {decoded("content")} ELSE text END
 FROM (
     SELECT payload_sid, completed_date, any_value(is_text) AS is_text,
-        unhex(string_agg(hex(content), '' ORDER BY chunk)) AS content
+        unhex(string_agg(hex(content), '' ORDER BY chunk)) AS content, string_agg(text, '' ORDER BY chunk) AS text
     FROM _contents.chunks GROUP BY payload_sid, completed_date
 )
 """
@@ -147,7 +147,8 @@ RELATIONS: tuple[Relation, ...] = (
         CONTENTS.description,
         {
             **{c.name: c.description for c in CONTENTS.columns if c.name not in CONTENTS.internal},
-            "content_text": "The content as text; null unless its type says text or JSON and it is valid UTF-8.",
+            "content_text": "The content as text, without a byte order mark; null unless its type says text or JSON "
+            "and it is valid in the charset that the type names (UTF-8 if none).",
         },
     ),
     Relation(

@@ -13,8 +13,6 @@ from pipelines.normalize import (
     ExtractedPayload,
     ExtractedRecording,
     ExtractedResult,
-    is_text,
-    is_text_in_pieces,
     normalize,
 )
 from pipelines.records import parse_add_on_result, parse_payload, parse_recording
@@ -73,18 +71,3 @@ def test_a_payload_without_content_has_no_hash_and_no_row_in_contents() -> None:
     assert tables[ADD_ON_PAYLOADS.name]["content_sha256"].to_pylist() == [None, "0" * 64]
     assert tables[ADD_ON_PAYLOADS.name]["content_length"].to_pylist() == [None, 5]
     assert tables[CONTENTS.name]["content"].to_pylist() == [b"hello"]
-
-
-@given(st.binary(max_size=40), st.integers(1, 7))
-def test_text_is_text_however_it_is_cut(data: bytes, size: int) -> None:
-    """A character may lie across two pieces."""
-    pieces = [data[n : n + size] for n in range(0, len(data), size)]
-    assert is_text_in_pieces("text/plain", pieces) == is_text("text/plain", data)
-
-
-@given(st.text(max_size=40), st.integers(1, 7))
-def test_any_utf_8_is_text_only_where_the_type_says_so(text: str, size: int) -> None:
-    """Whatever the bytes, an image is none."""
-    data = text.encode()
-    assert is_text_in_pieces("application/json; charset=utf-8", [data[:size], data[size:]])
-    assert not is_text("image/png", data)

@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipelines.charsets import as_text
 from warehouse.archive import Archive
 from warehouse.land import Load, land
 from warehouse.quarantine import QuarantineRow, quarantine_rows
@@ -102,14 +103,29 @@ def payload(
     }
 
 
-def content(number: int, data: bytes, *, done: datetime | None = NOON, is_text: bool = False) -> Row:
+def content(
+    number: int, data: bytes, *, done: datetime | None = NOON, is_text: bool = False, text: str | None = None
+) -> Row:
     """The bytes of a payload."""
     return CONTENTS, {
         "payload_sid": sid("XH", number),
         "completed_date": day_of(done),
         "content": data,
         "is_text": is_text,
+        "text": text,
     }
+
+
+def held(number: int, data: bytes, kind: str = "text/plain", *, done: datetime | None = NOON) -> Row:
+    """A content as normalising makes it of its type."""
+    is_text, text = as_text(kind, data)
+    return content(number, data, done=done, is_text=is_text, text=text)
+
+
+def as_read(data: bytes) -> str | None:
+    """Bytes said to be text, in UTF-8 unless they begin with another mark."""
+    is_text, other = as_text("text/plain", data)
+    return data.decode().lstrip("\ufeff") if is_text else other
 
 
 def whole(
@@ -161,7 +177,7 @@ def logical(archive: Archive, *, without: Iterable[str] = ("load_id",)) -> dict[
             continue
         rows = [row for path in live.get(table.name, {}) for row in _rows_of(archive.root / path, table)]
         rows.sort(key=lambda row: str(row[table.key]))
-        tables[table.name] = [{name: row[name] for name in table.names if name not in hidden} for row in rows]
+        tables[table.name] = [{name: row.get(name) for name in table.names if name not in hidden} for row in rows]
     return tables
 
 

@@ -14,13 +14,13 @@ from pathlib import Path
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from pipelines.normalize import is_text
 from tests.warehouse.made_up import (
     NOON,
     Row,
     Values,
-    content,
+    as_read,
     day_of,
+    held,
     land_rows,
     later,
     logical,
@@ -85,7 +85,7 @@ class World:
                 label = f"at {seen.hour}"
                 rows.append(payload(number, of=seen.number, data=came, at=at, done=done, label=label))
                 if came is not None:
-                    rows.append(content(number, came, done=done, is_text=is_text("text/plain", came)))
+                    rows.append(held(number, came, done=done))
         return rows
 
     def expected(self, observations: list[Observed]) -> dict[str, dict[str, tuple[object, ...]]]:
@@ -202,7 +202,7 @@ def test_any_bytes_come_back_as_they_were_from_the_archive_and_both_destinations
     """Every byte, with the text beside it exactly where it is valid UTF-8."""
     contents = [b"", bytes(range(256)), b"\x00" * 1000, b"\xff\xfe", *contents]
     rows = [row for number, data in enumerate(contents) for row in _with_text(number, data)]
-    texts = [data.decode() if is_text("text/plain", data) else None for data in contents]
+    texts = [as_read(data) for data in contents]
     with new_archive() as archive:
         land_rows(archive, rows)
         assert [row["content"] for row in logical(archive)[CONTENTS.name]] == contents
@@ -214,4 +214,4 @@ def test_any_bytes_come_back_as_they_were_from_the_archive_and_both_destinations
 
 
 def _with_text(number: int, data: bytes) -> list[Row]:
-    return [payload(number, data=data), content(number, data, is_text=is_text("text/plain", data))]
+    return [payload(number, data=data), held(number, data)]

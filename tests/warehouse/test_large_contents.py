@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date, timedelta
 from hashlib import sha256
 from multiprocessing.connection import Connection
@@ -384,3 +385,17 @@ def test_transcripts_read_large_contents_up_to_a_limit(archive: Archive, destina
     assert rows[0][0].encode() == long
     assert rows[0][1] is None
     assert rows[1] == (None, TOO_LARGE)
+
+
+@pytest.mark.parametrize("destination", ["duckdb", "parquet"])
+def test_a_large_content_in_another_charset_is_text(archive: Archive, destination: Destination) -> None:
+    """Chunks end within a character; the bytes are those that came."""
+    words = "a" + "🙂ü " * (CHUNK_BYTES // 6)
+    data = words.encode("utf-16-le")
+    file = replace(spooled(1, data), is_text=False, codec="utf-16-le")
+    land_large(archive, [*large(1, data)], file)
+    publish(archive, destination, now=NOON)
+    with opened(archive) as db:
+        assert db.execute("SELECT content, content_text FROM contents").fetchall() == [(data, words)]
+        assert db.execute("SELECT text FROM transcripts").fetchall() == [(words,)]
+    assert not verify(archive).mismatches

@@ -12,8 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.normalize import is_text
-from tests.warehouse.made_up import Row, batch, content, payload, result, sid
+from tests.warehouse.made_up import Row, as_read, batch, held, payload, result, sid
 from warehouse import views
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, CONTENTS, RECORDINGS
 from warehouse.transcripts import shapes
@@ -84,7 +83,7 @@ def transcripts(*contents: tuple[str, bytes]) -> list[dict[str, Any]]:
     rows: list[Row] = []
     for number, (kind, data) in enumerate(contents):
         rows.append(payload(number, data=data, content_type=kind))
-        rows.append(content(number, data, is_text=is_text(kind, data)))
+        rows.append(held(number, data, kind))
     with views_over(*rows) as db:
         found = db.execute("SELECT * FROM transcripts ORDER BY payload_sid")
         names = [column[0] for column in found.description or []]
@@ -154,7 +153,7 @@ def test_plain_text_that_happens_to_be_json_is_still_text(text: str) -> None:
 def test_what_is_not_text_has_no_transcript_and_no_text(kind: str, data: bytes) -> None:
     """The exact bytes stay in `contents`; there is no row in `transcripts`."""
     assert transcripts((kind, data)) == []
-    with views_over(payload(0, data=data), content(0, data, is_text=is_text(kind, data))) as db:
+    with views_over(payload(0, data=data), held(0, data, kind)) as db:
         assert db.execute("SELECT content, content_text FROM contents").fetchall() == [(data, None)]
 
 
@@ -244,12 +243,12 @@ def test_no_content_ever_stops_the_views(contents: list[bytes]) -> None:
     """Any JSON, text or bytes: `contents` gives the exact bytes, and their text where they are valid UTF-8."""
     rows: list[Row] = []
     for number, data in enumerate(contents):
-        rows += [payload(number, data=data), content(number, data, is_text=is_text("text/json", data))]
+        rows += [payload(number, data=data), held(number, data)]
     with views_over(*rows) as db:
         found = db.execute("SELECT content, content_text FROM contents ORDER BY payload_sid").fetchall()
         texts = [text for _, text in found]
         assert [data for data, _ in found] == contents
-        assert texts == [data.decode() if is_text("text/json", data) else None for data in contents]
+        assert texts == [as_read(data) for data in contents]
         count = db.execute(
             "SELECT count(*), count(json), count(text), count(confidence), count(words) FROM transcripts"
         )
@@ -317,3 +316,24 @@ def test_hours_left_count_down_to_the_deadline_and_below_zero() -> None:
     passed = (datetime.now(UTC) - NOW).total_seconds() / 3600  # since this module was read, in a long suite
     assert hours[0] == pytest.approx(10 - passed, abs=0.1)
     assert hours[1] == pytest.approx(-10 - passed, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "data"),
+    [
+        ("application/json; charset=utf-8", b"\xef\xbb\xbf" + b'{"transcription": "gr\xc3\xbc\xc3\x9fe"}'),
+        ("text/json", '{"transcription": "grüße"}'.encode()),
+        ("text/json; charset=utf-16", '{"transcription": "grüße"}'.encode("utf-16")),
+        ("application/vnd.made-up+json; charset=iso-8859-1", '{"transcription": "grüße"}'.encode("latin-1")),
+        ("text/plain; charset=windows-1252", "grüße".encode("cp1252")),
+        ("text/plain", b"\xef\xbb\xbf" + "grüße".encode()),
+    ],
+)
+def test_a_transcript_is_read_in_whatever_charset_it_came(kind: str, data: bytes) -> None:
+    """Its bytes stay as they are; a byte order mark is no part of its text."""
+    assert [row["text"] for row in transcripts((kind, data))] == ["grüße"]
+    with views_over(payload(0, data=data), held(0, data, kind)) as db:
+        ((content, text),) = db.execute("SELECT content, content_text FROM contents").fetchall()
+    assert content == data
+    assert text.endswith(('grüße"}', "grüße"))
+    assert "\ufeff" not in text
