@@ -1,15 +1,19 @@
 """The demo: the sandbox, an export through Dagster into DuckDB, verification, and SQL answers. Needs no account."""
 
 import os
+import shlex
 from collections.abc import Collection
 from datetime import UTC, datetime
 from pathlib import Path
 
 from assets.export_command import summary
 from assets.formats import table
+from assets.home import dagster_home
 from assets.questions import DEMO
 from assets.run import run_export
 from assets.terminal import say, show
+from assets.whose import SETTING, is_free_for_a_demo
+from pipelines.environment import path_of
 from pipelines.errors import FixConfiguration
 from pipelines.query import answer
 from pipelines.sandbox.made_up import made_up_world
@@ -25,9 +29,6 @@ from warehouse.schema import ADD_ON_RESULTS, RECORDINGS
 from warehouse.strangers import files_under, remove_ours
 
 FOLDER = Path("demo-data")
-
-SETTING = "demo"
-"""In the marker's settings: the archive is of a demo, which the next one may replace."""
 
 
 def demo() -> None:
@@ -52,6 +53,7 @@ def demo() -> None:
         os.environ["EXPORT_ROOT"] = str(folder)
         os.environ.pop("TWILIO_API_KEY", None)
         say(f"A stand-in for Twilio with made-up calls listens on {sandbox.base_url}.")
+        ui = _ui(dagster_home())
         progress = run_export(None, None, full=False)
     show(summary(progress))
     found = verify(open_archive(folder))
@@ -64,9 +66,18 @@ def demo() -> None:
         with answer(folder, sql) as answered:
             show(f"\n-- {question}\n{sql};\n{table(answered)}")
     show(
-        f"\nNext: open {path} with DuckDB, see the run in Dagster with `addon-export ui`, or set TWILIO_ACCOUNT_SID,\n"
+        f"\nNext: open {path} with DuckDB, see the run in Dagster with `{ui}`, or set TWILIO_ACCOUNT_SID,\n"
         "TWILIO_AUTH_TOKEN and EXPORT_ROOT and run `addon-export export` on your own account."
     )
+
+
+def _ui(home: Path) -> str:
+    """The command that shows the demo's run; a home of its own is set where the one here has another history."""
+    if is_free_for_a_demo(home):
+        return "addon-export ui"
+    own = home.with_name(f"{home.name}-demo")
+    os.environ["DAGSTER_HOME"] = str(own)
+    return f"DAGSTER_HOME={shlex.quote(str(own))} addon-export ui"
 
 
 def _begin_anew(folder: Path) -> None:
@@ -80,7 +91,7 @@ def _folder(accounts: Collection[str]) -> Path:
     """Where the demo goes."""
     # of the environment alone: a file of settings is for the exports of a real account
     if (asked := os.environ.get("EXPORT_ROOT", "").strip()) and "://" not in asked:
-        root = Path(asked).expanduser()
+        root = path_of(asked, "EXPORT_ROOT")
         if not _holds_anything(root) or _is_a_demos(root):
             return root
         say(f"EXPORT_ROOT {root} is in use and stays as it is; the demo goes to {FOLDER}.")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from pipelines.environment import environment, path_of, trusted_writers
 from pipelines.errors import ExportError, FixConfiguration
 from warehouse.files import ACCESS, Access, sync_and_hash, sync_folder, unnamed
-from warehouse.limits import chain, file_size_reached, inodes_left, is_full
+from warehouse.limits import chain, file_size_reached, inodes_left, is_full, limit
 from warehouse.opens import open_lock
 from warehouse.trust import Writers, check_trusted
 
@@ -34,6 +34,8 @@ _NAMES = ("its file system has no room for more files (inodes)", "remove some an
 _FILE_SIZE = ("a file would grow beyond the limit on the size of files", "raise it (ulimit -f) and run again")
 
 _WRITABLE = "make it a folder that you may write to, or set another one"
+
+_MIGRATE = "copy the folder, run `dagster instance migrate` with it, or move it away, so that a new one is begun"
 
 _REFUSALS = {
     sqlite3.SQLITE_FULL: ("its disk is full", _SPACE),
@@ -125,13 +127,38 @@ def opened(home: Path) -> "Iterator[dg.DagsterInstance]":
     lock = open_lock(home, ".open.lock", 0o600, writers=trusted_writers(environment()))
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        ref = InstanceRef.from_dir(str(home), overrides={"compute_logs": uncaptured})
-        instance = dg.DagsterInstance.from_ref(ref)
-        instance.all_asset_keys()  # creates the event log's tables too
+        with _opening(home):
+            ref = InstanceRef.from_dir(str(home), overrides={"compute_logs": uncaptured})
+            instance = dg.DagsterInstance.from_ref(ref)
+            instance.all_asset_keys()  # creates the event log's tables too
+            instance.get_run_records(limit=1)  # a history of an older Dagster has no such columns
+            instance.all_instigator_state()
     finally:
         os.close(lock)
     with instance:
         yield instance
+
+
+@contextlib.contextmanager
+def _opening(home: Path) -> Iterator[None]:
+    """Turn whatever keeps Dagster from opening its history into one sentence: only what is in the folder decides it.
+
+    Raises:
+        FixConfiguration: it cannot be opened; the sentence names `dagster.yaml` and what Dagster says of it, or says
+            how a history of an older Dagster is brought up to date.
+    """
+    try:
+        yield
+    except ExportError:
+        raise
+    except Exception as error:
+        if home_refusal(error) is not None or limit(error, home) is not None:
+            raise  # it is said where all such errors are
+        if any(isinstance(each, sqlite3.DatabaseError) for each in chain(error)):
+            raise _refusal(home, "its history is not one of this version of Dagster", _MIGRATE) from error
+        said = " ".join(str(error).split())[:200] or type(error).__name__
+        remedy = "correct that file, or move it away, so that the usual one is written"
+        raise _refusal(home, f"Dagster refuses {home / 'dagster.yaml'} ({said})", remedy) from error
 
 
 @contextlib.contextmanager

@@ -26,7 +26,9 @@ from typing import Any
 from assets.front import Door, Front
 from assets.home import dagster_home, home_errors, opened
 from assets.terminal import say
+from assets.whose import claim
 from pipelines.errors import FixConfiguration
+from pipelines.settings import environment, warehouse_settings
 
 PORT = 3000
 """Where the UI is when nobody says otherwise and the port is free."""
@@ -56,6 +58,7 @@ def serve_ui(*, port: int | None, read_only: bool, proxy: str | None, token: str
     os.umask(0o077)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # Dagster's parts ignore SIGTERM where SIGINT is ignored
     home = dagster_home()
+    claim(home, warehouse_settings(environment()).root)
     with contextlib.ExitStack() as stack:
         lock = None if read_only else stack.enter_context(_only_daemon(home))
         listening = stack.enter_context(_listening(port))
