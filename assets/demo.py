@@ -53,7 +53,7 @@ def demo() -> None:
         os.environ["EXPORT_ROOT"] = str(folder)
         os.environ.pop("TWILIO_API_KEY", None)
         say(f"A stand-in for Twilio with made-up calls listens on {sandbox.base_url}.")
-        ui = _ui(dagster_home())
+        ui = history_of_demo(dagster_home())
         progress = run_export(None, None, full=False)
     show(summary(progress))
     found = verify(open_archive(folder))
@@ -71,7 +71,7 @@ def demo() -> None:
     )
 
 
-def _ui(home: Path) -> str:
+def history_of_demo(home: Path) -> str:
     """The command that shows the demo's run; a home of its own is set where the one here has another history."""
     if is_free_for_a_demo(home):
         return "addon-export ui"

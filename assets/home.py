@@ -35,7 +35,15 @@ _FILE_SIZE = ("a file would grow beyond the limit on the size of files", "raise 
 
 _WRITABLE = "make it a folder that you may write to, or set another one"
 
-_MIGRATE = "copy the folder, run `dagster instance migrate` with it, or move it away, so that a new one is begun"
+_OLDER = (
+    "its history is not one of this version of Dagster",
+    "copy the folder and run `dagster instance migrate`, or move it away, so that a new one is begun",
+)
+
+_CORRECT = "`dagster instance info` says more; correct the file, or move it away, so that the usual one is written"
+
+_LACKS = ("no such column", "no such table", "has no column named")
+"""How SQLite says that a history was made by another version; other errors in SQL are defects."""
 
 _REFUSALS = {
     sqlite3.SQLITE_FULL: ("its disk is full", _SPACE),
@@ -155,10 +163,24 @@ def _opening(home: Path) -> Iterator[None]:
         if home_refusal(error) is not None or limit(error, home) is not None:
             raise  # it is said where all such errors are
         if any(isinstance(each, sqlite3.DatabaseError) for each in chain(error)):
-            raise _refusal(home, "its history is not one of this version of Dagster", _MIGRATE) from error
-        said = " ".join(str(error).split())[:200] or type(error).__name__
-        remedy = "correct that file, or move it away, so that the usual one is written"
-        raise _refusal(home, f"Dagster refuses {home / 'dagster.yaml'} ({said})", remedy) from error
+            raise _refusal(home, *_OLDER) from error
+        raise _refusal(home, f"Dagster refuses {home / 'dagster.yaml'} ({_what_is_wrong(error)})", _CORRECT) from error
+
+
+def _what_is_wrong(error: BaseException) -> str:
+    """The line, the setting or the module that is wrong; never a value, which may be a password."""
+    for each in chain(error):
+        if (mark := getattr(each, "problem_mark", None)) is not None:
+            return f"line {mark.line + 1} is not YAML"
+        for found in getattr(each, "errors", ()):
+            data = found.error_data
+            names = [*getattr(found.stack, "levels", ()), getattr(data, "field_name", None)]
+            return (
+                f"at {':'.join(name for name in names if isinstance(name, str)) or 'its root'}" if data else "a value"
+            )
+        if isinstance(each, ImportError) and each.name:
+            return f"no module {each.name}"
+    return type(error).__name__
 
 
 @contextlib.contextmanager
@@ -190,6 +212,8 @@ def home_refusal(error: BaseException) -> FixConfiguration | None:
                 return _refusal(home, *_FILE_SIZE)
             case sqlite3.DatabaseError() if known := _REFUSALS.get(_code(each)):
                 return _refusal(home, *known)
+            case sqlite3.OperationalError() if any(words in str(each) for words in _LACKS):
+                return _refusal(home, *_OLDER)
             case OSError() if _is_within(each.filename, home):
                 return _refusal(home, *_said_by_the_system(each))
     return None

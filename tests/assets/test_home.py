@@ -13,7 +13,7 @@ import dagster as dg
 import pytest
 import sqlalchemy as sa
 
-from assets.home import dagster_home, home_refusal, make_private
+from assets.home import dagster_home, home_errors, home_refusal, make_private, opened
 from assets.pool import POOL
 from assets.undisclosed import undisclosed
 from pipelines.errors import FixConfiguration
@@ -125,6 +125,48 @@ def test_only_what_concerns_dagster_home_is_said_of_it(home: Path, tmp_path: Pat
     with closing(sqlite3.connect(":memory:")) as db, pytest.raises(sqlite3.OperationalError) as raised:
         db.execute("SELEC 1")
     assert home_refusal(raised.value) is None
+
+
+@pytest.mark.parametrize(
+    ("configuration", "place"),
+    [
+        ("nonsense: 1\n", "at nonsense"),
+        ("telemetry:\n\tenabled: false\n", "line 2 is not YAML"),
+        ("telemetry: {enabled: s3cret}\n", "at telemetry:enabled"),
+        ("storage: {postgres: {postgres_db: {password: s3cret, hostnam: q}}}\n", "postgres_db:hostnam"),
+        ("storage: {sqlite: {base_dir: {env: NOT_SET_ANYWHERE}}}\n", "at base_dir"),
+        ("event_log_storage: {module: not_installed, class: X}\n", "no module not_installed"),
+        ("storage: {custom: {module: dagster, class: Nope, config: {a: 1}}}\n", "CheckError"),
+        ("- a\n", "CheckError"),
+        ("# caf\xe9\n", "UnicodeDecodeError"),
+    ],
+)
+def test_a_configuration_that_dagster_refuses_is_said_with_its_place(
+    configuration: str, place: str, home: Path
+) -> None:
+    """Whatever is wrong with it, the sentence names the file and the place, and never a value."""
+    home.mkdir()
+    (home / "dagster.yaml").write_text(configuration, encoding="latin-1")
+    with pytest.raises(FixConfiguration) as raised, home_errors(), opened(dagster_home()):
+        pass
+    assert f"Dagster refuses {home / 'dagster.yaml'} (" in str(raised.value)
+    assert place in str(raised.value)
+    assert "s3cret" not in str(raised.value)
+
+
+def test_a_history_of_another_dagster_is_said_with_what_to_do(home: Path) -> None:
+    """A column is missing, when it is opened or when it is written to."""
+    instance_in(home).dispose()
+    with closing(sqlite3.connect(home / "history" / "runs.db")) as db:
+        db.execute("ALTER TABLE runs DROP COLUMN run_body")
+    with pytest.raises(FixConfiguration, match="dagster instance migrate"), home_errors(), opened(dagster_home()):
+        pass
+    with (
+        closing(sqlite3.connect(home / "history" / "runs.db")) as db,
+        pytest.raises(FixConfiguration, match="dagster instance migrate"),
+        home_errors(),
+    ):
+        db.execute("INSERT INTO runs (run_body) VALUES ('')")
 
 
 def test_an_export_whose_history_cannot_be_written_says_so_in_one_sentence(command: CommandLine) -> None:

@@ -1,12 +1,14 @@
 """One history belongs to one archive: no order of commands shows the days of one for those of another."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
+from assets.demo import history_of_demo
 from assets.whose import RECORD, SETTING, claim, is_free_for_a_demo
 from pipelines.errors import FixConfiguration
 from tests.assets.conftest import CommandLine
@@ -71,12 +73,17 @@ def test_a_folder_that_is_no_archive_claims_nothing(home: Path, tmp_path: Path) 
     assert (home / "history").is_dir()
 
 
-def test_a_demo_takes_no_home_that_may_be_a_real_archives(home: Path, tmp_path: Path) -> None:
+def test_a_demo_takes_no_home_that_may_be_a_real_archives(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Also one of an earlier version, which says nothing of whose it is."""
     assert not is_free_for_a_demo(home)
     claim(home, archive(tmp_path / "a"))
     assert not is_free_for_a_demo(home)
-    assert is_free_for_a_demo(tmp_path / "new")
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    assert history_of_demo(home) == f"DAGSTER_HOME={home}-demo addon-export ui"
+    assert os.environ["DAGSTER_HOME"] == f"{home}-demo"
+    assert history_of_demo(tmp_path / "new") == "addon-export ui"
 
 
 def test_after_the_demo_an_export_begins_a_history_of_its_own(command: CommandLine) -> None:
@@ -86,10 +93,6 @@ def test_after_the_demo_an_export_begins_a_history_of_its_own(command: CommandLi
     assert "in Dagster with `addon-export ui`" in shown.stdout, shown.stderr
     exported = command("export")
     assert (exported.returncode, "is set aside in" in exported.stderr) == (0, True), exported.stderr
-    with dg.DagsterInstance.from_config(str(home)) as instance:
-        assert len(instance.get_runs()) == 1
-    again = command("demo", TWILIO_API_BASE_URL="")
-    assert f"DAGSTER_HOME={home}-demo addon-export ui" in again.stdout, again.stderr
     with dg.DagsterInstance.from_config(str(home)) as instance:
         assert len(instance.get_runs()) == 1
     refused = command("export", EXPORT_ROOT=str(command.folder / "other"))
