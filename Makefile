@@ -148,4 +148,4 @@ LOCK := --strip-extras --generate-hashes --allow-unsafe --no-annotate --no-heade
 	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links
 
 clean: ## remove what make made
-	@rm -rf $(VENV) $(PEERS) $(AUDIT) .dagster_home .dagster_home-demo demo-data .mypy_cache .ruff_cache .pytest_cache
+	@rm -rf $(VENV) $(PEERS) $(AUDIT) .dagster_home demo-data .mypy_cache .ruff_cache .pytest_cache

@@ -34,7 +34,9 @@ from assets.resources import Twilio, Warehouse
 from assets.switched_off import notice, sentence_on
 from assets.terminal import say
 from assets.undisclosed import bare, undisclosed
+from assets.whose import claim
 from pipelines.discover import Scope, no_longer_kept
+from pipelines.environment import trusted_writers
 from pipelines.erase import finish_due
 from pipelines.erase_by_age import erase_by_age, withdraw
 from pipelines.errors import ConfirmErasure, ExportError, FixConfiguration
@@ -94,6 +96,7 @@ def export_add_ons(
         try:
             context.instance.add_run_tags(context.run.run_id, _tags(context, config, warehouse))
             archive = warehouse.archive()
+            not_ours = claim(context.instance, archive.root, trusted_writers(environment()))
             now = reading_time(archive, here=datetime.now(UTC))
             if (sentence := no_longer_kept(scope, now=now)) is not None:
                 context.log.warning(sentence)
@@ -106,16 +109,20 @@ def export_add_ons(
         told: tuple[Outcome, Numbers] | None = None
         failures: list[ExportError] = []
         try:
-            told = _export_and_tell(context, archive, twilio, warehouse, scope=scope, progress=progress)
+            told = _export_and_tell(
+                context, archive, twilio, warehouse, scope=scope, progress=progress, tells=not_ours is None
+            )
         except ExportError as error:
             failures.append(error)
         try:  # whatever Twilio said, and before anybody is told that all is well
             _erase_due(context, archive, warehouse, progress)
         except ExportError as error:
             failures.append(error)
+        if not_ours is not None:  # everything is landed by now, and that history must not show it
+            failures.append(FixConfiguration(not_ours))
         for note in progress.notes:
             context.log.warning(note)
-        if told is not None:
+        if told is not None and not_ours is None:
             outcome, numbers = told
             with kept_open(context.instance, context.run.run_id):
                 for table in PARTITIONED:
@@ -155,8 +162,9 @@ def _export_and_tell(
     *,
     scope: Scope,
     progress: Progress,
+    tells: bool,
 ) -> tuple[Outcome, Numbers]:
-    """Export, and say of every day but the run's own what has landed.
+    """Export, and, if it `tells`, say of every day but the run's own what has landed.
 
     Raises:
         ExportError: not everything that was asked for is landed.
@@ -169,7 +177,8 @@ def _export_and_tell(
     told = told_days(context.instance)
     outcome = Outcome.read(archive, before, days, scope, run_id=context.run.run_id, told=told)
     numbers = outcome.run(progress, seconds=report.seconds)
-    tell(context, outcome, progress, numbers, own=set(days), told=told, incomplete=report.incomplete)
+    if tells:
+        tell(context, outcome, progress, numbers, own=set(days), told=told, incomplete=report.incomplete)
     report.verdict()
     return outcome, numbers
 

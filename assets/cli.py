@@ -16,6 +16,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from assets.accounts_command import add_accounts_command, show_accounts
@@ -210,7 +211,7 @@ def _status(options: argparse.Namespace) -> int:
     from warehouse.sharing import WHOSE
 
     found = status(_archive(), now=datetime.now(UTC), settle=settle_time(environment()))
-    off = _switched_off()
+    off = _switched_off(warehouse_settings(environment()).root)
     if options.json:
         show(json.dumps({**found.as_json(), "switched_off": off}))
         return ExitCode.OK
@@ -243,16 +244,16 @@ def _status(options: argparse.Namespace) -> int:
     return ExitCode.OK
 
 
-def _switched_off() -> list[str]:
+def _switched_off(root: Path) -> list[str]:
     """What should run by itself and does not, where Dagster has a history; a history that is no good is said."""
-    from assets.home import dagster_home, has_history, home_errors, opened
+    from assets.home import dagster_home, history_folder, home_errors, opened
 
-    if not has_history():
+    if history_folder(root) is None:
         return []
     from assets.switched_off import switched_off
 
     try:
-        with home_errors(), opened(dagster_home()) as instance:
+        with home_errors(), opened(dagster_home(root)) as instance:
             return switched_off(instance)
     except FixConfiguration as error:
         say(str(error))

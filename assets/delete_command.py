@@ -101,14 +101,16 @@ def _apply(options: argparse.Namespace) -> int:
     from assets.plan_folder import kept_plan, plan_file
     from pipelines.delete import DeleteReport
     from pipelines.deletion_plan import is_plan_id
-    from pipelines.settings import delete_settings, environment
+    from pipelines.settings import delete_settings, environment, warehouse_settings
 
     report = DeleteReport()
     try:
         delete_settings(environment())  # before anything else, so that a missing one is said at once
         named: str = options.plan
         by_id = is_plan_id(named) and not Path(named).exists()
-        plan = confirmed_plan(kept_plan(dagster_home(), named) if by_id else plan_file(Path(named)), options.confirm)
+        root = warehouse_settings(environment()).root
+        text = kept_plan(dagster_home(root), named) if by_id else plan_file(Path(named))
+        plan = confirmed_plan(text, options.confirm)
         with progress_line("add-on results", lambda: (report.planned, report.before + report.gone, "deleted")):
             carry_out(plan, report=report)
     finally:

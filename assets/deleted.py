@@ -19,10 +19,12 @@ from assets.partitions import DAILY
 from assets.plan_folder import kept_plan
 from assets.pool import POOL, begin
 from assets.undisclosed import bare, undisclosed
+from assets.whose import claim
 from pipelines.delete import DeleteReport
 from pipelines.deletion_plan import DeletePlan
+from pipelines.environment import trusted_writers
 from pipelines.errors import ExportError, FixConfiguration
-from pipelines.settings import DeleteSchedule, delete_schedule, delete_settings, environment
+from pipelines.settings import DeleteSchedule, delete_schedule, delete_settings, environment, warehouse_settings
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS
 
 NAME = "deleted_add_on_results"
@@ -82,7 +84,7 @@ def _plan(context: dg.OpExecutionContext) -> DeletePlan:
             "Nothing was deleted: the run config must give the id of a `plan` and `confirm` its hash, as `addon-export "
             "delete plan` printed them."
         )
-    return confirmed_plan(kept_plan(dagster_home(), plan_id), confirm)
+    return confirmed_plan(kept_plan(dagster_home(warehouse_settings(environment()).root), plan_id), confirm)
 
 
 def _scheduled_plan(context: dg.OpExecutionContext) -> DeletePlan:
@@ -118,6 +120,10 @@ def made_by_schedule(instance: dg.DagsterInstance, run: dg.DagsterRun, *, sleep:
 def _tell(context: dg.OpExecutionContext, plan: DeletePlan, report: DeleteReport) -> None:
     """Say of each day of the plan how many of its results are deleted, and of the run what it did."""
     context.add_output_metadata(dict(report.as_json()))
+    root = warehouse_settings(environment()).root
+    if (not_ours := claim(context.instance, root, trusted_writers(environment()))) is not None:
+        context.log.warning(not_ours)
+        return
     for day in sorted({result.completed_date for result in plan.results}):
         context.log_event(
             dg.AssetMaterialization(NAME, partition=day.isoformat(), metadata={"deleted": report.days[day]})

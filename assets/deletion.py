@@ -63,7 +63,7 @@ def make_sealed_plan(first: date, last: date, *, terms: Terms, out: Path | None 
         ExportError: no plan can be made, or it cannot be kept; `out` is as it was.
     """
     key = _key()  # before anything else, so that a missing one is said at once
-    home = dagster_home()
+    home = dagster_home(warehouse_settings(environment()).root)
     plan = make_plan(first, last, terms=terms)
     text = file_text(plan, key)
     if out is not None:

@@ -8,11 +8,10 @@ from pathlib import Path
 
 from assets.export_command import summary
 from assets.formats import table
-from assets.home import dagster_home
 from assets.questions import DEMO
 from assets.run import run_export
 from assets.terminal import say, show
-from assets.whose import SETTING, is_free_for_a_demo
+from assets.whose import SETTING
 from pipelines.environment import path_of
 from pipelines.errors import FixConfiguration
 from pipelines.query import answer
@@ -53,7 +52,6 @@ def demo() -> None:
         os.environ["EXPORT_ROOT"] = str(folder)
         os.environ.pop("TWILIO_API_KEY", None)
         say(f"A stand-in for Twilio with made-up calls listens on {sandbox.base_url}.")
-        ui = history_of_demo(dagster_home())
         progress = run_export(None, None, full=False)
     show(summary(progress))
     found = verify(open_archive(folder))
@@ -65,19 +63,11 @@ def demo() -> None:
     for question, sql, _ in DEMO:
         with answer(folder, sql) as answered:
             show(f"\n-- {question}\n{sql};\n{table(answered)}")
+    ui = f"EXPORT_ROOT={shlex.quote(str(folder))} addon-export ui"
     show(
-        f"\nNext: open {path} with DuckDB, see the run in Dagster with `{ui}`, or set TWILIO_ACCOUNT_SID,\n"
-        "TWILIO_AUTH_TOKEN and EXPORT_ROOT and run `addon-export export` on your own account."
+        f"\nNext: open {path} with DuckDB, see the run in Dagster with `{ui}`, or set\n"
+        "TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN and EXPORT_ROOT and run `addon-export export` on your own account."
     )
-
-
-def history_of_demo(home: Path) -> str:
-    """The command that shows the demo's run; a home of its own is set where the one here has another history."""
-    if is_free_for_a_demo(home):
-        return "addon-export ui"
-    own = home.with_name(f"{home.name}-demo")
-    os.environ["DAGSTER_HOME"] = str(own)
-    return f"DAGSTER_HOME={shlex.quote(str(own))} addon-export ui"
 
 
 def _begin_anew(folder: Path) -> None:

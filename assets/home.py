@@ -14,9 +14,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from assets.terminal import say
+from assets.whose import HISTORY, found_home, home_of, recorded
 from pipelines.environment import environment, path_of, trusted_writers
 from pipelines.errors import ExportError, FixConfiguration
 from warehouse.files import ACCESS, Access, sync_and_hash, sync_folder, unnamed
+from warehouse.flocks import flock
 from warehouse.limits import chain, file_size_reached, inodes_left, is_full, limit
 from warehouse.opens import open_lock
 from warehouse.trust import Writers, check_trusted
@@ -58,28 +61,41 @@ _REFUSALS = {
 """By SQLite's primary result code: what is the matter, and what to do. Other codes are defects."""
 
 
-def dagster_home() -> Path:
-    """The folder Dagster keeps its history in; made, with telemetry off, if it is new.
+def dagster_home(root: Path) -> Path:
+    """The folder Dagster keeps the history of the archive at `root` in; made, with telemetry off, if it is new.
+
+    It is DAGSTER_HOME, or one in it where that is another archive's; where that is new, it is said.
 
     Raises:
         Untrusted: somebody else made it, or something in it, or may change it: its configuration names code.
         FixConfiguration: it cannot be used.
     """
-    home, writers = _home(), trusted_writers(environment())
+    base, writers = _home(), trusted_writers(environment())
     try:
-        check_home(home, writers)
-        home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        make_private(home)
+        _make(base, writers)
+        home, said = home_of(base, root, writers)
+        if home != base:
+            _make(home, writers)
         _configure(home, replace(ACCESS["none"], writers=writers))
     except OSError as error:
-        raise _refusal(home, *_said_by_the_system(error)) from error
+        raise _refusal(base, *_said_by_the_system(error)) from error
     os.environ["DAGSTER_HOME"] = str(home)
+    if said is not None:
+        say(said)
     return home
 
 
-def has_history() -> bool:
-    """Whether Dagster has kept a history in its folder, so that there is something to ask it."""
-    return (_home() / "history").is_dir()
+def _make(home: Path, writers: Writers) -> None:
+    check_home(home, writers)
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private(home)
+
+
+def history_folder(root: Path) -> Path | None:
+    """Where Dagster has kept a history of the archive at `root`, so that there is something to ask it; else None."""
+    base = _home()
+    home = base if recorded(base) is None else found_home(base, root)
+    return home if home is not None and (home / HISTORY).is_dir() else None
 
 
 def check_home(home: Path, writers: Writers) -> None:
@@ -133,8 +149,9 @@ def opened(home: Path) -> "Iterator[dg.DagsterInstance]":
     }
 
     lock = open_lock(home, ".open.lock", 0o600, writers=trusted_writers(environment()))
+    held = None
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        held = flock(lock, fcntl.LOCK_EX)
         with _opening(home):
             ref = InstanceRef.from_dir(str(home), overrides={"compute_logs": uncaptured})
             instance = dg.DagsterInstance.from_ref(ref)
@@ -143,6 +160,8 @@ def opened(home: Path) -> "Iterator[dg.DagsterInstance]":
             instance.all_instigator_state()
     finally:
         os.close(lock)
+        if held is not None and held != lock:
+            os.close(held)
     with instance:
         yield instance
 

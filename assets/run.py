@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 from assets.home import dagster_home, home_errors, opened
 from assets.opened import open_and_say
 from assets.terminal import progress_line, say
-from assets.whose import claim
 from pipelines.discover import Scope, no_longer_kept
 from pipelines.errors import ExportError, FixConfiguration, VerificationMismatch
 from pipelines.export import Progress
@@ -52,8 +51,7 @@ def run_export(first: date | None, last: date | None, *, full: bool, wait: bool 
         say(f"--to {last} is in the future; exporting up to today, {today}.")
         last = today
     os.environ["EXPORT_START_DATE"] = min(first, start_date(environment()) or first).isoformat()
-    home = dagster_home()
-    claim(home, archive.root)
+    home = dagster_home(archive.root)
     import dagster as dg
     from dagster._core.errors import DagsterAssetCheckFailedError  # it is in no public module
 

@@ -20,6 +20,7 @@ from assets.schedules import is_queued, unable
 from assets.switched_off import notice, sentence_on, switched_off
 from assets.undisclosed import undisclosed
 from assets.watch import FailedRun, Said, deadline_alert, failure_alert
+from assets.whose import of_another
 from pipelines.checks import Reading
 from pipelines.settings import environment
 
@@ -105,6 +106,8 @@ def standing_checks(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg
     reading = open_reading(now=_now())
     if not reading.head.number:
         return dg.SkipReason(NOTHING_YET)
+    if (not_ours := of_another(context.instance, reading.archive.root)) is not None:
+        return dg.SkipReason(not_ours)
     keys = [key for key in CHECKS if key.name != "contents_match"]
     latest = last_evaluated(context.instance, keys[0])
     if latest is not None and abs(reading.now.timestamp() - latest.create_timestamp) < 3300:

@@ -27,8 +27,9 @@ from assets.front import Door, Front
 from assets.home import dagster_home, home_errors, opened
 from assets.terminal import say
 from assets.whose import claim
+from pipelines.environment import environment, trusted_writers
 from pipelines.errors import FixConfiguration
-from pipelines.settings import environment, warehouse_settings
+from pipelines.settings import warehouse_settings
 
 PORT = 3000
 """Where the UI is when nobody says otherwise and the port is free."""
@@ -57,14 +58,15 @@ def serve_ui(*, port: int | None, read_only: bool, proxy: str | None, token: str
     """
     os.umask(0o077)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # Dagster's parts ignore SIGTERM where SIGINT is ignored
-    home = dagster_home()
-    claim(home, warehouse_settings(environment()).root)
+    root = warehouse_settings(environment()).root
+    home = dagster_home(root)
     with contextlib.ExitStack() as stack:
         lock = None if read_only else stack.enter_context(_only_daemon(home))
         listening = stack.enter_context(_listening(port))
         private = stack.enter_context(_private_folder())
         stack.enter_context(home_errors())
         instance = stack.enter_context(opened(home))
+        claim(instance, root, trusted_writers(environment()))
         server = _start(stack, _code_server(private), private)
         _wait_for_definitions(server, private)
         parts = {"The server of the definitions": server}

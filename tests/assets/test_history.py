@@ -15,12 +15,14 @@ from assets.add_ons import export_add_ons, op_config, partition_tags
 from assets.definitions import build_definitions
 from assets.graph import EXTERNAL, PAYLOADS_SPEC, RECORDINGS_SPEC, RESULTS_SPEC, SOURCE, VIEW_TYPES, VIEWS
 from assets.history import cause
+from assets.whose import claim
 from pipelines.export import Progress
 from pipelines.sandbox.exchange import Reply, Request
 from pipelines.sandbox.made_up import made_up_world
 from pipelines.sandbox.run import Sandbox
 from tests.warehouse.made_up import land_rows, whole
 from warehouse.archive import open_archive
+from warehouse.trust import NOBODY_ELSE
 
 PARTITIONED = ("add_on_results", "add_on_payloads")
 
@@ -68,6 +70,20 @@ def published(tmp_path: Path, sql: str) -> list[tuple[Any, ...]]:
     """What an analyst's query answers."""
     with duckdb.connect(str(tmp_path / "data" / "addons.duckdb"), read_only=True) as db:
         return db.execute(sql).fetchall()
+
+
+def test_a_run_on_the_history_of_another_archive_lands_everything_and_shows_nothing_there(
+    sandbox: Sandbox, instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    """Dagster itself was started there: nothing is lost, and the run fails with a sentence that says what to set."""
+    claim(instance, open_archive(tmp_path / "other").root, NOBODY_ELSE)
+    today = datetime.now(UTC).date()
+    result = export(instance, today - timedelta(days=1), today, everything=True)
+    assert not result.success
+    failure = next(event for event in result.all_events if event.is_step_failure)
+    assert f"which holds the history of {tmp_path / 'other'}" in str(failure.step_failure_data)
+    assert published(tmp_path, "SELECT count(*) FROM add_on_results WHERE exported_at IS NOT NULL") > [(0,)]
+    assert not any(instance.get_materialized_partitions(dg.AssetKey(name)) for name in PARTITIONED)
 
 
 def test_an_export_of_everything_tells_every_partition_once(

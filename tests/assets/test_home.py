@@ -19,6 +19,7 @@ from assets.undisclosed import undisclosed
 from pipelines.errors import FixConfiguration
 from tests.assets.conftest import ROOT, CommandLine
 from tests.assets.instances import instance_in
+from warehouse.archive import open_archive
 
 
 @pytest.fixture
@@ -28,27 +29,38 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "home"
 
 
+def root_beside(home: Path) -> Path:
+    """An archive whose history `home` is to hold."""
+    return open_archive(home.with_name("data")).root
+
+
 def test_an_empty_configuration_is_written_again_and_another_one_stays(home: Path) -> None:
     """What a crash of an older version has left; without it telemetry is on and nothing limits runs."""
     home.mkdir()
     configuration = home / "dagster.yaml"
     configuration.touch()
-    assert dagster_home() == home
+    assert dagster_home(root_beside(home)) == home
     assert configuration.read_bytes() == (ROOT / "dagster.yaml").read_bytes()
     assert configuration.stat().st_mode & 0o777 == 0o600
     configuration.write_text("telemetry: {enabled: true}\n")
-    dagster_home()
+    dagster_home(root_beside(home))
     assert configuration.read_text() == "telemetry: {enabled: true}\n"
-    assert [path.name for path in home.iterdir()] == ["dagster.yaml"]
+    assert sorted(path.name for path in home.iterdir()) == [".whose.lock", "archive.json", "dagster.yaml"]
 
 
 def test_no_part_of_a_configuration_is_left_where_there_is_no_room_for_it(home: Path) -> None:
     """The next one finds none, and writes all of it."""
-    command = shlex.join([sys.executable, "-c", "from assets.home import dagster_home; dagster_home()"])
+    command = shlex.join(
+        [
+            sys.executable,
+            "-c",
+            "from pathlib import Path; from assets.home import dagster_home; dagster_home(Path('data'))",
+        ]
+    )
     full_disk = ["bash", "-c", f"ulimit -f 0 && exec {command}"]
     failed = subprocess.run(full_disk, cwd=ROOT, capture_output=True, text=True, check=False)
     assert f"FixConfiguration: DAGSTER_HOME {home} cannot be used" in failed.stderr
-    assert list(home.iterdir()) == []
+    assert not (home / "dagster.yaml").exists()
 
 
 def full(path: Path) -> None:
@@ -147,7 +159,7 @@ def test_a_configuration_that_dagster_refuses_is_said_with_its_place(
     """Whatever is wrong with it, the sentence names the file and the place, and never a value."""
     home.mkdir()
     (home / "dagster.yaml").write_text(configuration, encoding="latin-1")
-    with pytest.raises(FixConfiguration) as raised, home_errors(), opened(dagster_home()):
+    with pytest.raises(FixConfiguration) as raised, home_errors(), opened(dagster_home(root_beside(home))):
         pass
     assert f"Dagster refuses {home / 'dagster.yaml'} (" in str(raised.value)
     assert place in str(raised.value)
@@ -159,7 +171,11 @@ def test_a_history_of_another_dagster_is_said_with_what_to_do(home: Path) -> Non
     instance_in(home).dispose()
     with closing(sqlite3.connect(home / "history" / "runs.db")) as db:
         db.execute("ALTER TABLE runs DROP COLUMN run_body")
-    with pytest.raises(FixConfiguration, match="dagster instance migrate"), home_errors(), opened(dagster_home()):
+    with (
+        pytest.raises(FixConfiguration, match="dagster instance migrate"),
+        home_errors(),
+        opened(dagster_home(root_beside(home))),
+    ):
         pass
     with (
         closing(sqlite3.connect(home / "history" / "runs.db")) as db,
@@ -203,7 +219,7 @@ def test_only_its_owner_is_let_into_an_existing_home(home: Path) -> None:
     """Its own bits stay; a folder that is not there is nobody's."""
     home.mkdir()
     home.chmod(0o755)
-    dagster_home()
+    dagster_home(root_beside(home))
     assert home.stat().st_mode & 0o777 == 0o700
     home.chmod(0o570)
     make_private(home)
