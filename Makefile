@@ -77,39 +77,39 @@ KILLS ?= 1000
 torture: crashes kills deletions ## all trials of crashes: the three that follow
 
 deletions: $(VENV)/.dev ## kill exports and deletions KILLS times; the source judges what it was told to delete
-	@$(BIN)/python -c 'from tests.deletions import main; main()' --kills $(KILLS)
+	@$(BIN)/python -c 'from tests.trials.deletions import main; main()' --kills $(KILLS)
 
 kills: $(VENV)/.dev ## kill three exports at once KILLS times, with a reader beside (half an hour)
-	@$(BIN)/python -c 'from tests.kills import main; main()' --kills $(KILLS) $(ARGS)
+	@$(BIN)/python -c 'from tests.trials.kills import main; main()' --kills $(KILLS) $(ARGS)
 
 STATES ?= 200
 
 crashes: $(VENV)/.dev ## kill at every system call; kill again, fail or cut the power at STATES of each kind (an hour; needs cc)
-	@$(BIN)/python -m tests.crash.run --states $(STATES) $(ARGS)
+	@$(BIN)/python -m tests.trials.crash.run --states $(STATES) $(ARGS)
 
 SCENARIOS ?= 500
 
 simulation: $(VENV)/.dev ## export SCENARIOS made-up accounts on a virtual clock; what could be saved must be saved
-	@$(BIN)/python -m tests.simulation --scenarios $(SCENARIOS) $(ARGS)
+	@$(BIN)/python -m tests.trials.simulation --scenarios $(SCENARIOS) $(ARGS)
 
 REPLIES ?= 10000
 
 faults: $(VENV)/.dev ## export from a source that gives REPLIES malformed replies, and judge each (8 minutes)
-	@$(BIN)/python -m tests.faults.trial --replies $(REPLIES) $(ARGS)
+	@$(BIN)/python -m tests.trials.faults.trial --replies $(REPLIES) $(ARGS)
 
 truncation: $(VENV)/.dev ## cut 50 contents after every byte, in three framings: none may pass for whole
-	@$(BIN)/python -m tests.faults.truncation $(ARGS)
+	@$(BIN)/python -m tests.trials.faults.truncation $(ARGS)
 
 ERASURES ?= 100
 
 erasures: $(VENV)/.dev ## erase ERASURES times, half of them killed on the way, and search every file for what is left
-	@$(BIN)/python -c 'from tests.erasures import main; main()' --erasures $(ERASURES) $(ARGS)
+	@$(BIN)/python -c 'from tests.trials.erasures import main; main()' --erasures $(ERASURES) $(ARGS)
 
 FAILURES ?= 0
 
 leaks: $(VENV)/.dev ## fail in 200 ways and search all that is left for secrets and contents; 500 hostile URLs (15 minutes)
-	@HOSTILE_URLS=500 $(BIN)/python -m pytest -q -p no:cacheprovider tests/twilio/test_confinement.py
-	@$(BIN)/python -m tests.leaks --paths $(FAILURES)
+	@HOSTILE_URLS=500 $(BIN)/python -m pytest -q -p no:cacheprovider tests/pipelines/twilio/test_confinement.py
+	@$(BIN)/python -m tests.trials.leaks --paths $(FAILURES)
 
 EXAMPLES ?= 100
 
@@ -119,23 +119,23 @@ properties: $(VENV)/.dev ## the properties of the store and of paging, EXAMPLES 
 FLIPS ?= 1000
 
 bitrot: $(VENV)/.dev ## flip FLIPS bits, one at a time, and damage files otherwise: all must be named, repairs be honest
-	@$(BIN)/python -c 'from tests.bitrot import main; main()' --flips $(FLIPS) $(ARGS)
+	@$(BIN)/python -c 'from tests.trials.bitrot import main; main()' --flips $(FLIPS) $(ARGS)
 
 DAYS ?= 10
 
 days: $(VENV)/.dev ## export an account hour by hour for DAYS days; prints what each export asked for
-	@$(BIN)/python -m tests.days --days $(DAYS) $(ARGS)
+	@$(BIN)/python -m tests.trials.days --days $(DAYS) $(ARGS)
 
 SECONDS ?= 30
 
 readers: $(VENV)/.dev ## readers at every moment while a writer publishes in a loop, SECONDS for each destination
-	@$(BIN)/python -c 'from tests.readers import main; main()' --seconds $(SECONDS)
+	@$(BIN)/python -c 'from tests.trials.readers import main; main()' --seconds $(SECONDS)
 
 versions: $(VENV)/.dev ## published files read by DuckDB 1.4 and 1.5
-	@$(BIN)/python -c 'from tests.versions import main; main()'
+	@$(BIN)/python -c 'from tests.trials.versions import main; main()'
 
 docs: $(VENV)/.runtime ## write docs/tables.md and docs/questions.md anew
-	@$(BIN)/python -m assets.pages >/dev/null
+	@$(BIN)/python -m assets.cli.pages >/dev/null
 
 lock: $(VENV)/.dev ## bring the lock files up to date
 	@$(BIN)/python -m pip install -qq pip-tools

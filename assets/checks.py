@@ -1,4 +1,4 @@
-"""The asset checks: `pipelines.checks` as Dagster shows them, each failed one with a table of what and why.
+"""The asset checks: `pipelines.monitoring.checks` as Dagster shows them, each failed one with a table of what and why.
 
 All of them are one step over one reading of the archive, and none asks Twilio. A check that cannot read is a failed
 check. Those that block guard deletion: in a run that would delete too, nothing is deleted once one of them has failed.
@@ -17,17 +17,17 @@ from dagster._core.storage.asset_check_execution_record import (  # in no public
     AssetCheckExecutionRecordStatus,
 )
 
-from assets.history import kept_open
-from assets.undisclosed import undisclosed
-from pipelines import checks
+from assets.runs.history import kept_open
+from assets.runs.undisclosed import undisclosed
 from pipelines.errors import ExportError
+from pipelines.monitoring import checks
 from pipelines.settings import environment, settle_time, warehouse_settings, windows
 from pipelines.shown_time import reading_time
-from warehouse.archive import Archive
 from warehouse.errors import WarehouseError
-from warehouse.files import ACCESS
-from warehouse.lock import shared
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, RECORDINGS, Table
+from warehouse.store.archive import Archive
+from warehouse.store.files import ACCESS
+from warehouse.store.lock import shared
 
 ROWS = 50
 """Rows of the table of a failed check; its numbers count all."""

@@ -4,12 +4,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from assets.terminal import say
-from pipelines.open_files import ceilings, open_now, raise_open_files
+from pipelines.records.sids import AccountSid
 from pipelines.settings import DeleteSettings, Login, TwilioSettings
-from pipelines.sids import AccountSid
 from pipelines.twilio.base_url import stranger
 from pipelines.twilio.client import Credential, TwilioClient
 from pipelines.twilio.network import Network
+from pipelines.twilio.open_files import ceilings, open_now, raise_open_files
 from pipelines.twilio.values import patient
 
 

@@ -5,17 +5,17 @@ from pathlib import Path
 
 import dagster as dg
 
-from assets.add_ons import export_add_ons, export_job
 from assets.checks import check_add_ons
-from assets.deleted import DELETED, delete_job, delete_schedules
+from assets.delete import DELETED, delete_job, delete_schedules
+from assets.export import export_add_ons, export_job
 from assets.graph import EXTERNAL
-from assets.home import make_private
 from assets.resources import Twilio, Warehouse, fresh_progress, no_values
+from assets.runs.home import make_private
 from assets.schedules import daily_sweep, hourly_export
 from assets.sensors import abandoned_runs, alert_sensors, standing_checks, urgent_export
 from pipelines.export import Progress
 
-os.environ.pop("SSLKEYLOGFILE", None)  # as `assets.process` does for commands
+os.environ.pop("SSLKEYLOGFILE", None)  # as `assets.cli.process` does for commands
 os.umask(0o077)  # runs are processes that Dagster starts, and it makes the files of its history as open as this lets it
 if os.environ.get("DAGSTER_HOME"):
     make_private(Path(os.environ["DAGSTER_HOME"]))  # those that it made before it came here

@@ -1,7 +1,7 @@
 """What the asset graph shows: Twilio, the tables that runs land, and the views analysts read.
 
 Only words and columns are here; what runs is in `add_ons`. Columns come from `warehouse.schema` and
-`warehouse.views`, where analysts' COMMENTs come from too.
+`warehouse.published.views`, where analysts' COMMENTs come from too.
 """
 
 import contextlib
@@ -13,10 +13,10 @@ import dagster as dg
 from assets.partitions import DAILY
 from pipelines.errors import ExportError
 from pipelines.settings import environment, warehouse_settings
-from warehouse.publish import NAME
+from warehouse.published.publish import NAME
+from warehouse.published.transcripts import PARTS
+from warehouse.published.views import RELATIONS
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, RECORDINGS, Table, sql_type
-from warehouse.transcripts import PARTS
-from warehouse.views import RELATIONS
 
 OWNERS = ["team:data-engineering"]
 

@@ -9,10 +9,10 @@ import dagster as dg
 from pipelines.errors import ExportError
 from pipelines.settings import environment, start_date, warehouse_settings
 from pipelines.shown_time import reading_time
-from warehouse.archive import Archive
-from warehouse.files import ACCESS
 from warehouse.landed import earliest_day
 from warehouse.states import RETENTION
+from warehouse.store.archive import Archive
+from warehouse.store.files import ACCESS
 
 
 def first_partition(*, now: datetime) -> date:

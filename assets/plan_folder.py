@@ -10,9 +10,9 @@ import time
 import uuid
 from pathlib import Path
 
-from pipelines.deletion_plan import is_plan_id
+from pipelines.delete.plan import is_plan_id
+from pipelines.delete.plan_file import MAX_BYTES
 from pipelines.errors import FixConfiguration
-from pipelines.plan_file import MAX_BYTES
 
 KEPT_SECONDS = 48 * 3600
 """How long a plan stays in the folder; it is valid for half of that time."""

@@ -12,15 +12,15 @@ from typing import NoReturn
 import dagster as dg
 
 from assets.clients import client, network
-from pipelines.accounts import Account
-from pipelines.directory import Directory, read_directory
+from pipelines.accounts.account import Account
+from pipelines.accounts.directory import Directory, read_directory
 from pipelines.export import Progress
 from pipelines.opening import to_read, to_write
 from pipelines.settings import environment, twilio_settings, warehouse_settings
 from pipelines.twilio.client import TwilioClient
-from warehouse.archive import Archive
 from warehouse.errors import FixWarehouse
-from warehouse.publish import Destination
+from warehouse.published.publish import Destination
+from warehouse.store.archive import Archive
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from datetime import UTC, date, timedelta
 
 import dagster as dg
 
-from assets.add_ons import everything, export_job, partition_tags
+from assets.export import everything, export_job, partition_tags
 from pipelines.errors import FixConfiguration
 from pipelines.settings import environment, twilio_settings
 

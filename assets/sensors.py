@@ -11,17 +11,17 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from assets.add_ons import everything, export_job, partition_tags
-from assets.alerts import channel_names, send
+from assets.channels.send import channel_names, send
+from assets.channels.watch import FailedRun, Said, deadline_alert, failure_alert
 from assets.checks import CHECKS, evaluate, last_evaluated, open_reading
-from assets.pool import GONE, free_abandoned, limit_pool
+from assets.export import everything, export_job, partition_tags
 from assets.resources import existing_warehouse
+from assets.runs.pool import GONE, free_abandoned, limit_pool
+from assets.runs.switched_off import notice, sentence_on, switched_off
+from assets.runs.undisclosed import undisclosed
+from assets.runs.whose import of_another
 from assets.schedules import is_queued, unable
-from assets.switched_off import notice, sentence_on, switched_off
-from assets.undisclosed import undisclosed
-from assets.watch import FailedRun, Said, deadline_alert, failure_alert
-from assets.whose import of_another
-from pipelines.checks import Reading
+from pipelines.monitoring.checks import Reading
 from pipelines.settings import environment
 
 WATCH_SECONDS = 300

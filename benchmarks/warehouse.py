@@ -25,13 +25,13 @@ import duckdb
 import pyarrow as pa
 
 from pipelines.conclude import conclude
-from pipelines.verify import verify
-from warehouse.archive import Archive, open_archive
 from warehouse.land import land
 from warehouse.landed import landed_recordings
 from warehouse.memory import return_freed_memory
-from warehouse.publish import publish
+from warehouse.published.publish import publish
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, CONTENTS, RECORDINGS
+from warehouse.store.archive import Archive, open_archive
+from warehouse.upkeep.verify import verify
 
 DAYS = 60
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)

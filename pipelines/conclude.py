@@ -15,15 +15,15 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import cast
 
-from pipelines.verify import Mismatch, verify_since
-from warehouse import commits
-from warehouse.archive import Archive
-from warehouse.commits import Commit
-from warehouse.compact import compact
 from warehouse.errors import FixWarehouse, RepairWarehouse
 from warehouse.memory import return_freed_memory
-from warehouse.publish import NAME, Destination, publish
+from warehouse.published.publish import NAME, Destination, publish
 from warehouse.schema import ADD_ON_RESULTS, CONTENTS
+from warehouse.store import commits
+from warehouse.store.archive import Archive
+from warehouse.store.commits import Commit
+from warehouse.upkeep.compact import compact
+from warehouse.upkeep.verify import Mismatch, verify_since
 
 GRACE = timedelta(hours=24)
 """How long superseded files stay for readers that hold them."""

@@ -13,12 +13,12 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Container, 
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 
-from pipelines.dates import utc_day
 from pipelines.errors import AccountRefused, ExportError, SourceError, SourceUnavailable, SourceUntrusted
-from pipelines.items import kept
 from pipelines.normalize import Extracted, ExtractedRecording
-from pipelines.records import Malformed, Recording, parse_recording
-from pipelines.sids import AccountSid, in_lower_case
+from pipelines.records.dates import utc_day
+from pipelines.records.items import kept
+from pipelines.records.rows import Malformed, Recording, parse_recording
+from pipelines.records.sids import AccountSid, in_lower_case
 from pipelines.twilio.client import TwilioClient
 from warehouse.clock import APART
 from warehouse.landed import LandedRecording

@@ -4,8 +4,8 @@ from collections.abc import Callable, Collection, MutableMapping
 
 from pipelines.discover import Unlisted
 from pipelines.errors import AccountRefused, ExportError, SourceUnavailable
-from pipelines.extraction import Extraction
-from pipelines.sids import AccountSid
+from pipelines.records.sids import AccountSid
+from pipelines.tally import Extraction
 
 AWAY = 3
 """Accounts whose host does not answer, while no other has been answered, before nobody is asked any more."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from dotenv import dotenv_values
 
 from pipelines.errors import FixConfiguration, Untrusted
-from warehouse.trust import SETTING, Writers, check_trusted, is_open_to_others, objection
+from warehouse.store.trust import SETTING, Writers, check_trusted, is_open_to_others, objection
 
 FILE = ".env"
 

@@ -12,6 +12,8 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 
+from pipelines.accounts.wanted import note_trouble
+from pipelines.batches import Lander
 from pipelines.clock import Clock, ExportClock, sentence
 from pipelines.conclude import conclude
 from pipelines.discover import (
@@ -34,30 +36,25 @@ from pipelines.errors import (
     first_cause,
 )
 from pipelines.extract import extract
-from pipelines.extraction import Extraction
 from pipelines.holding import Holding
-from pipelines.lander import Lander
-from pipelines.normalize import (
-    Extracted,
-    ExtractedListing,
-)
-from pipelines.quarantine import resolve
+from pipelines.normalize import Extracted, ExtractedListing
+from pipelines.records.sids import AccountSid
+from pipelines.retry import resolve
 from pipelines.shown_time import remember
-from pipelines.sids import AccountSid
+from pipelines.tally import Extraction
 from pipelines.twilio.client import Traffic, TwilioClient
-from pipelines.verify import Mismatch
-from pipelines.wanted import note_trouble
-from warehouse.archive import Archive
-from warehouse.damage import reading_errors
-from warehouse.erase import finish
 from warehouse.erasures import read_erased
 from warehouse.land import Load
 from warehouse.landed import LandedRecording, landed_recordings, owing_recordings
-from warehouse.lock import shared
-from warehouse.open_entries import open_count, open_entries
-from warehouse.publish import Destination
+from warehouse.published.publish import Destination
 from warehouse.quarantine import QuarantineRow, resolved
+from warehouse.resolutions import open_count, open_entries
 from warehouse.states import RETENTION
+from warehouse.store.archive import Archive
+from warehouse.store.damage import reading_errors
+from warehouse.store.lock import shared
+from warehouse.upkeep.erase import finish
+from warehouse.upkeep.verify import Mismatch
 
 BUDGET_BYTES = 20 << 20
 """Bytes of contents in memory that are not landed yet."""
@@ -182,8 +179,8 @@ async def export(
         WarehouseError: the archive cannot be written or read.
         VerificationMismatch: what was landed does not read back as received.
 
-    An erasure that was cut off is finished first, if it can be (see `pipelines.erase.finish_due`), and one that is
-    under way is waited for.
+    An erasure that was cut off is finished first, if it can be (see `pipelines.erase.choice.finish_due`), and one
+    that is under way is waited for.
     """
     progress = progress if progress is not None else Progress()
     time = ExportClock(clock, clients)

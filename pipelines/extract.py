@@ -11,9 +11,7 @@ from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from datetime import UTC, datetime
 from typing import TypeVar
 
-from pipelines.dates import utc_day
 from pipelines.discover import OTHER_CASE, Assignment, Scope, next_listed_at
-from pipelines.error_pages import error_document
 from pipelines.errors import (
     FixWarehouse,
     SourceDoubtful,
@@ -22,18 +20,14 @@ from pipelines.errors import (
     SourceUntrusted,
     first_cause,
 )
-from pipelines.extraction import Extraction
 from pipelines.holding import Holding
-from pipelines.items import kept
-from pipelines.normalize import (
-    Extracted,
-    ExtractedContent,
-    ExtractedPayload,
-    ExtractedRecording,
-    ExtractedResult,
-)
-from pipelines.records import AddOnResult, Malformed, Payload, parse_add_on_result, parse_payload
-from pipelines.sids import add_on_result_sid, in_lower_case
+from pipelines.normalize import Extracted, ExtractedContent, ExtractedPayload, ExtractedRecording, ExtractedResult
+from pipelines.records.dates import utc_day
+from pipelines.records.items import kept
+from pipelines.records.rows import AddOnResult, Malformed, Payload, parse_add_on_result, parse_payload
+from pipelines.records.sids import add_on_result_sid, in_lower_case
+from pipelines.records.sniff import error_document
+from pipelines.tally import Extraction
 from pipelines.twilio.client import Content, TwilioClient
 from warehouse.landed import LandedResult
 from warehouse.quarantine import QuarantineRow

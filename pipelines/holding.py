@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Self, cast
 
-from warehouse.files import storage_errors
+from warehouse.store.files import storage_errors
 
 _READ_BYTES = 1 << 20
 

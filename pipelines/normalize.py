@@ -12,10 +12,10 @@ from operator import attrgetter
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.charsets import as_text
-from pipelines.dates import utc_day
 from pipelines.holding import SpoolFile
-from pipelines.records import AddOnResult, Payload, Recording
+from pipelines.records.charsets import as_text
+from pipelines.records.dates import utc_day
+from pipelines.records.rows import AddOnResult, Payload, Recording
 from warehouse.quarantine import QuarantineRow, quarantine_rows
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, CONTENTS, LISTINGS, RECORDINGS, UTC_TIME, Table
 from warehouse.states import RETENTION

@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 import duckdb
 
 from pipelines.settings import WarehouseSettings
-from warehouse.archive import Archive, existing_archive, open_archive
 from warehouse.errors import WarehouseError
-from warehouse.moved import reads_elsewhere
-from warehouse.publish import NAME, publish
-from warehouse.seal import check_sealed, seal_key
+from warehouse.published.moved import reads_elsewhere
+from warehouse.published.publish import NAME, publish
+from warehouse.store.archive import Archive, existing_archive, open_archive
+from warehouse.store.seal import check_sealed, seal_key
 
 
 def to_write(settings: WarehouseSettings, *, adopting: bool = False) -> Archive:

@@ -11,15 +11,15 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Literal, cast
 
-from pipelines import sids
 from pipelines.environment import environment as environment
 from pipelines.environment import path_of, secret, trusted_writers
 from pipelines.errors import FixConfiguration
-from pipelines.sids import AccountSid
+from pipelines.records import sids
+from pipelines.records.sids import AccountSid
 from pipelines.twilio.base_url import confirmed_base_url, regional_url
 from pipelines.twilio.storage_url import IpNetwork, parse_networks
 from pipelines.twilio.values import MAX_CONCURRENCY, REPLY_SECONDS
-from warehouse.trust import NOBODY_ELSE, Writers
+from warehouse.store.trust import NOBODY_ELSE, Writers
 
 LEAST_SEAL_KEY = 32
 """Characters of EXPORT_SEAL_KEY: seals can be tried against guesses by whoever reads a commit."""

@@ -4,9 +4,9 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from pipelines.clock import amount
-from warehouse.archive import Archive
 from warehouse.clock import APART, trusted_now
-from warehouse.marker import read_marker, update_marker
+from warehouse.store.archive import Archive
+from warehouse.store.marker import read_marker, update_marker
 
 
 def remember(archive: Archive, said: datetime | None, *, ahead: timedelta | None) -> None:

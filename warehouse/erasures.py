@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from warehouse.archive import Archive
-from warehouse.commits import Commit
 from warehouse.contents import SpooledContent
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, CONTENTS, ERASURES, QUARANTINE, RECORDINGS
+from warehouse.store.archive import Archive
+from warehouse.store.commits import Commit
 
 SIDS_OF: Mapping[str, tuple[str, ...]] = {
     RECORDINGS.name: ("sid",),

@@ -15,15 +15,9 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from warehouse.archive import Archive, by_day, partition_day
-from warehouse.commits import FOLDER, Commit, LiveFile
 from warehouse.contents import PayloadFacts, SpooledContent, moved, seal_spooled, settle, settle_spooled
-from warehouse.damage import reading_errors
 from warehouse.erasures import read_erased, without_erased
 from warehouse.errors import CommitRace, RepairWarehouse
-from warehouse.files import sync_folder
-from warehouse.footers import refuse_newer
-from warehouse.lock import shared
 from warehouse.merge import fold_sql, merge_sql
 from warehouse.quarantine import QuarantineRow, quarantine_rows
 from warehouse.schema import (
@@ -40,6 +34,12 @@ from warehouse.schema import (
     TABLES,
     Table,
 )
+from warehouse.store.archive import Archive, by_day, partition_day
+from warehouse.store.commits import FOLDER, Commit, LiveFile
+from warehouse.store.damage import reading_errors
+from warehouse.store.files import sync_folder
+from warehouse.store.footers import refuse_newer
+from warehouse.store.lock import shared
 
 ATTEMPTS = 50
 """Commit races lost in a row before giving up; each loss means that another process succeeded."""

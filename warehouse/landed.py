@@ -11,11 +11,11 @@ from datetime import UTC, date, datetime, timedelta
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from warehouse import views
-from warehouse.archive import NULL_DAY, Archive, partition_day
-from warehouse.commits import Commit, Files
-from warehouse.damage import reading_errors
+from warehouse.published import views
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, RECORDINGS, UTC_TIME, Table
+from warehouse.store.archive import NULL_DAY, Archive, partition_day
+from warehouse.store.commits import Commit, Files
+from warehouse.store.damage import reading_errors
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

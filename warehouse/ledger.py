@@ -15,11 +15,11 @@ from itertools import pairwise
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from warehouse.archive import Archive
-from warehouse.commits import Commit
-from warehouse.damage import reading_errors
 from warehouse.land import Batch, Load, land
 from warehouse.schema import ADD_ON_RESULTS, DELETIONS
+from warehouse.store.archive import Archive
+from warehouse.store.commits import Commit
+from warehouse.store.damage import reading_errors
 
 STARTED, SPENT = "started", "spent"
 """Steps of a whole plan: a run of it begins to delete; the plan is done and cannot be applied again."""

@@ -7,9 +7,9 @@ from datetime import datetime
 
 import pyarrow as pa
 
-from warehouse.archive import Archive
-from warehouse.commits import Commit
 from warehouse.schema import QUARANTINE, RESOLUTIONS
+from warehouse.store.archive import Archive
+from warehouse.store.commits import Commit
 
 LANDED, DISMISSED = "landed", "dismissed"
 """How a row is resolved: what it was about is landed, or somebody decided that it need not be."""

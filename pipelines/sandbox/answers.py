@@ -15,15 +15,7 @@ from typing import TypeVar
 from pipelines.sandbox import wire
 from pipelines.sandbox.exchange import Refusal, Reply, Request
 from pipelines.sandbox.index import Cursor
-from pipelines.sandbox.paging import (
-    BadQuery,
-    Listing,
-    envelope,
-    listing_of,
-    page_token,
-    read_page_token,
-    window_of,
-)
+from pipelines.sandbox.paging import BadQuery, Listing, envelope, listing_of, page_token, read_page_token, window_of
 from pipelines.sandbox.values import Account, ApiKey, Payload, Recording, Result
 from pipelines.sandbox.world import World
 

@@ -22,7 +22,7 @@ import httpx
 
 from pipelines.errors import AccountRefused, ExportError, SourceDoubtful, SourceRefused, SourceUntrusted
 from pipelines.holding import SpoolFile
-from pipelines.sids import AccountSid, AddOnResultSid, PayloadSid, RecordingSid
+from pipelines.records.sids import AccountSid, AddOnResultSid, PayloadSid, RecordingSid
 from pipelines.twilio.attempt import NO_CONTENT, OK, REDIRECTS, Ask, ByteBudget, Line
 from pipelines.twilio.base_url import checked_base_url, host_of, region_of
 from pipelines.twilio.failure import Cause, Failure, cause_of_status, error_for

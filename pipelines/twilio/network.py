@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
-from pipelines.sids import AccountSid
+from pipelines.records.sids import AccountSid
 from pipelines.twilio.base_url import checked_base_url
 from pipelines.twilio.client import TwilioClient
 from pipelines.twilio.source_clock import SourceClock

@@ -17,8 +17,8 @@ from urllib.parse import SplitResult, quote, urlencode, urljoin, urlsplit
 import msgspec
 
 from pipelines.errors import SourceUntrusted
-from pipelines.items import cut
-from pipelines.sids import account_sid
+from pipelines.records.items import cut
+from pipelines.records.sids import account_sid
 from pipelines.twilio.splitting import split_array, split_object
 from pipelines.twilio.values import Subaccount
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from importlib import metadata
 
-from pipelines.sids import AccountSid, AddOnResultSid, PayloadSid, RecordingSid
+from pipelines.records.sids import AccountSid, AddOnResultSid, PayloadSid, RecordingSid
 from pipelines.twilio.paging import Listing
 from pipelines.twilio.values import Credential
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from pipelines.holding import SpoolFile
-from pipelines.sids import AccountSid
+from pipelines.records.sids import AccountSid
 
 MAX_CONCURRENCY = 400
 """Ceiling for API requests at once: well above the limits people report, as the limit itself is found."""

@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 
-from assets.add_ons import op_config
+from assets.export import op_config
 from tests.assets.conftest import ROOT
 
 

@@ -99,7 +99,7 @@ def serve(requests: socket.socket) -> NoReturn:
 
 
 def _run(arguments: list[str]) -> int:
-    from assets.cli import main
+    from assets.cli.main import main
 
     try:
         main(arguments)

@@ -7,17 +7,17 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from assets.add_ons import partition_tags
 from assets.checks import CHECKS, ROWS, evaluate, open_reading
 from assets.definitions import build_definitions
-from pipelines import checks
+from assets.export import partition_tags
+from pipelines.monitoring import checks
 from pipelines.sandbox.made_up import made_up_world
 from pipelines.sandbox.run import Sandbox
 from tests.assets.instances import instance_in
-from tests.pipelines.test_checks import add
+from tests.pipelines.monitoring.test_checks import add
 from tests.warehouse.made_up import land_rows, recording, result, whole
-from warehouse.archive import Archive, open_archive
 from warehouse.schema import ADD_ON_RESULTS
+from warehouse.store.archive import Archive, open_archive
 
 TODAY = datetime.now(UTC).date()
 

@@ -8,8 +8,8 @@ import dagster as dg
 import duckdb
 import pytest
 
-from assets.add_ons import export_add_ons, partition_tags
 from assets.definitions import build_definitions, defs
+from assets.export import export_add_ons, partition_tags
 from assets.graph import RECORDINGS_SPEC
 from assets.partitions import DAILY
 from pipelines.export import Progress

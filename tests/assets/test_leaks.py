@@ -21,7 +21,7 @@ import pytest
 
 from pipelines.sandbox.run import Sandbox
 from tests.assets.conftest import ROOT, CommandLine
-from tests.leaks import Searched, hits, needles, paths
+from tests.trials.leaks import Searched, hits, needles, paths
 
 SAMPLE = ("ListRecordingAddOnResult: row of surrogates",)
 

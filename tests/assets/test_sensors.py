@@ -13,10 +13,10 @@ import pytest
 from dagster._core.definitions.sensor_definition import SensorExecutionData
 
 from assets import sensors
-from assets.alive import alive, forget, gone, known
 from assets.checks import CHECKS, last_evaluated, open_reading
 from assets.definitions import defs
-from assets.pool import POOL, free_abandoned, limit_pool
+from assets.runs.alive import alive, forget, gone, known
+from assets.runs.pool import POOL, free_abandoned, limit_pool
 from assets.sensors import URGENT, urgent_request
 from pipelines.errors import AlertNotDelivered
 from pipelines.sandbox.made_up import made_up_world
@@ -24,7 +24,7 @@ from pipelines.sandbox.run import Sandbox
 from tests.assets.instances import instance_in, made_run
 from tests.pipelines.conftest import Exporter
 from tests.warehouse.made_up import Row, land_rows, payload, recording, result, whole
-from warehouse.archive import Archive, open_archive
+from warehouse.store.archive import Archive, open_archive
 
 SENSORS = {sensor.name: sensor for sensor in defs.sensors or []}
 NOW = datetime.now(UTC)

@@ -12,12 +12,12 @@ import pytest
 
 from pipelines.discover import Scope
 from pipelines.export import ExportReport, Progress, export
+from pipelines.records.sids import account_sid
 from pipelines.sandbox.run import Sandbox
 from pipelines.sandbox.world import World
-from pipelines.sids import account_sid
 from pipelines.twilio.client import Credential, Tuning, connect
-from warehouse.archive import Archive, open_archive
-from warehouse.publish import NAME, Destination
+from warehouse.published.publish import NAME, Destination
+from warehouse.store.archive import Archive, open_archive
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pipelines.export
 from pipelines.discover import Scope
 from pipelines.export import export
-from pipelines.sids import account_sid
+from pipelines.records.sids import account_sid
 from pipelines.twilio.client import Credential, connect
-from warehouse.archive import open_archive
+from warehouse.store.archive import open_archive
 
 HALF_WAY = 40
 """How often an export has looked at the clock when it stops: some recordings have been landed by then."""
@@ -33,7 +33,7 @@ class Job:
 
 def export_in_a_process(job: Job, connection: Connection) -> None:
     """Export; say "half" and wait for an answer half way, then say how it ended."""
-    pipelines.lander.BATCH_ROWS = 40  # many commits
+    pipelines.batches.BATCH_ROWS = 40  # many commits
     looks = itertools.count(1)
 
     def clock() -> datetime:

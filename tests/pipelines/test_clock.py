@@ -5,17 +5,17 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from pipelines.deadlines import deadlines
 from pipelines.discover import Scope
+from pipelines.monitoring.deadlines import deadlines
 from pipelines.sandbox.run import Sandbox
 from pipelines.sandbox.values import Step
 from pipelines.sandbox.world import World
 from pipelines.shown_time import reading_time, remember, shown_time, trusted_time
-from pipelines.verify import verify
 from tests.pipelines.conftest import NOW, Exporter
-from warehouse.archive import Archive
 from warehouse.clock import APART
 from warehouse.schema import TABLES, UTC_TIME
+from warehouse.store.archive import Archive
+from warehouse.upkeep.verify import verify
 
 STAMPS = ("listed_at", "observed_at", "first_seen_at", "exported_at", "fetched_at", "loaded_at")
 

@@ -9,10 +9,10 @@ import pytest
 from pipelines import conclude
 from pipelines.errors import FixWarehouse
 from tests.warehouse.made_up import NOON, land_rows, whole
-from warehouse.archive import open_archive
-from warehouse.locks import lock
-from warehouse.names import PUBLISH_LOCK
-from warehouse.publish import publish
+from warehouse.published.publish import publish
+from warehouse.store.archive import open_archive
+from warehouse.store.locks import lock
+from warehouse.store.names import PUBLISH_LOCK
 
 
 def test_a_process_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

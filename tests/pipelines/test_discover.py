@@ -9,11 +9,11 @@ import pytest
 
 from pipelines.discover import PROOF, Scope, listing_days, must_list, next_listed_at, no_longer_kept
 from pipelines.errors import FixConfiguration, IncompleteExport, SourceError
-from pipelines.records import Recording, parse_recording
+from pipelines.monitoring.status import status
+from pipelines.records.rows import Recording, parse_recording
 from pipelines.sandbox.exchange import Reply, Request
 from pipelines.sandbox.run import Sandbox
 from pipelines.sandbox.world import World
-from pipelines.status import status
 from tests.pipelines.conftest import NOW, Exporter
 from warehouse.landed import LandedRecording
 

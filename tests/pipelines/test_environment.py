@@ -7,7 +7,7 @@ import pytest
 
 from pipelines.environment import environment, open_env_file, path_of, secret, trusted_writers
 from pipelines.errors import FixConfiguration, Untrusted
-from warehouse.trust import Writers
+from warehouse.store.trust import Writers
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
 

@@ -16,20 +16,20 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines import conclude
+from pipelines.batches import BATCH_ROWS, Lander
 from pipelines.discover import Scope
 from pipelines.errors import FixConfiguration, FixWarehouse, IncompleteExport, RepairWarehouse, SourceError
 from pipelines.holding import Holding
-from pipelines.items import LARGEST_ITEM
-from pipelines.lander import BATCH_ROWS, Lander
+from pipelines.records.items import LARGEST_ITEM
 from pipelines.sandbox.answers import Answers
 from pipelines.sandbox.exchange import Reply, Request
 from pipelines.sandbox.made_up import made_up_world
 from pipelines.sandbox.run import Sandbox
 from pipelines.sandbox.world import World
-from pipelines.verify import verify
 from tests.pipelines.conftest import NOW, Exporter
-from warehouse.publish import Destination
+from warehouse.published.publish import Destination
 from warehouse.quarantine import QuarantineRow
+from warehouse.upkeep.verify import verify
 
 RESULTS = "SELECT sid, reference_sid, status, date_created, date_completed, completed_date FROM add_on_results"
 CONTENTS = "SELECT p.sid, p.add_on_result_sid, c.content, p.content_sha256, p.content_length, c.completed_date " + (

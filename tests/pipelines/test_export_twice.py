@@ -8,12 +8,12 @@ import pytest
 from pipelines.discover import Scope
 from pipelines.sandbox.made_up import made_up_world
 from pipelines.sandbox.run import Sandbox
-from pipelines.verify import verify
 from tests.pipelines.conftest import NOW, Exporter
 from tests.pipelines.exporting import Job, export_in_a_process
 from tests.pipelines.test_export import CONTENTS, RESULTS, _true_contents, _true_results
 from tests.warehouse.processes import hear, start
-from warehouse.archive import open_archive
+from warehouse.store.archive import open_archive
+from warehouse.upkeep.verify import verify
 
 TODAY = NOW.date()
 

@@ -9,18 +9,18 @@ from pathlib import Path
 import httpx
 import pytest
 
+from pipelines.batches import BATCH_BYTES, Lander
 from pipelines.errors import FixWarehouse
 from pipelines.export import Progress
 from pipelines.holding import Holding, SpoolFile
-from pipelines.lander import BATCH_BYTES, Lander
+from pipelines.records.sids import add_on_result_sid, payload_sid, recording_sid
 from pipelines.sandbox.run import Sandbox
-from pipelines.sids import add_on_result_sid, payload_sid, recording_sid
 from pipelines.twilio.client import Content
 from tests.pipelines.conftest import NOW, Exporter
-from tests.twilio.made_up import AC, client, in_turn, redirect
-from warehouse.archive import open_archive
-from warehouse.publish import Destination
+from tests.pipelines.twilio.made_up import AC, client, in_turn, redirect
+from warehouse.published.publish import Destination
 from warehouse.quarantine import QuarantineRow
+from warehouse.store.archive import open_archive
 
 MB = 1 << 20
 RE, XR, XH = recording_sid("RE" + "1" * 32), add_on_result_sid("XR" + "1" * 32), payload_sid("XH" + "1" * 32)

@@ -7,15 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.dates import utc_day
-from pipelines.normalize import (
-    ExtractedContent,
-    ExtractedPayload,
-    ExtractedRecording,
-    ExtractedResult,
-    normalize,
-)
-from pipelines.records import parse_add_on_result, parse_payload, parse_recording
+from pipelines.normalize import ExtractedContent, ExtractedPayload, ExtractedRecording, ExtractedResult, normalize
+from pipelines.records.dates import utc_day
+from pipelines.records.rows import parse_add_on_result, parse_payload, parse_recording
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, CONTENTS, RECORDINGS
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)

@@ -6,12 +6,12 @@ from datetime import timedelta
 import pytest
 
 from pipelines.errors import IncompleteExport
-from pipelines.quarantine import dismiss, entries, raw, retry
+from pipelines.retry import dismiss, entries, raw, retry
 from pipelines.sandbox.exchange import Reply, Request
 from pipelines.sandbox.run import Sandbox
 from pipelines.sandbox.world import World
-from pipelines.verify import verify
 from tests.pipelines.conftest import NOW, Exporter
+from warehouse.upkeep.verify import verify
 
 TEXT = b'{"code":400,"message":"audio too short","status":"failed"}'
 DATA = "FetchRecordingAddOnResultPayloadData"

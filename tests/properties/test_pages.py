@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 
 from pipelines.discover import Assignment, Scope
 from pipelines.extract import extract
-from pipelines.extraction import Extraction
 from pipelines.holding import Holding
 from pipelines.normalize import Extracted, ExtractedPayload, ExtractedResult
-from pipelines.records import parse_recording
+from pipelines.records.rows import parse_recording
+from pipelines.tally import Extraction
+from tests.pipelines.twilio.made_up import AC, RE, client, redirect
 from tests.properties.examples import pages
-from tests.twilio.made_up import AC, RE, client, redirect
 from tests.warehouse.made_up import NOON
 
 DONE = "Fri, 20 Nov 2026 12:00:00 +0000"

@@ -22,22 +22,22 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from pipelines.erase import erase_sids
-from pipelines.sids import recording_sid
-from pipelines.verify import verify
+from pipelines.erase.choice import erase_sids
+from pipelines.records.sids import recording_sid
 from tests.properties.examples import store
 from tests.warehouse.made_up import NOON, land_rows, rows_by_key, sid
+from tests.warehouse.published.test_publish import opened
 from tests.warehouse.test_land_any_order import Observed, World, landed, worlds
 from tests.warehouse.test_ledger import step
-from tests.warehouse.test_publish import opened
 from warehouse import land, merge
-from warehouse.archive import Archive, open_archive
-from warehouse.compact import compact
 from warehouse.contents import moved
 from warehouse.errors import RepairWarehouse
 from warehouse.ledger import DELETED, INTENT, append
-from warehouse.publish import Destination, publish
+from warehouse.published.publish import Destination, publish
 from warehouse.schema import ADD_ON_RESULTS, CONTENTS, QUARANTINE
+from warehouse.store.archive import Archive, open_archive
+from warehouse.upkeep.compact import compact
+from warehouse.upkeep.verify import verify
 
 flags = st.tuples(st.booleans(), st.booleans())
 destinations = st.sampled_from(["duckdb", "parquet"])

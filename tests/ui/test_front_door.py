@@ -19,7 +19,7 @@ import httpx
 import psutil
 import pytest
 
-from assets.pool import POOL
+from assets.runs.pool import POOL
 from tests.ui.stand import CHROMIUM, PATIENCE, ROOT, chromium
 
 ATTACK = """<!doctype html><title>attacking</title><iframe src="%(ui)s"></iframe>

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from warehouse.archive import Archive, open_archive
+from warehouse.store.archive import Archive, open_archive
 
 
 @pytest.fixture

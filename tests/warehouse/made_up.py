@@ -13,11 +13,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.charsets import as_text
-from warehouse.archive import Archive
+from pipelines.records.charsets import as_text
 from warehouse.land import Load, land
 from warehouse.quarantine import QuarantineRow, quarantine_rows
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, CONTENTS, LOADS, QUARANTINE, RECORDINGS, TABLES, Table
+from warehouse.store.archive import Archive
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 

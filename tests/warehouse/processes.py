@@ -16,10 +16,10 @@ from typing import Any
 import duckdb
 
 from tests.warehouse.made_up import NOON, land_rows, result, whole
-from warehouse.archive import open_archive
-from warehouse.compact import compact
 from warehouse.errors import FixWarehouse
-from warehouse.publish import NAME, publish
+from warehouse.published.publish import NAME, publish
+from warehouse.store.archive import open_archive
+from warehouse.upkeep.compact import compact
 
 CONTEXT: ForkServerContext = get_context("forkserver")
 CONTEXT.set_forkserver_preload(["tests.warehouse.processes"])

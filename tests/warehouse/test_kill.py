@@ -4,13 +4,13 @@ import os
 import signal
 from random import Random
 
-from pipelines.verify import verify
 from tests.warehouse.made_up import NOON, land_rows, live_files, logical, rows_by_key, sid, whole
 from tests.warehouse.processes import CONTEXT, die_at, hear, land_and_publish, start
-from warehouse import commits
-from warehouse.archive import Archive
-from warehouse.publish import publish
+from warehouse.published.publish import publish
 from warehouse.schema import ADD_ON_RESULTS, CONTENTS
+from warehouse.store import commits
+from warehouse.store.archive import Archive
+from warehouse.upkeep.verify import verify
 
 KILLS = 15
 

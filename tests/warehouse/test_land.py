@@ -22,10 +22,19 @@ from tests.warehouse.made_up import (
     sid,
     whole,
 )
-from warehouse.archive import Archive, open_archive
 from warehouse.errors import FixWarehouse, RepairWarehouse, Untrusted
 from warehouse.land import land
-from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, CONTENTS, DELETIONS, LOADS, QUARANTINE, RECORDINGS, Table
+from warehouse.schema import (
+    ADD_ON_PAYLOADS,
+    ADD_ON_RESULTS,
+    CONTENTS,
+    DELETIONS,
+    LOADS,
+    QUARANTINE,
+    RECORDINGS,
+    Table,
+)
+from warehouse.store.archive import Archive, open_archive
 
 XR, XH = sid("XR", 1), sid("XH", 1)
 NEXT_DAY = NOON + timedelta(days=1)

@@ -30,10 +30,10 @@ from tests.warehouse.made_up import (
     rows_by_key,
     sid,
 )
-from tests.warehouse.test_publish import opened, shown
-from warehouse.archive import Archive, open_archive
-from warehouse.publish import publish
+from tests.warehouse.published.test_publish import opened, shown
+from warehouse.published.publish import publish
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, CONTENTS, QUARANTINE, TABLES
+from warehouse.store.archive import Archive, open_archive
 
 quick = settings(
     max_examples=6,

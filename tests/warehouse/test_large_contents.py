@@ -16,7 +16,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.verify import verify, verify_since
 from tests.warehouse.made_up import (
     NOON,
     Row,
@@ -34,16 +33,17 @@ from tests.warehouse.made_up import (
     whole,
 )
 from tests.warehouse.processes import CONTEXT
-from tests.warehouse.test_publish import opened, shown
-from warehouse.archive import Archive, open_archive
-from warehouse.commits import EMPTY, LiveFile
-from warehouse.compact import compact
+from tests.warehouse.published.test_publish import opened, shown
 from warehouse.contents import CHUNK_BYTES, QUARANTINED_BYTES, SpooledContent
 from warehouse.errors import RepairWarehouse
 from warehouse.land import Load, land
-from warehouse.publish import Destination, publish, published
+from warehouse.published.publish import Destination, publish, published
+from warehouse.published.transcripts import LARGEST_BYTES, TOO_LARGE
 from warehouse.schema import CONTENTS, QUARANTINE
-from warehouse.transcripts import LARGEST_BYTES, TOO_LARGE
+from warehouse.store.archive import Archive, open_archive
+from warehouse.store.commits import EMPTY, LiveFile
+from warehouse.upkeep.compact import compact
+from warehouse.upkeep.verify import verify, verify_since
 
 XH = sid("XH", 1)
 TODAY = NOON.date()

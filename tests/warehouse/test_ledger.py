@@ -6,9 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.verify import verify
 from tests.warehouse.made_up import NOON, land_rows, rows_by_key, sid, whole
-from warehouse.archive import Archive
 from warehouse.ledger import (
     DELETED,
     INTENT,
@@ -20,8 +18,10 @@ from warehouse.ledger import (
     deleted_results,
     read_ledger,
 )
-from warehouse.publish import publish
+from warehouse.published.publish import publish
 from warehouse.schema import ADD_ON_RESULTS, CONTENTS
+from warehouse.store.archive import Archive
+from warehouse.upkeep.verify import verify
 
 
 def step(word: str, number: int | None = None, **values: str) -> Step:

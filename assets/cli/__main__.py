@@ -1,0 +1,5 @@
+"""`python -m assets.cli`."""
+
+from assets.cli.main import main
+
+main()

@@ -1,0 +1,43 @@
+"""The command `addon-export rebuild`, of `addons.duckdb`, and with --archive of damaged archive files first."""
+
+import argparse
+import json
+from datetime import UTC, datetime
+
+from assets.cli.opened import open_and_say
+from assets.terminal import say, show
+from pipelines.settings import environment, warehouse_settings
+
+
+def add_rebuild_options(rebuild: argparse.ArgumentParser) -> None:
+    """Give the parser of `rebuild` its option."""
+    text = "first repair damaged or missing archive files, as far as there is a copy; damaged ones are set aside"
+    rebuild.add_argument("--archive", action="store_true", help=text)
+
+
+def run_rebuild(options: argparse.Namespace) -> int:
+    """Repair the archive if asked to, then publish afresh; 4 when something is not as it was."""
+    from warehouse.memory import return_freed_memory
+    from warehouse.published.publish import NAME, publish
+    from warehouse.upkeep.repair import repair
+
+    return_freed_memory()
+    settings = warehouse_settings(environment())
+    archive = open_and_say(settings)
+    code = 0
+    if options.archive:
+        done = repair(archive, now=datetime.now(UTC))
+        facts = ("commit", "restored", "again", "gone", "aside", "left")
+        show(json.dumps({name: getattr(done, name) for name in facts}))
+        for path in done.left:
+            say(f"{path} is damaged and there is no copy that can be trusted; restore it from a backup.")
+        if done.again or done.gone:
+            say("Not everything could be restored; run `addon-export export` to fetch what Twilio still has.")
+        if "erasures" in done.gone:
+            say("What was erased is no longer known for all of it: erase it again before the next export.")
+        code = 4 if done.again or done.gone or done.left else 0
+        if done.left:
+            return code
+    shown = publish(archive, settings.destination, now=datetime.now(UTC), afresh=True)
+    say(f"{NAME} is built afresh from commit {shown.commit}.")
+    return code

@@ -1,0 +1,125 @@
+"""One export as a Dagster run in this process, with progress on a terminal.
+
+The run is recorded in DAGSTER_HOME, so the UI that `addon-export ui` starts shows it. The first error of our own tree
+that made the run fail is raised again, so that the command line can say it in one sentence.
+"""
+
+import contextlib
+import logging
+import os
+import time
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from assets.cli.opened import open_and_say
+from assets.runs.home import dagster_home, home_errors, opened
+from assets.terminal import progress_line, say
+from pipelines.discover import Scope, no_longer_kept
+from pipelines.errors import ExportError, FixConfiguration, VerificationMismatch
+from pipelines.export import Progress
+from pipelines.settings import environment, start_date, twilio_settings, warehouse_settings
+from pipelines.shown_time import reading_time
+from warehouse.store.archive import Archive
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+
+def run_export(first: date | None, last: date | None, *, full: bool, wait: bool = True) -> Progress:
+    """Run the export job for the partitions from `first` to `last`; without dates, for everything.
+
+    With `wait` it waits for another run that uses Twilio; else, or if one of the same waits already, it leaves.
+
+    Raises:
+        ExportError: what made the run fail; what was landed before stays.
+    """
+    settings = twilio_settings(environment())  # before anything is started, so that a missing one is said at once
+    target = warehouse_settings(environment())
+    archive = open_and_say(target)
+    now = reading_time(archive, here=datetime.now(UTC))
+    today = now.date()
+    if first is not None and first > today:
+        raise FixConfiguration(f"--from {first} is in the future, today is {today} (UTC): nothing can be exported yet.")
+    everything = first is None and last is None
+    if everything:
+        first, last = today - timedelta(days=1), today
+    last = last or today
+    first = first or min(last, today - timedelta(days=30))
+    if last > today:
+        say(f"--to {last} is in the future; exporting up to today, {today}.")
+        last = today
+    os.environ["EXPORT_START_DATE"] = min(first, start_date(environment()) or first).isoformat()
+    home = dagster_home(archive.root)
+    import dagster as dg
+    from dagster._core.errors import DagsterAssetCheckFailedError  # it is in no public module
+
+    from assets.definitions import build_definitions
+    from assets.export import export_add_ons, op_config, partition_tags
+    from assets.runs.pool import Patience, slot
+
+    logging.getLogger("dagster").setLevel(logging.CRITICAL)
+    progress = Progress()
+    job = build_definitions(progress).resolve_job_def("export")
+    config = dg.RunConfig(
+        ops=op_config(everything=everything, full=full),
+        loggers={"console": {"config": {"log_level": "CRITICAL"}}},
+    )
+    if not everything and (sentence := no_longer_kept(Scope(first, last), now=now)) is not None:
+        say(sentence)
+    say(f"Exporting account {settings.account_sid} to {target.root} ({target.destination}).")
+    # what a waiting export of everything will do is all that another one could
+    patience = Patience(wait, ("full" if full else "everything") if everything else None)
+    run_id, step = str(uuid.uuid4()), export_add_ons.op.name
+    with (
+        home_errors(),
+        opened(home) as instance,
+        _telling_what_is_off(instance, archive),
+        slot(instance, run_id, step, waits=say, sleep=time.sleep, patience=patience),
+        progress_line("recordings", lambda: _numbers(progress)),
+    ):
+        try:
+            job.execute_in_process(
+                run_id=run_id,
+                instance=instance,
+                run_config=config,
+                tags={**partition_tags(first, last), "addon_export": "cli"},
+            )
+        except dg.DagsterExecutionInterruptedError:
+            raise KeyboardInterrupt from None
+        except dg.Failure as failure:
+            if isinstance(failure.__cause__, ExportError):
+                raise failure.__cause__ from failure
+            raise
+        except DagsterAssetCheckFailedError as failed:
+            raise VerificationMismatch(
+                f"What is landed does not hold together ({' '.join(str(failed).split())}); run `addon-export verify`."
+            ) from failed
+        finally:
+            for note in progress.notes:
+                say(note)
+    return progress
+
+
+@contextlib.contextmanager
+def _telling_what_is_off(instance: "dg.DagsterInstance", archive: Archive) -> Iterator[None]:
+    """Say after the work what should run by itself and does not, as it was before it."""
+    from assets.runs.switched_off import notice, sentence_on
+
+    off = notice(instance, archive, by="addon-export export", now=datetime.now(UTC))
+    try:
+        yield
+    finally:
+        if off:
+            say(sentence_on(off))
+
+
+def _numbers(progress: Progress) -> tuple[int, int, str]:
+    """What the line of progress shows."""
+    found = progress.extraction
+    numbers = (
+        f"{found.results} results, {found.contents} contents, {found.content_bytes / 1e6:.1f} MB, "
+        f"{progress.traffic().requests} requests"
+    )
+    return progress.discovery.recordings, found.recordings + progress.discovery.settled, numbers

@@ -1,0 +1,1 @@
+"""How one run lives in Dagster."""

@@ -1,0 +1,1 @@
+"""What is to be forgotten here, chosen: by its SID or by its age."""

@@ -1,0 +1,1 @@
+"""What is owed, what is late, and what to say of it."""

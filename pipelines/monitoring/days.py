@@ -1,0 +1,186 @@
+"""The archive by UTC day: results by state, bytes, the nearest deadline, and a few rows to look at.
+
+Reads metadata only, never a content, and only the days that are asked for, so it costs the same beside a million
+landed results of other days. Numbers are those of one commit and one moment.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+
+from pipelines.monitoring.status import STATES
+from warehouse.published import views
+from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, CONTENTS, LOADS, Table
+from warehouse.store.archive import Archive, partition_day
+from warehouse.store.commits import Commit
+from warehouse.store.damage import reading_errors
+
+WAITING = ("pending", "unfinished")
+"""States of a result that still has to be exported."""
+
+
+@dataclass(frozen=True, slots=True)
+class DayNumbers:
+    """One partition. `day` is null for results without `date_completed`.
+
+    Attributes:
+        day: UTC day of `date_completed`.
+        states: results by state, every state named.
+        landed: results that the run asked about landed new or changed.
+        payloads: payloads, and `payloads_landed` those that the run landed new or changed.
+        contents: payloads whose content is landed, and `content_bytes` their length in bytes.
+        result_file_bytes: bytes of the live Parquet files of results; `payload_file_bytes` of payloads and contents.
+        next_deadline: the earliest `expires_at` (UTC) of what is waiting; null when nothing is.
+    """
+
+    day: date | None
+    states: Mapping[str, int]
+    landed: int = 0
+    payloads: int = 0
+    payloads_landed: int = 0
+    contents: int = 0
+    content_bytes: int = 0
+    result_file_bytes: int = 0
+    payload_file_bytes: int = 0
+    next_deadline: datetime | None = None
+
+    @property
+    def results(self) -> int:
+        """Results of the day, whatever their state."""
+        return sum(self.states.values())
+
+    @property
+    def waiting(self) -> int:
+        """Results that still have to be exported."""
+        return sum(self.states[state] for state in WAITING)
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewRow:
+    """One result as a table shows it: SIDs, status, dates and sizes; nothing that anybody said."""
+
+    sid: str
+    reference_sid: str | None
+    status: str | None
+    date_completed: datetime | None
+    state: str
+    hours_left: float | None
+    payloads: int
+    content_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ByDay:
+    """The days asked for that hold something, and the newest results that the run landed."""
+
+    days: Mapping[date | None, DayNumbers]
+    preview: Sequence[PreviewRow] = field(default=())
+
+    def of(self, day: date | None) -> DayNumbers:
+        """Numbers of one day, zeros where nothing is landed."""
+        return self.days.get(day) or DayNumbers(day, dict.fromkeys(STATES, 0))
+
+
+def by_day(
+    archive: Archive, commit: Commit, days: Collection[date], *, now: datetime, run_id: str, preview: int = 0
+) -> ByDay:
+    """Numbers of `days` and of the null partition in one commit.
+
+    Args:
+        archive: where to look.
+        commit: the state to look at.
+        days: UTC days of `date_completed`.
+        now: what hours and states are reckoned from (UTC).
+        run_id: whose rows count as landed.
+        preview: how many of the newest rows it landed are wanted.
+
+    Raises:
+        RepairWarehouse: a live file is missing or damaged.
+    """
+    wanted = {*days, None}
+
+    def relation(table: Table) -> str:
+        files = commit.tables[table.name]
+        return archive.relation(table, [path for path, file in files.items() if partition_day(file) in wanted])
+
+    results, payloads = relation(ADD_ON_RESULTS), relation(ADD_ON_PAYLOADS)
+    loads = archive.relation(LOADS, commit.tables[LOADS.name])
+    with reading_errors(archive.root), archive.database() as db:
+        db.execute(f"CREATE TABLE own AS SELECT load_id FROM {loads} WHERE run_id = $run", {"run": run_id})
+        db.execute(
+            f"""
+            CREATE TABLE result AS
+            SELECT s.*, r.date_completed, r.load_id IN (FROM own) AS landed
+            FROM ({views.states(results, payloads, "$now")}) s JOIN {results} r ON r.sid = s.sid
+            """,
+            {"now": now},
+        )
+        db.execute(
+            f"""
+            CREATE TABLE payload AS
+            SELECT add_on_result_sid, completed_date, content_length, load_id IN (FROM own) AS landed FROM {payloads}
+            """
+        )
+        counted = db.execute(_COUNTED).fetchall()
+        shown = db.execute(_NEWEST, {"rows": preview}).fetchall()
+    result_bytes = _file_bytes(commit, (ADD_ON_RESULTS,))
+    payload_bytes = _file_bytes(commit, (ADD_ON_PAYLOADS, CONTENTS))
+    days_found = {}
+    for day, deadline, landed, payload_count, payloads_landed, contents, content_bytes, *counts in counted:
+        days_found[day] = DayNumbers(
+            day,
+            dict(zip(STATES, counts, strict=True)),
+            landed,
+            payload_count,
+            payloads_landed,
+            contents,
+            content_bytes,
+            result_bytes.get(day, 0),
+            payload_bytes.get(day, 0),
+            _time(deadline),
+        )
+    newest = [
+        PreviewRow(sid, recording, status, _time(completed), state, hours, count, size)
+        for sid, recording, status, completed, state, hours, count, size in shown
+    ]
+    return ByDay(days_found, tuple(newest))
+
+
+_SUMS = ("results_landed", "payloads", "payloads_landed", "contents", "content_bytes", *STATES)
+
+_COUNTED = f"""
+SELECT completed_date, min(deadline), {", ".join(f"sum({name})::BIGINT" for name in _SUMS)}
+FROM (
+    SELECT completed_date, {", ".join(f"count(*) FILTER (state = '{state}') AS {state}" for state in STATES)},
+        count(*) FILTER (landed) AS results_landed, 0 AS payloads, 0 AS payloads_landed, 0 AS contents,
+        0 AS content_bytes, epoch_us(min(expires_at) FILTER (state IN ('pending', 'unfinished'))) AS deadline
+    FROM result GROUP BY completed_date
+    UNION ALL BY NAME
+    SELECT completed_date, {", ".join(f"0 AS {state}" for state in STATES)}, 0 AS results_landed, count(*) AS payloads,
+        count(*) FILTER (landed) AS payloads_landed, count(content_length) AS contents,
+        coalesce(sum(content_length), 0) AS content_bytes, NULL AS deadline
+    FROM payload GROUP BY completed_date
+) GROUP BY completed_date
+"""
+
+_NEWEST = """
+SELECT sid, any_value(reference_sid), any_value(status), epoch_us(any_value(date_completed)) AS completed,
+    any_value(state), any_value(hours_left), count(add_on_result_sid), coalesce(sum(content_length), 0)::BIGINT
+FROM (FROM result WHERE landed ORDER BY date_completed DESC NULLS LAST, sid LIMIT $rows) newest
+    LEFT JOIN payload ON add_on_result_sid = sid
+GROUP BY sid ORDER BY completed DESC NULLS LAST, sid
+"""
+
+
+def _time(microseconds: int | None) -> datetime | None:
+    return None if microseconds is None else datetime.fromtimestamp(microseconds / 1e6, tz=UTC)
+
+
+def _file_bytes(commit: Commit, tables: Collection[Table]) -> Mapping[date | None, int]:
+    """Bytes of live files by partition day."""
+    sizes: dict[date | None, int] = {}
+    for table in tables:
+        for file in commit.tables[table.name].values():
+            day = partition_day(file)
+            sizes[day] = sizes.get(day, 0) + file.bytes
+    return sizes

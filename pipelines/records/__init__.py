@@ -1,0 +1,1 @@
+"""Twilio's rows as values. Pure: no file, no network, no database."""

@@ -1,0 +1,17 @@
+"""A sample of `make readers`."""
+
+import pytest
+
+from tests.trials.readers import LEAST, trial
+from warehouse.published.publish import Destination
+from warehouse.store.archive import Archive
+
+
+@pytest.mark.parametrize("destination", ["duckdb", "parquet"])
+def test_readers_at_every_moment_get_one_state(archive: Archive, destination: Destination) -> None:
+    """No error, no answer from two commits, none older than the one before, while the writer goes on."""
+    found = trial(archive.root, destination, 0.5)
+    assert found.beside.publications >= LEAST
+    for name, read in found.readers.items():
+        assert read.reads > 0, name
+        assert (read.errors, read.torn, read.backwards) == ([], [], 0), name

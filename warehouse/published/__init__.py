@@ -1,0 +1,1 @@
+"""`addons.duckdb`: built from a commit, and the questions that it answers."""

@@ -1,0 +1,64 @@
+"""What a published `addons.duckdb` shows beside landed rows: views, comments, names of add-ons, and its commit.
+
+`fingerprint` changes when any of the definitions does, so that a file made by other settings, or by another version
+of this project, is published again.
+"""
+
+import hashlib
+from datetime import datetime
+from typing import Literal
+
+import duckdb
+
+from warehouse.published import parts, views
+from warehouse.published.transcripts import shapes
+from warehouse.store.archive import Archive
+from warehouse.store.commits import Commit
+from warehouse.store.stamp import OURS
+
+Destination = Literal["duckdb", "parquet"]
+
+LAYOUT = 7
+"""Raised when the inner layout changes; a file of another layout is rebuilt, not refreshed."""
+
+
+class Shown:
+    """What is in the file beside landed rows: views, comments, names, and the commit's number."""
+
+    def __init__(self, archive: Archive, destination: Destination) -> None:
+        self.destination = destination
+        self.names = sorted(archive.add_on_names.items())
+        self.shapes = shapes(archive.root)
+        self.statements = [*views.views(self.shapes.usable), *views.comments(destination)]
+        given = (str(archive.root) * (destination == "parquet"), self.names, sorted(self.shapes.broken.items()))
+        self.fingerprint = hashlib.sha256(repr((given, self.statements)).encode()).hexdigest()
+
+    def finish(self, db: duckdb.DuckDBPyConnection, head: Commit, *, now: datetime) -> None:
+        """Put it in; everything checkpointed into the one file."""
+        db.execute("BEGIN")  # one transaction: each statement alone would wait for the disk
+        if self.destination == "duckdb":
+            parts.show(db)
+        db.execute("CREATE OR REPLACE TABLE add_on_names (add_on_sid VARCHAR, name VARCHAR)")
+        for pair in self.names:
+            db.execute("INSERT INTO add_on_names VALUES (?, ?)", list(pair))
+        db.execute(
+            "CREATE OR REPLACE TABLE transcript_shapes (position INTEGER, vendor VARCHAR, description VARCHAR, "
+            "problem VARCHAR)"
+        )
+        usable = [(n, shape.vendor, shape.description, None) for n, shape in enumerate(self.shapes.usable, 1)]
+        broken = [(None, name, None, problem) for name, problem in sorted(self.shapes.broken.items())]
+        for row in (*usable, *broken):
+            db.execute("INSERT INTO transcript_shapes VALUES (?, ?, ?, ?)", list(row))
+        db.execute(
+            "CREATE OR REPLACE TABLE _commit (number BIGINT, committed_at TIMESTAMPTZ, published_at TIMESTAMPTZ, "
+            "destination VARCHAR, layout INTEGER, definitions VARCHAR)"
+        )
+        values = [head.number, head.at, now, self.destination, LAYOUT, self.fingerprint]
+        db.execute("INSERT INTO _commit VALUES (?, ?, ?, ?, ?, ?)", values)
+        db.execute("CREATE SCHEMA IF NOT EXISTS _about")
+        db.execute("CREATE OR REPLACE TABLE _about.format (read BIGINT, write BIGINT, version VARCHAR)")
+        db.execute("INSERT INTO _about.format VALUES (?, ?, ?)", [OURS.read, OURS.write, OURS.version])
+        for statement in self.statements:
+            db.execute(statement)
+        db.execute("COMMIT")
+        db.execute("CHECKPOINT")

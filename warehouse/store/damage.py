@@ -1,0 +1,96 @@
+"""What it means that something under the root could not be read: damage, or only the disk, its space or the memory."""
+
+import contextlib
+import errno
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from warehouse.errors import FixWarehouse, RepairWarehouse
+from warehouse.store import commits
+from warehouse.store.commits import LiveFile
+from warehouse.store.files import cannot, sha256_of
+from warehouse.store.limits import limit
+
+DAMAGED = (
+    "{} is damaged or missing: it does not have the SHA-256 its commit names; "
+    "run `addon-export rebuild --archive` to repair it."
+)
+
+
+_OURS = (duckdb.BinderException, duckdb.CatalogException, duckdb.ParserException, KeyError)
+"""Raised where our own SQL or code is wrong, if no file is."""
+
+_NO_MEMORY = ("failed to allocate", "failed to pin")
+"""How DuckDB says it within an error of another kind, such as that of a checkpoint or a transaction."""
+
+_MISSING = (errno.ENOENT, errno.EISDIR, errno.ENOTDIR)
+
+
+@contextlib.contextmanager
+def reading_errors(root: Path) -> Iterator[None]:
+    """Turn what DuckDB and Arrow raise about files into what the operator can do about it.
+
+    Raises:
+        RepairWarehouse: a live file, or the newest commit, is damaged or missing.
+        FixWarehouse: none is, so it is the disk, its space or the memory.
+        FixProcess: a limit of the process is reached.
+    """
+    try:
+        yield
+    except _OURS as error:
+        # a name or a type in a footer may be damaged too, and does not fit our SQL then
+        if (path := _first_damaged(root)) is None:
+            raise
+        raise RepairWarehouse(DAMAGED.format(path)) from error
+    except (duckdb.Error, pa.ArrowException, UnicodeDecodeError, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in (None, *_MISSING):
+            raise cannot("read", root, error) from error
+        if no_memory(error):
+            raise FixWarehouse(f"DuckDB has too little memory for what is under {root}; no file is damaged.") from error
+        if (reached := limit(error, root)) is not None:
+            raise reached from error
+        if "No space left" in str(error):
+            raise FixWarehouse(f"No space left under {root}; free some and run again.") from error
+        if (path := _first_damaged(root)) is not None:
+            raise RepairWarehouse(DAMAGED.format(path)) from error
+        # the files decide, not the words: DuckDB has many for a log it cannot write
+        raise FixWarehouse(
+            f"Cannot read or write under {root}, though no live file is damaged: the disk fails; "
+            "check EXPORT_ROOT and run again."
+        ) from error
+
+
+def no_memory(error: Exception) -> bool:
+    """Whether DuckDB, or Arrow, says that it has too little memory."""
+    return isinstance(error, duckdb.OutOfMemoryException) or any(words in str(error) for words in _NO_MEMORY)
+
+
+def check_rows(file: LiveFile, rows: int, *, without_key: int = 0) -> None:
+    """Refuse what was read of a file unless it is every row that was committed, and each has its key.
+
+    Page checksums do not cover the footer, which says how many rows there are: a row that it hides would be landed
+    a second time.
+
+    Raises:
+        ArrowInvalid: it is not, as Arrow itself says of a damaged file; `reading_errors` makes a sentence of it.
+    """
+    if rows != file.rows or without_key:
+        raise pa.ArrowInvalid(f"{file.path} gives {rows} rows of {file.rows}, {without_key} of them without a key.")
+
+
+def _first_damaged(root: Path) -> str | None:
+    """A live file that is not what was committed; reads them all, which only happens once something has failed."""
+    for table in commits.head(root).tables.values():
+        for file in table.values():
+            path = root / file.path
+            try:
+                if path.stat().st_size != file.bytes or sha256_of(path) != file.sha256:
+                    return file.path
+            except OSError as error:
+                if error.errno not in _MISSING:
+                    raise cannot("read", path, error) from error
+                return file.path
+    return None

@@ -1,0 +1,1 @@
+"""What is done to an archive that is there: verify, erase, compact, repair."""

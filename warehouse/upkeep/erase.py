@@ -1,0 +1,239 @@
+"""Erase: take rows out of the archive so that no byte of them is left, and record that it happened.
+
+A mark that it is about to be; one commit without the rows and with the record; then `addons.duckdb` is built afresh,
+everything that is not live is removed at once, and the mark last. Until it is gone the erasure counts as unfinished and
+can be finished by anybody, so a kill at any point is made good. The archive is had alone meanwhile: see
+`warehouse.store.lock`. Not reached are copies that are not under the root (backups, a reader's open file), nor the
+blocks of a disk.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from warehouse.erasures import fingerprint, read_erased
+from warehouse.published.publish import NAME, Destination, publish
+from warehouse.schema import ERASURES, TABLES, Table
+from warehouse.store import commits
+from warehouse.store.archive import Archive, partition_day
+from warehouse.store.commits import Commit, LiveFile
+from warehouse.store.damage import reading_errors
+from warehouse.store.files import cannot, storage_errors, sync_and_hash, sync_folder, unnamed
+from warehouse.store.footers import refuse_any_newer
+from warehouse.store.lock import alone, shared
+from warehouse.store.names import ASIDE, COMMITS, ERASING, Made
+from warehouse.store.opens import read_bytes
+from warehouse.store.strangers import (
+    files_under,
+    folders_under,
+    leftovers,
+    published_under,
+    remove,
+    remove_published,
+)
+
+MARK = ERASING
+
+RUN_ID = "erase"
+
+
+@dataclass(slots=True)
+class Selection:
+    """What is to be erased: keys by table and file (None: the whole file)."""
+
+    keys: dict[str, dict[str, set[str] | None]] = field(default_factory=dict)
+    record: dict[str, str] = field(default_factory=dict)
+    """What may not come back: kind by SID."""
+
+    def add(self, table: Table, found: Mapping[str, set[str]]) -> None:
+        """More keys of a table, by file."""
+        files = self.keys.setdefault(table.name, {})
+        for path, keys in found.items():
+            before = files.get(path, set())
+            files[path] = None if before is None else before | keys
+
+    def rows(self, head: Commit) -> dict[str, int]:
+        """How many rows of each table that is."""
+        counts = {
+            name: sum(head.tables[name][path].keys if keys is None else len(keys) for path, keys in files.items())
+            for name, files in self.keys.items()
+        }
+        return {name: count for name, count in counts.items() if count}
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """What was erased: the commit without it, rows by table, and files that were removed from the disk."""
+
+    commit: int
+    rows: Mapping[str, int]
+    files_removed: int = 0
+
+
+Choose = Callable[[Commit], Selection]
+
+
+def erase(
+    archive: Archive,
+    destination: Destination,
+    choose: Choose,
+    *,
+    reason: str,
+    now: datetime,
+    wait: bool = True,
+    dry_run: bool = False,
+) -> Erasure | None:
+    """Erase what `choose` selects of the newest commit; None when that is nothing, or the archive is in use.
+
+    Args:
+        archive: where from.
+        destination: what is published without it.
+        choose: selects; is called with the archive had alone, or shared for a dry run.
+        reason: recorded with it; names nobody.
+        now: UTC.
+        wait: wait until nobody uses the archive; otherwise None when somebody does.
+        dry_run: say what would be erased, and change nothing.
+
+    Raises:
+        UpdateProgram: a newer version wrote what is here; nothing was erased.
+        RepairWarehouse: a live file is damaged, so nothing could be published afterwards; nothing was erased.
+        FixWarehouse: the root cannot be written; what was begun is finished by `finish`.
+    """
+    with (shared if dry_run else alone)(archive.root, wait=wait) as got:
+        if not got:
+            return None
+        with archive.undone(), reading_errors(archive.root):
+            head = archive.head_to_change()
+            refuse_any_newer(archive.root, head)
+            chosen = choose(head)
+            counts = chosen.rows(head)
+            if not counts and not chosen.record:
+                return None
+            if dry_run:
+                return Erasure(head.number, counts)
+            for live in head.tables.values():
+                for file in live.values():
+                    archive.sound(file)
+            drop: list[LiveFile] = []
+            add: list[LiveFile] = []
+            for name, files in chosen.keys.items():
+                for path, keys in files.items():
+                    drop.append(head.tables[name][path])
+                    add += _rest(archive, TABLES[name], drop[-1], keys)
+            record = _record(chosen, head.number + 1, sum(counts.values()), reason, now)
+            add.append(archive.seal(ERASURES, None, record.to_batches()))
+            _mark(archive, head.number + 1)
+            after = archive.commit(head, drop=drop, add=add, at=now, run_id=RUN_ID)
+        return Erasure(after.number, counts, _finish(archive, destination, now=now))
+
+
+def unfinished(archive: Archive) -> bool:
+    """Whether an erasure was cut off after its commit: files that hold what it erased may still be there.
+
+    A damaged mark counts as one: to finish what is finished already does no harm.
+
+    Raises:
+        RepairWarehouse: a file of `erasures` is missing or damaged.
+        FixWarehouse: the mark cannot be read.
+    """
+    try:
+        identity = read_bytes(archive.root, MARK).decode(errors="replace")
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise cannot("read", archive.root / MARK, error) from error
+    with archive.reading() as head:
+        if identity in read_erased(archive, head).fingerprints:
+            return True
+        # of one that was cut off before its commit; the number may have been taken since
+        return identity not in map(_identity, range(1, head.number + 2))
+
+
+def finish(archive: Archive, destination: Destination, *, now: datetime, wait: bool = False) -> bool:
+    """Finish an erasure that was cut off; False when there is none, or somebody uses the archive.
+
+    Raises:
+        RepairWarehouse: a live file is damaged, so `addons.duckdb` cannot be built afresh.
+        FixWarehouse: the root cannot be written.
+    """
+    if not unfinished(archive):
+        return False
+    with alone(archive.root, wait=wait) as got:
+        if got and unfinished(archive):
+            archive.head_to_change()
+            _finish(archive, destination, now=now)
+        return got
+
+
+def _mark(archive: Archive, commit: int) -> None:
+    """Say durably that an erasure is about to be committed."""
+    with storage_errors(archive.root), unnamed(archive.root, "", archive.access) as (stream, mark):
+        stream.write(_identity(commit).encode())
+        sync_and_hash(stream)
+        mark.become(MARK)
+        sync_folder(archive.root)
+
+
+def _identity(commit: int) -> str:
+    return hashlib.sha256(f"erasure {commit}".encode()).hexdigest()
+
+
+def _finish(archive: Archive, destination: Destination, *, now: datetime) -> int:
+    root = archive.root
+    with storage_errors(root):
+        # whoever made the commit may have been killed before it was durable; what it replaces is removed now
+        sync_folder(root / commits.FOLDER)
+    publish(archive, destination, now=now, afresh=True)
+    with storage_errors(root):
+        removed = _purge(archive)
+        (root / MARK).unlink()
+        sync_folder(root)
+    return removed
+
+
+def _purge(archive: Archive) -> int:
+    """Remove at once, and durably, whatever is not live; returns how many files that was."""
+    head, root = archive.head(), archive.root
+    live = {path for files in head.tables.values() for path in files}
+    removed = [
+        *leftovers(root, live),
+        *(path for path, kind in files_under(root, (ASIDE,)) if kind is Made.ASIDE),
+        *(f"{COMMITS}/{commits.commit_path(root, n).name}" for n in commits.numbers(root) if n < head.number),
+    ]
+    for path in removed:
+        remove(root / path)
+    target = root / NAME
+    shown = str(target.readlink()) if target.is_symlink() else ""  # a copy, where the file system knows no links
+    published = [path for path, _ in published_under(root) if path != shown]
+    for path in published:
+        remove_published(root, path)
+    # all of them: whoever removed a file before may have been killed before its folder was synced
+    for folder in ("", *folders_under(root)):
+        sync_folder(root / folder)
+    return len(removed) + len(published)
+
+
+def _rest(archive: Archive, table: Table, file: LiveFile, keys: set[str] | None) -> list[LiveFile]:
+    """The rows of a file without those of `keys`, sealed anew; no file for no rows."""
+    if keys is None or len(keys) >= file.keys:
+        return []
+    wanted = pa.array(sorted(keys), pa.string())
+
+    def rows() -> Iterator[pa.RecordBatch]:
+        for batch in archive.read(file, table):
+            if (left := batch.filter(pc.invert(pc.is_in(batch[table.key], value_set=wanted)))).num_rows:
+                yield left
+
+    return [archive.seal(table, partition_day(file), rows())]
+
+
+def _record(chosen: Selection, commit: int, rows: int, reason: str, now: datetime) -> pa.Table:
+    """One row for the erasure, and one for each SID that may not come back."""
+    facts = {"commit": commit, "erased_at": now}
+    whole = {"erasure_id": _identity(commit), "kind": "erasure", **facts}
+    each = [{"erasure_id": fingerprint(sid), "kind": kind, **facts} for sid, kind in sorted(chosen.record.items())]
+    return pa.Table.from_pylist([{**whole, "reason": reason, "rows": rows}, *each], schema=ERASURES.schema)

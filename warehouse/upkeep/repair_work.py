@@ -1,0 +1,40 @@
+"""What a repair has found and decided so far."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from warehouse.schema import Table
+from warehouse.store.archive import NULL_DAY, Archive
+from warehouse.store.commits import Commit, LiveFile
+from warehouse.store.files import sha256_of
+
+
+@dataclass(slots=True)
+class Repair:
+    """Files to add and to drop, files that stay damaged, and what that means for rows, by label."""
+
+    archive: Archive
+    head: Commit
+    now: datetime
+    damaged: frozenset[str]
+    add: list[LiveFile] = field(default_factory=list)
+    drop: list[LiveFile] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+    restored: Counter[str] = field(default_factory=Counter)
+    again: Counter[str] = field(default_factory=Counter)
+    gone: Counter[str] = field(default_factory=Counter)
+
+
+def is_sound(archive: Archive, file: LiveFile) -> bool:
+    """Whether a file has the bytes its commit names."""
+    path = archive.root / file.path
+    try:
+        return path.stat().st_size == file.bytes and sha256_of(path) == file.sha256
+    except OSError:
+        return False
+
+
+def label(table: Table, file: LiveFile) -> str:
+    """Table and partition day of a file, for people."""
+    return f"{table.name} {file.folder.partition('=')[2].replace(NULL_DAY, 'no day')}".strip()
