@@ -249,7 +249,7 @@ def test_an_interrupted_export_leaves_a_whole_warehouse(command: CommandLine, sa
 
 INTERRUPTED_IN_A_CALLBACK = """
 import gc, os, signal
-from assets import cli, process
+from assets.cli import main, process
 
 def collected(phase, info):
     if signal.getsignal(signal.SIGTERM) is process._interrupt:
@@ -258,7 +258,7 @@ def collected(phase, info):
         all(range(1, 100_000))  # the handler has been called by the end of it
 
 gc.callbacks.append(collected)
-cli.main(["export"])
+main.main(["export"])
 """
 
 
