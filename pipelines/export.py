@@ -116,7 +116,7 @@ class ExportReport:
     def incomplete(self) -> bool:
         """Whether something that was asked for is not landed, or something is open in quarantine."""
         found = self.progress.extraction
-        return bool(found.pending or found.lost or found.quarantined or self.open_entries)
+        return bool(found.pending or found.lost or found.gone or found.quarantined or self.open_entries)
 
     def verdict(self) -> None:
         """Raise IncompleteExport, with the first reason, unless all is landed and nothing is open in quarantine."""
@@ -124,7 +124,7 @@ class ExportReport:
         if not self.incomplete:
             return
         earlier = max(0, self.open_entries - found.quarantined - found.lost)
-        if not (found.pending or found.lost or found.quarantined):
+        if not (found.pending or found.lost or found.gone or found.quarantined):
             raise IncompleteExport(
                 f"What was asked for is landed, but {earlier} of what was put into quarantine before is still open; "
                 "see `addon-export quarantine list`.",
@@ -135,6 +135,7 @@ class ExportReport:
             for count, what in (
                 (found.pending, "could not be had from Twilio now"),
                 (found.lost, "listed by Twilio but gone"),
+                (found.gone, "gone at Twilio before their time, which is not said again"),
                 (found.quarantined, "unreadable and put into quarantine"),
                 (earlier, "open in quarantine since before"),
             )

@@ -21,7 +21,14 @@ from pipelines.errors import (
     first_cause,
 )
 from pipelines.holding import Holding
-from pipelines.normalize import Extracted, ExtractedContent, ExtractedPayload, ExtractedRecording, ExtractedResult
+from pipelines.normalize import (
+    Extracted,
+    ExtractedAbsence,
+    ExtractedContent,
+    ExtractedPayload,
+    ExtractedRecording,
+    ExtractedResult,
+)
 from pipelines.records.dates import utc_day
 from pipelines.records.items import kept
 from pipelines.records.rows import AddOnResult, Malformed, Payload, parse_add_on_result, parse_payload
@@ -41,7 +48,7 @@ DOUBTFUL = "The content has come, and nothing proves that these bytes are the wh
 """How the reason begins of contents in quarantine that only somebody who looks at them can land."""
 
 GONE = "It is landed without all its contents, and Twilio no longer has it."
-"""Why a result is lost before its time: somebody deleted it at Twilio, perhaps."""
+"""What is said of a result that somebody deleted at Twilio, perhaps."""
 
 Emit = Callable[[Extracted], Awaitable[None]]
 Clock = Callable[[], datetime]
@@ -134,24 +141,41 @@ class _Extract:
         """Ask one by one for landed results that are not whole and not listed any more.
 
         Twilio lists may come back shorter for a while, and then the result itself is still there. One that Twilio no
-        longer has (404, asked twice) is lost, and said until somebody dismisses it.
+        longer has (404, asked some time apart) is gone: that is landed, said once, and no reason to ask again.
         """
         now = self.clock()
-        for sid, landed in ({} if self.before is None else self.before.results).items():
-            if sid in seen or landed.whole or (landed.expires_at is not None and landed.expires_at <= now):
-                continue
-            try:
-                raw = await self.client.add_on_result(self.recording.sid, add_on_result_sid(sid))
-            except (SourceRefused, SourceUntrusted, SourceUnavailable) as error:
-                self.open += 1
-                self._unanswered(error)
-                self._pending(f"add-on result {sid} is landed without all its contents and is not listed now: {error}")
-                continue
-            self.tally.answered(self.client.account_sid)
-            if raw is None:
-                await self._quarantine("add_on_result", sid, self.recording.sid, GONE, None)
-            elif (result := await self._read_result(raw)) is not None and await self._is_new(result, seen):
-                await self._result(result)
+        owed = [
+            sid
+            for sid, landed in ({} if self.before is None else self.before.results).items()
+            if sid not in seen and not landed.whole and (landed.expires_at is None or landed.expires_at > now)
+            if self.scope.full or not landed.gone
+        ]
+        try:
+            await _side_by_side([self._owed(sid, seen) for sid in owed])
+        except ExceptionGroup as failures:
+            raise first_cause(failures) from failures
+
+    async def _owed(self, sid: str, seen: dict[str, AddOnResult]) -> None:
+        try:
+            raw = await self.client.missed_add_on_result(self.recording.sid, add_on_result_sid(sid))
+        except (SourceRefused, SourceUntrusted, SourceUnavailable) as error:
+            self.open += 1
+            self._unanswered(error)
+            self._pending(f"add-on result {sid} is landed without all its contents and is not listed now: {error}")
+            return
+        self.tally.answered(self.client.account_sid)
+        if raw is None:
+            await self._gone(sid)
+        elif (result := await self._read_result(raw)) is not None and await self._is_new(result, seen):
+            await self._result(result)
+
+    async def _gone(self, sid: str) -> None:
+        """Nothing more of a landed result can be had. Earlier versions kept that in quarantine."""
+        if self.before is None or not self.before.results[sid].gone:
+            self.tally.goes(f"add-on result {sid}: {GONE}")
+            await self.emit(ExtractedAbsence(sid, self.clock()))
+        row = QuarantineRow("add_on_result", sid, self.recording.sid, self.client.account_sid, GONE, None)
+        self.tally.is_settled(row)
 
     async def _read_result(self, raw: bytes) -> AddOnResult | None:
         try:

@@ -82,7 +82,17 @@ class ExtractedListing:
     listed_at: datetime
 
 
-Extracted = ExtractedRecording | ExtractedResult | ExtractedPayload | QuarantineRow | ExtractedListing
+@dataclass(frozen=True, slots=True)
+class ExtractedAbsence:
+    """A landed add-on result that is not whole, and that Twilio has no more."""
+
+    sid: str
+    gone_at: datetime
+
+
+Extracted = (
+    ExtractedRecording | ExtractedResult | ExtractedPayload | ExtractedAbsence | QuarantineRow | ExtractedListing
+)
 """What extraction hands on, in an order in which every prefix may be landed: contents before the result that
 is whole with them, results before the recording that is listed with them, a listing after all it speaks for."""
 
@@ -97,6 +107,7 @@ def normalize(extracted: Iterable[Extracted], *, now: datetime) -> Mapping[str, 
     payloads: list[ExtractedPayload] = []
     quarantine: list[QuarantineRow] = []
     listings: list[ExtractedListing] = []
+    absences: list[ExtractedAbsence] = []
     for value in extracted:
         match value:
             case ExtractedRecording():
@@ -109,14 +120,21 @@ def normalize(extracted: Iterable[Extracted], *, now: datetime) -> Mapping[str, 
                 quarantine.append(value)
             case ExtractedListing():
                 listings.append(value)
+            case ExtractedAbsence():
+                absences.append(value)
     return {
         RECORDINGS.name: _recordings(recordings),
-        ADD_ON_RESULTS.name: _results(results, now=now),
+        ADD_ON_RESULTS.name: pa.concat_tables([_results(results, now=now), _absences(absences)]),
         ADD_ON_PAYLOADS.name: _payloads(payloads),
         CONTENTS.name: _contents([p for p in payloads if p.content is not None and p.content.file is None]),
         "quarantine": quarantine_rows(quarantine, now=now),
         LISTINGS.name: _listings(listings),
     }
+
+
+def _absences(values: Sequence[ExtractedAbsence]) -> pa.Table:
+    rows = [{"sid": value.sid, "gone_at": value.gone_at} for value in values]
+    return pa.Table.from_pylist(rows, schema=ADD_ON_RESULTS.schema)
 
 
 def _listings(values: Sequence[ExtractedListing]) -> pa.Table:

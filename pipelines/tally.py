@@ -33,6 +33,8 @@ class Extraction:
     """Contents and lists that could not be had now and may be had later."""
     lost: int = 0
     """Contents that Twilio lists but no longer has."""
+    gone: int = 0
+    """Results that are landed without all their contents and that Twilio no longer has, found out by this export."""
     quarantined: int = 0
     reasons: list[str] = field(default_factory=list)
     unknown_statuses: Counter[str] = field(default_factory=Counter)
@@ -52,6 +54,16 @@ class Extraction:
     def reads_whole(self, kind: str, sid: str) -> None:
         """What is in quarantine about this one, which has been handed on or is landed, is resolved at the end."""
         self.read_whole.update(self.open_entries.ids.get((kind, sid), ()))
+
+    def is_settled(self, row: QuarantineRow) -> None:
+        """What an earlier export put into quarantine is resolved at the end, if it is open."""
+        if (identity := quarantine_id(row)) in self.open_entries.ids.get((row.kind, row.sid or ""), ()):
+            self.read_whole.add(identity)
+
+    def goes(self, reason: str) -> None:
+        """Twilio has no more what should be there: nobody need ask again, and it is said this once."""
+        self.gone += 1
+        self.note(reason)
 
     def quarantines(self, row: QuarantineRow, about: str) -> None:
         """Count what goes into quarantine, unless it is there already and resolved.

@@ -24,7 +24,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class LandedResult:
     """What is landed of one add-on result.
 
-    `deleted_at` says when we deleted it at Twilio; `contents` of each landed payload whether its content is landed.
+    `deleted_at` says when we deleted it at Twilio, `gone_at` when Twilio no longer had it; `contents` of each landed
+    payload whether its content is landed.
     """
 
     status: str | None
@@ -38,6 +39,13 @@ class LandedResult:
     date_completed: datetime | None = None
     add_on_sid: str | None = None
     add_on_configuration_sid: str | None = None
+    observed_at: datetime | None = None
+    gone_at: datetime | None = None
+
+    @property
+    def gone(self) -> bool:
+        """Whether Twilio had it no longer when it was last asked for."""
+        return self.gone_at is not None and self.observed_at is not None and self.gone_at >= self.observed_at
 
     @property
     def deleted(self) -> bool:
@@ -108,7 +116,7 @@ def landed_recordings(
         results: dict[object, dict[str, LandedResult]] = {}
         columns = (
             "reference_sid sid status date_updated exported_at payload_count expires_at deleted_at "
-            "date_created date_completed add_on_sid add_on_configuration_sid"
+            "date_created date_completed add_on_sid add_on_configuration_sid observed_at gone_at"
         )
         for recording, sid, *facts in rows(ADD_ON_RESULTS, columns, "reference_sid", wanted):
             landed = LandedResult(*facts[:6], contents.get(sid, {}), *facts[6:])  # type: ignore[arg-type, call-arg]  # as above

@@ -211,6 +211,13 @@ ADD_ON_RESULTS = Table(
         _FIRST_SEEN_AT,
         _LOAD_ID,
         _RAW,
+        Column(
+            "gone_at",
+            UTC_TIME,
+            "When Twilio no longer had it (404, twice, some time apart) though it was not whole here; else null.",
+            merge="most",
+            late=True,
+        ),
     ),
 )
 

@@ -10,6 +10,12 @@ RETENTION = timedelta(days=30)
 RECORDING_LOOK_BACK = timedelta(days=40)
 """How long Twilio shows a deleted recording's metadata, and longer than any add-on takes. [API.md section 7]"""
 
+STATES = ("exported", "pending", "unfinished", "lost", "gone", "deleted")
+"""Every state. gone: Twilio no longer has it, before its time, and it is not whole here; somebody deleted it there."""
+
+GONE = "coalesce({0}gone_at >= {0}observed_at, false)"
+"""SQL for whether a row of `add_on_results` is of one that was gone when it was last asked for."""
+
 OPEN_STATES = ("pending", "unfinished")
 """States of a result that still owes something."""
 

@@ -130,7 +130,7 @@ class Outcome:
 
         def owes(day: date) -> bool:
             states = self.by_day.of(day).states
-            return bool(states["pending"] or (incomplete and states["lost"]))
+            return bool(states["pending"] or (incomplete and (states["lost"] or states["gone"])))
 
         days = set(self.changed(table))
         days = days | own if incomplete else (days | (held - told if self.everything else set())) - own

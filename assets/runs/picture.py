@@ -22,6 +22,7 @@ COLOURS: Final[Mapping[str, str]] = {
     "unfinished": "#4c8fe0",
     "pending": "#e09b1f",
     "lost": "#e0483e",
+    "gone": "#a8324f",
 }
 """From the bottom of a bar to its top: what needs attention is on top."""
 

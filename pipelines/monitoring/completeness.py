@@ -18,7 +18,7 @@ from pipelines.accounts.listings import Listing, first_listed, last_reads, listi
 from warehouse.clock import APART
 from warehouse.published import views
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, RECORDINGS, Table
-from warehouse.states import FINAL_STATUSES, OPEN_STATES, RECORDING_LOOK_BACK, RETENTION
+from warehouse.states import FINAL_STATUSES, GONE, OPEN_STATES, RECORDING_LOOK_BACK, RETENTION
 from warehouse.store.archive import Archive, partition_day
 from warehouse.store.commits import Commit
 from warehouse.store.marker import kept_accounts
@@ -104,7 +104,10 @@ class Completeness:
             (bool(self.unlisted), f"{len(self.unlisted)} recordings were not listed after the day's end."),
             (bool(self.unfinished), f"{len(self.unfinished)} results that may complete on it are unfinished."),
             (bool(self.missing), f"{len(self.missing)} results are not whole here yet."),
-            (bool(self.lost), f"{len(self.lost)} results expired before they were whole here."),
+            (
+                bool(self.lost),
+                f"{len(self.lost)} results expired, or went at Twilio, before they were whole here.",
+            ),
         )
         return tuple(sentence for holds, sentence in sentences if holds)
 
@@ -275,8 +278,9 @@ def unfinished_results(
         "SELECT sid, epoch_us(coalesce(date_created, first_seen_at)), epoch_us(expires_at), "
         "coalesce(list_contains($final, status), false) AS final, account_sid "
         f"FROM {archive.relation(ADD_ON_RESULTS, files)} "
-        "WHERE date_completed IS NULL AND deleted_at IS NULL AND NOT (final AND (exported_at IS NOT NULL "
-        "OR coalesce(expires_at, first_seen_at + $kept) < $now)) ORDER BY expires_at, sid",
+        f"WHERE date_completed IS NULL AND deleted_at IS NULL AND NOT {GONE.format('')} "
+        "AND NOT (final AND (exported_at IS NOT NULL OR coalesce(expires_at, first_seen_at + $kept) < $now)) "
+        "ORDER BY expires_at, sid",
         {"final": list(FINAL_STATUSES), "kept": RETENTION, "now": now},
     ).fetchall()
     return [
@@ -302,7 +306,7 @@ def _day_results(
         day: DayResults(
             {state: count for state, (count, _) in states.items()},
             tuple(sorted(sid for state in OPEN_STATES for sid in states.get(state, (0, []))[1])),
-            tuple(states.get("lost", (0, []))[1]),
+            tuple(sorted(sid for state in ("lost", "gone") for sid in states.get(state, (0, []))[1])),
         )
         for day, states in found.items()
     }

@@ -8,9 +8,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 
-from pipelines.monitoring.status import STATES
 from warehouse.published import views
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, CONTENTS, LOADS, Table
+from warehouse.states import STATES
 from warehouse.store.archive import Archive, partition_day
 from warehouse.store.commits import Commit
 from warehouse.store.damage import reading_errors

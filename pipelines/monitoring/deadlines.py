@@ -81,11 +81,11 @@ def deadlines(archive: Archive, *, now: datetime, within: timedelta, settle: tim
         )
         rows = db.execute(
             f"WITH state AS ({views.states(results, payloads, '$now')}), owned AS ("
-            f"SELECT sid, account_sid, if(expires_at IS NULL, first_seen_at + $kept, NULL) AS gone_at FROM {results}) "
-            "SELECT sid, reference_sid, completed_date, epoch_us(coalesce(expires_at, gone_at)) AS expires, "
-            "CASE WHEN gone_at < $now THEN 'lost' ELSE state END AS state, account_sid "
+            f"SELECT sid, account_sid, if(expires_at IS NULL, first_seen_at + $kept, NULL) AS lost_at FROM {results}) "
+            "SELECT sid, reference_sid, completed_date, epoch_us(coalesce(expires_at, lost_at)) AS expires, "
+            "CASE WHEN lost_at < $now THEN 'lost' ELSE state END AS state, account_sid "
             "FROM state LEFT JOIN owned USING (sid) "
-            "WHERE state.state NOT IN ('exported', 'deleted') ORDER BY expires, sid",
+            "WHERE state.state NOT IN ('exported', 'gone', 'deleted') ORDER BY expires, sid",
             {"now": now, "kept": RETENTION},
         ).fetchall()
         recordings = open_recordings(archive, head, db, now=now, settle=settle)

@@ -17,13 +17,12 @@ from warehouse.published import views
 from warehouse.published.publish import published
 from warehouse.quarantine import open_rows
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, QUARANTINE, RECORDINGS, RESOLUTIONS
-from warehouse.states import RECORDING_LOOK_BACK
+from warehouse.states import RECORDING_LOOK_BACK, STATES
 from warehouse.store.archive import Archive
 from warehouse.store.commits import Commit
 from warehouse.store.marker import kept_accounts
 from warehouse.store.sharing import sharing
 
-STATES = ("exported", "pending", "unfinished", "lost", "deleted")
 """What can have become of an add-on result; as in the `retention` view."""
 
 

@@ -113,7 +113,7 @@ class TwilioClient:
         region = region_of(self._base_url)
         at = host_of(self._base_url) + (f", region {region}" if region is not None else "")
         self._asked_with = f"the {credential.kind}, at {at}"
-        self._tuning = tuning
+        self._tuning, self._sleep = tuning, sleep
         self._networks = networks
         api, storage = (HttpxTransport(t) if isinstance(t, httpx.AsyncBaseTransport) else t for t in (api, storage))
         self._transports = (api, storage)
@@ -235,6 +235,13 @@ class TwilioClient:
                 return None
             raise
         return reply.body
+
+    async def missed_add_on_result(self, recording: RecordingSid, result: AddOnResultSid) -> bytes | None:
+        """The same of one that should be there: None only when Twilio has none some time later either."""
+        if (found := await self.add_on_result(recording, result)) is None:
+            await self._sleep(self._tuning.apart)
+            found = await self.add_on_result(recording, result)
+        return found
 
     async def delete_add_on_result(self, recording: RecordingSid, result: AddOnResultSid) -> DeleteReply:
         """Delete an add-on result and its payloads at Twilio, for good.

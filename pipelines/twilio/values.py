@@ -108,6 +108,7 @@ class Tuning:
     page_cap: int = 8 * 1024 * 1024  # nine times a page of 1,000 recordings
     content_cap: int = 1024 * 1024 * 1024
     most_pages: int = 10_000
+    apart: float = 15.0  # until what should be there is asked for once more
 
 
 def patient(reply_seconds: float) -> Tuning:

@@ -21,7 +21,7 @@ from warehouse.store.archive import Archive, open_archive
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 
-HASTY = Tuning(budget=1.0, unanswered_budget=0.5, api_deadline=5.0, content_deadline=5.0)
+HASTY = Tuning(budget=1.0, unanswered_budget=0.5, api_deadline=5.0, content_deadline=5.0, apart=0.05)
 """A client that gives up soon, for tests in which something stays broken."""
 
 

@@ -5,8 +5,10 @@ from datetime import timedelta
 
 import pytest
 
+from pipelines.discover import Scope
 from pipelines.errors import IncompleteExport
-from pipelines.retry import dismiss, entries, raw, retry
+from pipelines.monitoring.status import status
+from pipelines.retry import entries, raw, retry
 from pipelines.sandbox.exchange import Reply, Request
 from pipelines.sandbox.run import Sandbox
 from pipelines.sandbox.world import World
@@ -62,13 +64,16 @@ def test_a_content_that_cannot_be_proven_whole_is_kept_and_landed_when_somebody_
 def test_what_is_owed_and_listed_no_more_is_asked_for_itself(
     there: bool, world: World, sandbox: Sandbox, exporter: Exporter
 ) -> None:
-    """Still there, it is landed; gone, it is said until somebody dismisses it, and not "run again" until day 30."""
+    """Still there, it is landed; gone, that is said once, and it is not "run again" until day 30."""
     one(world, sandbox)
 
     def refused(request: Request) -> Reply | None:
         return Reply(409, b"{}") if request.operation == DATA else None
 
+    asked: list[str | None] = []
+
     def unlisted(request: Request) -> Reply | None:
+        asked.append(request.operation)
         if request.operation == "ListRecordingAddOnResult":
             return Reply(200, b'{"add_on_results":[],"next_page_uri":null}')
         gone = request.operation == "FetchRecordingAddOnResult" and not there
@@ -85,8 +90,17 @@ def test_what_is_owed_and_listed_no_more_is_asked_for_itself(
     with pytest.raises(IncompleteExport, match="no longer has it") as caught:
         exporter().verdict()
     assert not caught.value.again
-    dismiss(exporter.archive, entries(exporter.archive), "deleted by hand", now=NOW)
+    assert exporter.rows("SELECT state FROM retention") == [("gone",)]
+    asked.clear()
     exporter().verdict()
+    assert "FetchRecordingAddOnResult" not in asked
+    assert status(exporter.archive, now=NOW, settle=timedelta(hours=48)).results["gone"] == 1
+    assert entries(exporter.archive) == []
+    assert verify(exporter.archive).mismatches == ()
+    # it was not gone, as a thorough look finds
+    sandbox.settings.intercept = None
+    exporter(Scope(full=True)).verdict()
+    assert exporter.rows("SELECT state FROM retention") == [("exported",)]
 
 
 def test_an_empty_or_marked_up_list_is_asked_for_again(world: World, sandbox: Sandbox, exporter: Exporter) -> None:

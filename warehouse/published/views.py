@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 from warehouse.published.transcripts import Shape, decoded, transcripts_sql
 from warehouse.schema import CONTENTS, TABLES, UNFINISHED_STATUSES, Table
+from warehouse.states import GONE, STATES
 from warehouse.store.archive import quote
 
 CONTENTS_VIEW = f"""
@@ -38,6 +39,7 @@ def _state(now: str) -> str:
     return f"""
     CASE WHEN r.deleted_at IS NOT NULL THEN 'deleted'
         WHEN r.exported_at IS NOT NULL AND coalesce(p.missing, 0) = 0 THEN 'exported'
+        WHEN {GONE.format("r.")} THEN 'gone'
         WHEN r.expires_at < {now} THEN 'lost'
         WHEN r.status IN ({", ".join(quote(s) for s in UNFINISHED_STATUSES)}) THEN 'unfinished'
         ELSE 'pending' END"""
@@ -81,7 +83,7 @@ _MEASURES: Mapping[str, tuple[str, str]] = MappingProxyType(
         },
         **{
             state: (f"count(*) FILTER (state = '{state}')", f"Results that are {state}, as `retention` says.")
-            for state in ("exported", "pending", "unfinished", "lost", "deleted")
+            for state in STATES
         },
         "failure_rate": (
             "count(*) FILTER (status = 'failed') / nullif(count(*) FILTER (status IN ('completed', 'failed')), 0)",
@@ -139,7 +141,10 @@ _ADD_ON = {
     "add_on": "Its name, as TWILIO_ADDON_NAMES says; null when it says none.",
 }
 _DAY = "UTC day the result was completed; null while unknown."
-_STATE = "exported, pending, unfinished, lost or deleted."
+_STATE = (
+    "exported, pending, unfinished, lost (it expired at Twilio before it was whole here), gone (the same, but somebody "
+    "deleted it there) or deleted (at Twilio, on request, by this project)."
+)
 
 RELATIONS: tuple[Relation, ...] = (
     Relation(

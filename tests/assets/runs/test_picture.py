@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from assets.runs.picture import COLOURS, HEIGHT, WIDTH, as_markdown, picture
 from assets.runs.preview import ROWS, preview_table
 from pipelines.monitoring.days import DayNumbers, PreviewRow
-from pipelines.monitoring.status import STATES
+from warehouse.states import STATES
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 SVG = "{http://www.w3.org/2000/svg}"
