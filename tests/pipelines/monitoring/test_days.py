@@ -36,7 +36,7 @@ def test_a_day_counts_results_by_state_payloads_and_bytes(archive: Archive) -> N
     land_rows(archive, rows)
     found = by_day(archive, archive.head(), {DAY}, now=NOON, run_id="test")
     day, undated = found.of(DAY), found.of(None)
-    assert dict(day.states) == {"exported": 1, "pending": 1, "unfinished": 0, "lost": 1, "deleted": 0}
+    assert dict(day.states) == {"exported": 1, "pending": 1, "unfinished": 0, "lost": 1, "gone": 0, "deleted": 0}
     assert (day.results, day.waiting, day.payloads, day.contents, day.content_bytes) == (3, 1, 2, 1, 4)
     assert day.next_deadline == NOON + timedelta(days=30)
     assert day.result_file_bytes > 0

@@ -284,6 +284,8 @@ def retention(*rows: Row) -> dict[str, tuple[str, float | None]]:
         ("unfinished", {"exported_at": None, "expires_at": AHEAD, "status": "in-progress"}),
         ("unfinished", {"exported_at": None, "expires_at": AHEAD, "status": "queued"}),
         ("lost", {"exported_at": None, "expires_at": PAST}),
+        ("gone", {"exported_at": None, "expires_at": PAST, "gone_at": NOW}),
+        ("pending", {"exported_at": None, "expires_at": AHEAD, "gone_at": datetime(2026, 1, 1, tzinfo=UTC)}),
         ("lost", {"exported_at": None, "expires_at": PAST, "status": "in-progress"}),
         ("deleted", {"exported_at": NOW, "expires_at": AHEAD, "deleted_at": NOW}),
         ("deleted", {"exported_at": None, "expires_at": PAST, "deleted_at": NOW}),
