@@ -159,6 +159,8 @@ class Discovery:
     """Rows read so far, of the account's list of the day, that are of about that day, and of others."""
     dropped: dict[AccountSid, ExportError] = field(default_factory=dict)
     """Accounts of which nothing more is asked for, and why."""
+    listed: dict[AccountSid, datetime] = field(default_factory=dict)
+    """Accounts whose list of all that Twilio may still hold was read to its end, and when reading began."""
 
     def add(self, other: "Discovery") -> None:
         """Count what has been seen of one account alone."""

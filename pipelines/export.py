@@ -12,7 +12,8 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 
-from pipelines.accounts.wanted import note_trouble
+from pipelines.accounts.listings import is_whole
+from pipelines.accounts.wanted import note_listed, note_trouble
 from pipelines.batches import Lander
 from pipelines.clock import Clock, ExportClock, sentence
 from pipelines.conclude import conclude
@@ -270,10 +271,19 @@ async def _export(
     for task in (landing, extracting):
         if (error := _error_of(task)) is not None:
             raise error
+    still_open = await asyncio.to_thread(open_count, archive)
+    report = ExportReport(scope, progress, asyncio.get_running_loop().time() - started, gone, still_open)
+    await asyncio.to_thread(_note_listed, archive, report, mismatches, clock())
     if mismatches:
         raise VerificationMismatch(f"What was landed does not read back as received: {mismatches[0].sentence}")
-    still_open = await asyncio.to_thread(open_count, archive)
-    return ExportReport(scope, progress, asyncio.get_running_loop().time() - started, gone, still_open)
+    return report
+
+
+def _note_listed(archive: Archive, report: ExportReport, mismatches: Sequence[Mismatch], now: datetime) -> None:
+    """Keep when lists were read to their end, and, if all that there is was exported whole, when that was."""
+    listed = {str(sid): began for sid, began in report.progress.discovery.listed.items()}
+    whole = report.scope.first is None and not report.incomplete and not mismatches
+    note_listed(archive, listed, exported_at=now if whole else None)
 
 
 def _resolve(archive: Archive, progress: Progress, run_id: str, now: datetime) -> None:
@@ -342,6 +352,8 @@ async def _extract_all(
             if not missed:
                 listed = list(run)
                 await lander.put(ExtractedListing(account, listed[0], listed[-1], began))
+                if is_whole(listed[0], listed[-1], at=began):
+                    progress.discovery.listed[account] = began
 
 
 def _error_of(task: asyncio.Task[None]) -> BaseException | None:

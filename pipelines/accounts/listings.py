@@ -1,6 +1,6 @@
 """Listings: when the list of an account's recordings was read to its end."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
@@ -8,6 +8,7 @@ import duckdb
 
 from warehouse.clock import APART
 from warehouse.schema import LISTINGS
+from warehouse.states import RETENTION
 from warehouse.store.archive import Archive
 from warehouse.store.commits import Commit
 
@@ -41,6 +42,26 @@ def oldest(times: Collection[datetime | None]) -> datetime | None:
     """The oldest of all times; None when one is not known, or there are none."""
     known = [at for at in times if at is not None]
     return min(known) if known and len(known) == len(times) else None
+
+
+def is_whole(first: date, last: date, *, at: datetime) -> bool:
+    """Whether a list that was read at a time held every recording whose results Twilio may have had then."""
+    now = at.astimezone(UTC)
+    return first <= (now - RETENTION).date() and last >= now.date()
+
+
+def whole_reads(read: Sequence[Listing], kept: Mapping[str, datetime], *, now: datetime) -> Mapping[str, datetime]:
+    """When the whole list of each account was last read to its end; accounts of which it never was are left out.
+
+    Listings are kept once a day, and the marker of the archive (`kept`) has the last one of all. One from the future
+    was stamped by a clock that was ahead.
+    """
+    newest: dict[str, datetime] = {}
+    whole = [(each.account_sid, each.at) for each in read if is_whole(each.first, each.last, at=each.at)]
+    for sid, at in (*whole, *kept.items()):
+        if at <= now + APART:
+            newest[sid] = max(at, newest.get(sid, at))
+    return newest
 
 
 def first_listed(read: Sequence[Listing]) -> dict[str, datetime]:

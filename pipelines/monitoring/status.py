@@ -3,13 +3,13 @@
 Reads the archive only, so it answers while an export runs and when Twilio cannot be reached.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from pipelines.accounts.account import Account, accounts_of
-from pipelines.accounts.listings import Listing, first_listed, listings
+from pipelines.accounts.listings import first_listed, listings, oldest, whole_reads
 from pipelines.monitoring.completeness import Completeness, OpenRecording, completeness, open_recordings
 from pipelines.monitoring.deadlines import deadlines, ending
 from pipelines.shown_time import clock_sentence, reading_time
@@ -20,7 +20,7 @@ from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, QUARANTINE, RECORD
 from warehouse.states import RECORDING_LOOK_BACK, STATES
 from warehouse.store.archive import Archive
 from warehouse.store.commits import Commit
-from warehouse.store.marker import kept_accounts
+from warehouse.store.marker import kept_accounts, kept_listings
 from warehouse.store.sharing import sharing
 
 """What can have become of an add-on result; as in the `retention` view."""
@@ -136,6 +136,7 @@ def _status(archive: Archive, head: Commit, *, now: datetime, settle: timedelta)
         quarantined = db.execute(f"SELECT count(*) FROM {open_rows(quarantine, resolutions)}").fetchall()[0][0]
     accounts = accounts_of(kept_accounts(archive.root), first_listed(read))
     ended = {sid for sid, account in accounts.items() if not account.wanted}
+    newest = whole_reads(read, kept_listings(archive.root), now=now)
     waiting = deadlines(archive, now=now, within=timedelta(0), settle=settle)
     days: dict[date | None, dict[str, int]] = {}
     for day, state, count in states:
@@ -163,21 +164,20 @@ def _status(archive: Archive, head: Commit, *, now: datetime, settle: timedelta)
         next_deadline=waiting.nearest,
         slack_hours=waiting.slack_hours,
         backlog=waiting.backlog,
-        listed_at=now - waiting.silent_for if waiting.silent and waiting.silent_for is not None else None,
+        listed_at=oldest([newest.get(sid) for sid in accounts.keys() - ended]),
         days=tuple(
             Day(day, counts, None if day is None else by_day.get(day))
             for day, counts in sorted(days.items(), key=lambda item: item[0] or date.min)
         ),
         erasure_waits=waiting.erasure,
         shared_read=sharing(archive.root, None),
-        accounts=_accounts(accounts, read, waiting.ended),
+        accounts=_accounts(accounts, newest, waiting.ended),
     )
 
 
 def _accounts(
-    accounts: Mapping[str, Account], read: Sequence[Listing], ended: Mapping[str, int]
+    accounts: Mapping[str, Account], newest: Mapping[str, datetime], ended: Mapping[str, int]
 ) -> tuple[AccountStatus, ...]:
-    newest = {listing.account_sid: listing.at for listing in read}
     return tuple(
         AccountStatus(account, newest.get(sid), ended.get(ending(account), 0))
         for sid, account in sorted(accounts.items(), key=lambda item: (item[1].wanted, item[0]))

@@ -25,7 +25,9 @@ from warehouse.store.stamp import OURS, VERSION, Stamp, stamp_of
 
 _CLOCK = ("shown_at", "clock_ahead")
 
-_KNOWN = {"format", "written_by", "created_at", "committed", "accounts", "settings", "retention", *_CLOCK}
+_READ = ("listed_at", "exported_at")
+
+_KNOWN = {"format", "written_by", "created_at", "committed", "accounts", "settings", "retention", *_CLOCK, *_READ}
 
 Value = object
 """Anything that JSON can hold."""
@@ -37,7 +39,9 @@ class Marker:
 
     `committed`: there has been a commit, so that sealed files without any mean that the commits are lost.
     `shown_at`: the time that the source said when it was asked last (UTC); `clock_ahead`: the seconds that the clock
-    here was ahead of it, if more than a few minutes. `retention`: see `pipelines.erase.retention`.
+    here was ahead of it, if more than a few minutes. `retention`: see `pipelines.erase.retention`. `listed_at`: by account
+    SID, when the list of all that the source may still hold was last read to its end, with news in it or not (when
+    reading began, UTC). `exported_at`: when everything was last exported whole (UTC).
     """
 
     created_at: datetime
@@ -47,6 +51,8 @@ class Marker:
     shown_at: datetime | None = None
     clock_ahead: int | None = None
     retention: Mapping[str, Value] = field(default_factory=dict)
+    listed_at: Mapping[str, datetime] = field(default_factory=dict)
+    exported_at: datetime | None = None
     stamp: Stamp = OURS
     others: Mapping[str, Value] = field(default_factory=dict)
     """Members of a later version."""
@@ -85,6 +91,8 @@ def read_marker(root: Path) -> Marker | None:
             None if body.get("shown_at") is None else _aware(body["shown_at"]),
             None if body.get("clock_ahead") is None else int(body["clock_ahead"]),
             dict(body.get("retention", {})),
+            {sid: _aware(at) for sid, at in body.get("listed_at", {}).items()},
+            None if body.get("exported_at") is None else _aware(body["exported_at"]),
             stamp,
             {name: value for name, value in body.items() if name not in _KNOWN},
         )
@@ -106,10 +114,18 @@ class Place(Protocol):
 
 def kept_accounts(root: Path) -> Mapping[str, Mapping[str, Value]]:
     """The accounts that the marker keeps; none where there is no marker, or a damaged one, which `verify` names."""
+    return {} if (marker := _undamaged(root)) is None else marker.accounts
+
+
+def kept_listings(root: Path) -> Mapping[str, datetime]:
+    """When whole lists were last read to their end, by account; as `kept_accounts`."""
+    return {} if (marker := _undamaged(root)) is None else marker.listed_at
+
+
+def _undamaged(root: Path) -> Marker | None:
     with contextlib.suppress(RepairWarehouse):
-        if (marker := read_marker(root)) is not None:
-            return marker.accounts
-    return {}
+        return read_marker(root)
+    return None
 
 
 def update_marker(archive: Place, change: Callable[[Marker], Marker]) -> Marker:
@@ -143,6 +159,8 @@ def _write(archive: Place, marker: Marker) -> None:
         "shown_at": None if marker.shown_at is None else marker.shown_at.isoformat(),
         "clock_ahead": marker.clock_ahead,
         "retention": marker.retention,
+        "listed_at": {sid: at.isoformat() for sid, at in marker.listed_at.items()},
+        "exported_at": None if marker.exported_at is None else marker.exported_at.isoformat(),
         **marker.others,
     }
     with storage_errors(archive.root), unnamed(archive.root, "", archive.access) as (stream, file):

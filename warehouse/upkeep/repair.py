@@ -102,6 +102,8 @@ def _repair(archive: Archive, *, now: datetime) -> RepairReport:
     after = head
     if work.add or work.drop or head.number in broken:
         after = archive.commit(head, drop=work.drop, add=work.add, at=now, run_id="repair")
+        # what the lists held may be among what is gone
+        update_marker(archive, lambda marker: replace(marker, listed_at={}, exported_at=None))
     with storage_errors(archive.root):
         for path in map(archive.root.joinpath, aside):
             path.unlink(missing_ok=True)
@@ -118,7 +120,10 @@ def _mend_marker(archive: Archive) -> None:
         with storage_errors(archive.root):
             _set_aside(archive, MARKER)
             (archive.root / MARKER).unlink(missing_ok=True)
-        update_marker(archive, lambda fresh: replace(fresh, committed=bool(commits.numbers(archive.root))))
+        update_marker(
+            archive,
+            lambda fresh: replace(fresh, committed=bool(commits.numbers(archive.root))),
+        )
 
 
 def _set_aside(archive: Archive, path: str) -> str | None:
