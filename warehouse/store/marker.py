@@ -39,9 +39,9 @@ class Marker:
 
     `committed`: there has been a commit, so that sealed files without any mean that the commits are lost.
     `shown_at`: the time that the source said when it was asked last (UTC); `clock_ahead`: the seconds that the clock
-    here was ahead of it, if more than a few minutes. `retention`: see `pipelines.erase.retention`. `listed_at`: by account
-    SID, when the list of all that the source may still hold was last read to its end, with news in it or not (when
-    reading began, UTC). `exported_at`: when everything was last exported whole (UTC).
+    here was ahead of it, if more than a few minutes. `retention`: see `pipelines.erase.retention`. `listed_at`: by
+    account SID, when the list of all that the source may still hold was last read to its end, with news in it or not
+    (when reading began, UTC). `exported_at`: when everything was last exported whole (UTC).
     """
 
     created_at: datetime
