@@ -1,4 +1,4 @@
-"""The README is true: its commands exist, its SQL runs on the demo's warehouse, its tables are the product's."""
+"""README and docs are true: their SQL runs on the demo's warehouse, their tables are the product's, no link is dead."""
 
 import re
 import shutil
@@ -27,7 +27,16 @@ from warehouse.store.archive import open_archive
 
 README = (ROOT / "README.md").read_text()
 
-PAGES = {path.name: path.read_text() for path in (ROOT / "docs").glob("*.md")}
+PAGES = {path.name: path.read_text() for path in (ROOT / "docs").glob("*.md") if path.name != "README.md"}
+
+WRITTEN = {
+    path: path.read_text()
+    for path in (*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "benchmarks" / "README.md")
+}
+"""Every page with links, by its path."""
+
+LONGEST_README = 220
+"""Lines that a stranger reads before he tries."""
 
 
 @pytest.fixture(scope="module")
@@ -82,10 +91,11 @@ def test_every_printed_answer_is_the_demos(published_as: Path) -> None:
         assert mine == theirs, "run `make docs`"
 
 
-def test_every_answer_in_the_readme_is_the_demos(published_as: Path) -> None:
-    """Those that are printed are what `addon-export sql` prints."""
-    examples = re.findall(r"```sql\n([^`]*)```\n\n```text\n([^`]*)```", README)
-    assert len(examples) >= 4
+def test_every_other_printed_answer_is_the_demos(published_as: Path) -> None:
+    """Those of the README and of pages that are written by hand are what `addon-export sql` prints."""
+    pages = [README, *(text for name, text in PAGES.items() if name != "questions.md")]
+    examples = re.findall(r"```sql\n([^`]*)```\n\n```text\n([^`]*)```", "\n".join(pages))
+    assert len(examples) >= 2
     for sql, printed in examples:
         with answer(published_as, sql) as found:
             assert table(found) == printed.rstrip("\n"), sql
@@ -135,43 +145,94 @@ def test_the_transcript_shows_the_demos_questions() -> None:
         assert f"-- {question}\n{sql};" in README
 
 
-def test_every_command_exit_code_and_table_is_in_the_readme() -> None:
+COMMANDS = (
+    "export",
+    "verify",
+    "status",
+    "accounts",
+    "rebuild",
+    "compact",
+    "seal",
+    "sandbox",
+    "ui",
+    "demo",
+    "sql",
+    "tables",
+    "alert",
+    "delete plan",
+    "delete apply",
+    "erase",
+    "quarantine list",
+    "quarantine show",
+    "quarantine retry",
+    "quarantine dismiss",
+)
+
+
+def test_every_command_exit_code_and_table_is_documented() -> None:
     """Nothing a user meets is left out."""
-    for command in (
-        "export",
-        "verify",
-        "status",
-        "rebuild",
-        "sandbox",
-        "ui",
-        "demo",
-        "sql",
-        "compact",
-        "tables",
-        "delete plan",
-        "delete apply",
-        "erase",
-        "quarantine list",
-        "quarantine show",
-        "quarantine retry",
-        "quarantine dismiss",
-    ):
-        assert f"addon-export {command}" in README
+    documented = "\n".join((README, *PAGES.values()))
+    for command in COMMANDS:
+        assert f"addon-export {command}" in documented, command
     for code in ExitCode:
-        assert re.search(rf"^\| {code.value} \|", README, re.MULTILINE), code
+        assert re.search(rf"^\| {code.value} \|", PAGES["operating.md"], re.MULTILINE), code
     for name in TABLES:
         assert f"`{name}`" in README
 
 
 def test_every_documented_variable_is_read() -> None:
-    """A name in the README that no code reads would be a promise nobody keeps."""
+    """A name in README or docs that no code reads would be a promise nobody keeps."""
     source = "".join(
         path.read_text() for folder in ("assets", "pipelines", "warehouse") for path in (ROOT / folder).rglob("*.py")
     )
-    names = set(re.findall(r"`((?:TWILIO|EXPORT|DAGSTER)_[A-Z_]+?)(?:_<AC\.\.\.>)?`", README))
-    assert len(names) >= 10
+    documented = "\n".join((README, *PAGES.values()))
+    names = set(re.findall(r"`((?:TWILIO|EXPORT|DAGSTER)_[A-Z_]+?)(?:_<AC\.\.\.>)?`", documented))
+    assert len(names) >= 39
     for name in names:
         assert name in source or name.removesuffix("_SECRET") in source, name
+
+
+def headings(text: str) -> set[str]:
+    """The anchors of a page, as GitHub makes them of its headings."""
+    lines = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL).splitlines()
+    words = (line.lstrip("# ").lower() for line in lines if line.startswith("#"))
+    return {re.sub(r"[^\w\- ]", "", word).replace(" ", "-") for word in words}
+
+
+def dead_links(page: Path, text: str) -> list[str]:
+    """Links of a page that lead to no file, or to no heading of a page. Those to other hosts are left."""
+    dead = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)):
+        name, _, anchor = link.partition("#")
+        to = page.parent / name if name else page
+        if "://" in link:
+            continue
+        if not to.exists() or (anchor and anchor not in headings(text if to == page else to.read_text())):
+            dead.append(link)
+    return dead
+
+
+@pytest.mark.parametrize("page", WRITTEN, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_somewhere(page: Path) -> None:
+    """To a file or folder that is there, and to a heading that is in it."""
+    assert dead_links(page, WRITTEN[page]) == []
+
+
+@pytest.mark.parametrize("link", ["docs/gone.md", "docs/deleting.md#gone", "#gone", "pipelines/gone.py"])
+def test_a_link_that_leads_nowhere_is_noticed(link: str) -> None:
+    """The control."""
+    assert dead_links(ROOT / "README.md", f"# Title\n\nsee [there]({link})\n") == [link]
+
+
+def test_the_index_names_every_page() -> None:
+    """A page that nobody is led to is not read."""
+    index = (ROOT / "docs" / "README.md").read_text()
+    assert [name for name in PAGES if f"]({name})" not in index] == []
+
+
+def test_the_readme_is_short() -> None:
+    """What is for one reader or one task has a page in `docs/`."""
+    assert len(README.splitlines()) <= LONGEST_README
 
 
 def test_a_missing_credential_names_what_to_set() -> None:
