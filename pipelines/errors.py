@@ -127,11 +127,11 @@ class SourceDoubtful(SourceUntrusted):
     """A content has come, and nothing proves that it is whole; asked again it would come the same way.
 
     Attributes:
-        data: its bytes as they came, to be kept and judged by somebody.
+        data: its bytes as they came, to be kept and judged by somebody; None when they are too many to be kept.
         why: what is wrong, a clause for a sentence.
     """
 
-    def __init__(self, sentence: str, *, why: str, data: bytes, status: int | None) -> None:
+    def __init__(self, sentence: str, *, why: str, data: bytes | None, status: int | None) -> None:
         self.data, self.why = data, why
         super().__init__(sentence, status=status)
 

@@ -90,6 +90,7 @@ class Progress:
             retried=sum(c.retried for c in self.clients),
             bytes_received=sum(c.bytes_received for c in self.clients),
             contents=sum(c.contents for c in self.clients),
+            told_to_wait_until=max((c.told_to_wait_until for c in self.clients), default=0.0),
         )
 
     def add(self, load: Load) -> None:
@@ -135,7 +136,7 @@ class ExportReport:
             f"{count} {what}"
             for count, what in (
                 (found.pending, "could not be had from Twilio now"),
-                (found.lost, "listed by Twilio but gone"),
+                (found.lost, "listed by Twilio but not to be had"),
                 (found.gone, "gone at Twilio before their time, which is not said again"),
                 (found.quarantined, "unreadable and put into quarantine"),
                 (earlier, "open in quarantine since before"),

@@ -324,7 +324,13 @@ class _Extract:
         self.tally.contents += 1
         self.tally.content_bytes += content.length
         return ExtractedContent(
-            content.data, content.length, content.sha256, self.clock(), content.reserved, content.file
+            content.data,
+            content.length,
+            content.sha256,
+            self.clock(),
+            content.reserved,
+            content.file,
+            content.wire_sha256,
         )
 
     async def _fetched(self, result: AddOnResult, payload: Payload) -> Content:

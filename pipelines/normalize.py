@@ -58,6 +58,8 @@ class ExtractedContent:
     fetched_at: datetime
     reserved: int = 0
     file: SpoolFile | None = field(default=None, repr=False)
+    encoded_sha256: str | None = None
+    """Of the bytes as they came where those were decoded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +198,7 @@ def _payloads(values: Sequence[ExtractedPayload]) -> pa.Table:
     contents = [value.content for value in values]
     cells["content_length"] = pa.array([c and c.length for c in contents], pa.int64())
     cells["content_sha256"] = pa.array([c and c.sha256 for c in contents], pa.string())
+    cells["encoded_sha256"] = pa.array([c and c.encoded_sha256 for c in contents], pa.string())
     cells["fetched_at"] = pa.array([c and c.fetched_at for c in contents], UTC_TIME)
     return _table(ADD_ON_PAYLOADS, cells)
 

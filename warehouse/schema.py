@@ -239,11 +239,18 @@ ADD_ON_PAYLOADS = Table(
         Column("date_updated", UTC_TIME, "When Twilio last changed the payload (UTC)."),
         _COMPLETED_DATE,
         Column("content_length", pa.int64(), "Bytes of the content; null while it is not landed.", merge="first"),
-        Column("content_sha256", pa.string(), "SHA-256 of the bytes off the wire, hex.", merge="first"),
+        Column("content_sha256", pa.string(), "SHA-256 of the content, hex, taken as it came.", merge="first"),
         Column("fetched_at", UTC_TIME, "When the content was fetched (UTC).", merge="first"),
         _OBSERVED_AT,
         _LOAD_ID,
         _RAW,
+        Column(
+            "encoded_sha256",
+            pa.string(),
+            "SHA-256 of the bytes off the wire, hex, of a content that came encoded (gzip, ...); else null.",
+            merge="first",
+            late=True,
+        ),
     ),
 )
 

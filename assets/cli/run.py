@@ -117,9 +117,11 @@ def _telling_what_is_off(instance: "dg.DagsterInstance", archive: Archive) -> It
 
 def _numbers(progress: Progress) -> tuple[int, int, str]:
     """What the line of progress shows."""
-    found = progress.extraction
+    found, traffic = progress.extraction, progress.traffic()
+    wait = traffic.told_to_wait_until - time.monotonic()  # the clock of the loop
+    told = f"told to wait {wait:.0f} s, " if wait >= 1 else ""
     numbers = (
-        f"{found.results} results, {found.contents} contents, {found.content_bytes / 1e6:.1f} MB, "
-        f"{progress.traffic().requests} requests"
+        f"{told}{found.results} results, {found.contents} contents, {found.content_bytes / 1e6:.1f} MB, "
+        f"{traffic.requests} requests"
     )
     return progress.discovery.recordings, found.recordings + progress.discovery.settled, numbers

@@ -38,11 +38,14 @@ from pipelines.twilio.wire import (
 _SMALL_BODY_CAP = 64 * 1024  # bytes, for the bodies of errors and redirects
 _UNPACKED_HERE = 64 * 1024  # bytes; unpacking more takes long enough to keep other requests waiting
 _WORTH_SAYING = 30.0  # seconds
-_IN_DOUBT = frozenset({Cause.ENCODED, Cause.TOO_LARGE, Cause.PART, Cause.ENDLESS})
+_IN_DOUBT = frozenset({Cause.ENCODED, Cause.TOO_LARGE, Cause.PART, Cause.ENDLESS, Cause.UNEXPECTED})
 
 
 OK = frozenset({200, 203, 206})
 """A whole reply: as it is, changed by somebody on the way (a coding, mostly), or a part that is the whole."""
+
+ANY_BODY = frozenset({*range(200, 300)} - {204, 205})
+"""All that a content may come with; with another status than those of a whole reply, it is in doubt."""
 
 NO_CONTENT = frozenset({204})
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -213,6 +216,8 @@ class Attempt:
             try:
                 if reply.status == 206 and not is_whole_range(headers, body.length):
                     raise WireFault(Cause.PART)
+                if reply.status not in OK:
+                    raise WireFault(Cause.UNEXPECTED)
                 if ask.opaque and not framed:
                     raise WireFault(Cause.ENDLESS)
                 plain = await self._unpacked(headers, body, max(reserved, UNANNOUNCED_BYTES))

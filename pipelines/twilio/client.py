@@ -23,7 +23,7 @@ import httpx
 from pipelines.errors import AccountRefused, ExportError, SourceDoubtful, SourceRefused, SourceUntrusted
 from pipelines.holding import SpoolFile
 from pipelines.records.sids import AccountSid, AddOnResultSid, PayloadSid, RecordingSid
-from pipelines.twilio.attempt import NO_CONTENT, OK, REDIRECTS, Ask, ByteBudget, Line
+from pipelines.twilio.attempt import ANY_BODY, NO_CONTENT, REDIRECTS, Ask, ByteBudget, Line
 from pipelines.twilio.base_url import checked_base_url, host_of, region_of
 from pipelines.twilio.failure import Cause, Failure, cause_of_status, error_for
 from pipelines.twilio.host import GaveUp, Host, Places, Traffic
@@ -207,7 +207,7 @@ class TwilioClient:
             self._base_url + self._resources.data(recording, result, payload),
             self._tuning.api_deadline,
             self._tuning.content_cap,
-            accept=OK | REDIRECTS,
+            accept=ANY_BODY | REDIRECTS,
             slowest=self._tuning.slowest,
             hashed=True,
             opaque=True,
@@ -222,8 +222,19 @@ class TwilioClient:
                 break
             outcome = await self._content(ask, subject)
         if isinstance(outcome, GaveUp):
-            raise self._error(outcome, subject)
+            raise self._doubtful(outcome, subject) or self._error(outcome, subject)
         return self._whole(ask, outcome, subject)
+
+    def _doubtful(self, gave_up: GaveUp, subject: str) -> SourceDoubtful | None:
+        """What is said of a content that would come no other way however often it is asked for; None for others."""
+        status = gave_up.failure.status
+        if gave_up.failure.cause is Cause.TOO_LARGE:
+            why, data = f"{gave_up.failure.cause.value} ({gave_up.failure.detail})", None
+        elif status in {204, 205}:
+            why, data = "storage says that there is none", b""
+        else:
+            return None
+        return SourceDoubtful(f"{subject}: {why}", why=why, data=data, status=status)
 
     async def add_on_result(self, recording: RecordingSid, result: AddOnResultSid) -> bytes | None:
         """Fetch one add-on result's JSON as received, None when Twilio has none (404, asked twice)."""
@@ -429,13 +440,13 @@ class TwilioClient:
                 reply.wire_sha256 or None,
             )
         doubt = Failure(reply.doubt.cause, status=reply.status, detail=reply.doubt.detail)
-        error = error_for(doubt, subject, attempts=1, seconds=0.0)
-        if reply.length > KEPT_BYTES:
-            ask.let_go(reply)
-            raise error
-        data = reply.body if reply.file is None else b"".join(reply.file.chunks())
-        ask.let_go(reply)
         why = f"{doubt.cause.value} ({doubt.detail})" if doubt.detail else doubt.cause.value
+        data = None
+        if reply.length > KEPT_BYTES:
+            why = f"{why}; its {reply.length} bytes are more than are kept so"
+        else:
+            data = reply.body if reply.file is None else b"".join(reply.file.chunks())
+        ask.let_go(reply)
         raise SourceDoubtful(f"{subject}: {why}", why=why, data=data, status=reply.status)
 
     def _error(self, gave_up: GaveUp, subject: str, *, stops: bool = True) -> ExportError:

@@ -38,6 +38,7 @@ class Traffic:
     retried: int = 0  # attempts after the first
     bytes_received: int = 0  # bodies that were accepted
     contents: int = 0
+    told_to_wait_until: float = 0.0  # seconds of the loop's clock: the latest time that a host has asked us to wait for
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +141,9 @@ class Host:
             if reply is not None:
                 ask.let_go(reply)
             self._excuse = max(self._excuse, outcome.retry_after)
+            if outcome.retry_after:
+                until = asyncio.get_running_loop().time() + outcome.retry_after
+                self._traffic.told_to_wait_until = max(self._traffic.told_to_wait_until, until)
             await self._pause(wait)
             spent += wait - outcome.retry_after
             self._traffic.retried += 1

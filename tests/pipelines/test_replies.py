@@ -1,7 +1,9 @@
 """Replies otherwise than documented, end to end: nothing is refused for good, nothing is taken that is cut."""
 
 import gzip
+from dataclasses import replace
 from datetime import timedelta
+from hashlib import sha256
 
 import pytest
 
@@ -35,16 +37,29 @@ def test_a_vendors_failure_report_and_an_encoded_content_are_landed(
     sandbox.settings.intercept = lambda request: packed if request.operation == DATA else None
     exporter().verdict()
     assert exporter.rows("SELECT DISTINCT content FROM contents") == [(TEXT,)]
+    encoded = exporter.rows("SELECT DISTINCT encoded_sha256, content_sha256 FROM add_on_payloads")
+    assert encoded == [(sha256(packed.body).hexdigest(), sha256(TEXT).hexdigest())]
     assert verify(exporter.archive).mismatches == ()
 
 
+HALF = gzip.compress(TEXT)[:-9]
+
+
+@pytest.mark.parametrize(
+    ("reply", "half"),
+    [
+        (Reply(200, HALF, headers=(("Content-Encoding", "gzip"),)), HALF),
+        (Reply(201, TEXT), TEXT),
+        (Reply(299, TEXT), TEXT),
+        (Reply(204, content_type=None), b""),
+    ],
+    ids=["half of a coding", "201", "299", "204"],
+)
 def test_a_content_that_cannot_be_proven_whole_is_kept_and_landed_when_somebody_says_so(
-    world: World, sandbox: Sandbox, exporter: Exporter
+    reply: Reply, half: bytes, world: World, sandbox: Sandbox, exporter: Exporter
 ) -> None:
     """Asked again it would come the same way, so that "run again" would be wrong until it is lost."""
     one(world, sandbox)
-    half = gzip.compress(TEXT)[:-9]
-    reply = Reply(200, half, headers=(("Content-Encoding", "gzip"),))
     sandbox.settings.intercept = lambda request: reply if request.operation == DATA else None
     for _ in range(2):
         with pytest.raises(IncompleteExport, match="quarantine list") as caught:
@@ -58,6 +73,17 @@ def test_a_content_that_cannot_be_proven_whole_is_kept_and_landed_when_somebody_
     exporter().verdict()
     assert exporter.rows("SELECT content FROM contents") == [(half,)]
     assert verify(exporter.archive).mismatches == ()
+
+
+def test_a_content_that_is_too_large_to_be_read_is_no_reason_to_run_again(
+    world: World, sandbox: Sandbox, exporter: Exporter
+) -> None:
+    """It would be as large the next time: somebody has to know of it."""
+    one(world, sandbox, b"made up " * 2000)
+    exporter.tuning = replace(exporter.tuning, content_cap=4 << 10)
+    with pytest.raises(IncompleteExport, match=r"quarantine list.*exceeds the size limit") as caught:
+        exporter().verdict()
+    assert not caught.value.again
 
 
 @pytest.mark.parametrize("there", [True, False])

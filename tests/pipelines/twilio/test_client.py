@@ -12,6 +12,7 @@ import pytest
 from pipelines.errors import (
     AccountRefused,
     FixConfiguration,
+    SourceDoubtful,
     SourceForbidden,
     SourceRefused,
     SourceUnavailable,
@@ -545,6 +546,7 @@ def test_no_request_is_sent_before_retry_after() -> None:
         task = asyncio.ensure_future(collect(twilio.add_on_results(RE)))
         await asyncio.sleep(3)
         assert twilio._api._gate.in_flight == 0
+        assert twilio.traffic.told_to_wait_until == 7.0
         assert await task == [1]
 
     run_virtually(trying())
@@ -793,7 +795,7 @@ def test_an_expired_url_is_asked_for_anew_twice(status: int) -> None:
     assert twilio.traffic.contents == 0
 
 
-@pytest.mark.parametrize(("status", "requests"), [(204, 2), (304, 2), (404, 3), (410, 2), (416, 2)])
+@pytest.mark.parametrize(("status", "requests"), [(304, 2), (404, 3), (410, 2), (416, 2)])
 def test_anything_but_200_from_storage_is_no_content(status: int, requests: int) -> None:
     """An error document or a part must never be landed as a content; 404 is asked once more."""
     twilio = client(lambda _: redirect(), lambda _: httpx.Response(status, content=b"part"))
@@ -802,6 +804,16 @@ def test_anything_but_200_from_storage_is_no_content(status: int, requests: int)
     assert caught.value.status == status
     assert twilio.traffic.requests == requests
     assert XH in str(caught.value)
+
+
+@pytest.mark.parametrize("status", [201, 202, 204, 226])
+def test_another_success_than_that_of_a_whole_reply_is_kept_to_be_judged(status: int) -> None:
+    """Asked again it would come the same way: it is neither landed nor left to the next export."""
+    body = b"" if status == 204 else b"part"
+    twilio = client(lambda _: redirect(), lambda _: httpx.Response(status, content=body))
+    with pytest.raises(SourceDoubtful) as caught:
+        content(twilio)
+    assert (caught.value.status, caught.value.data) == (status, body)
 
 
 def test_with_status_200_an_error_document_is_a_content() -> None:
