@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PEERS := .venv-bench
 export DAGSTER_HOME ?= $(CURDIR)/.dagster_home
 
-.PHONY: help setup demo test dev bench lint types layering audit check torture deletions kills crashes faults truncation simulation leaks erasures properties bitrot days readers versions docs lock screenshots clean
+.PHONY: help setup demo test dev bench lint types layering audit check torture deletions kills crashes abilities signals faults truncation simulation leaks erasures properties bitrot days readers versions docs lock screenshots clean
 
 help: ## what there is
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -86,6 +86,16 @@ STATES ?= 200
 
 crashes: $(VENV)/.dev ## kill at every system call; kill again, fail or cut the power at STATES of each kind (an hour; needs cc)
 	@$(BIN)/python -m tests.trials.crash.run --states $(STATES) $(ARGS)
+
+FILES ?= 20
+
+abilities: $(VENV)/.dev ## whole commands where a file system lacks abilities, and FILES exports with a file too many (needs cc)
+	@$(BIN)/python -m tests.trials.abilities --files $(FILES) $(ARGS)
+
+SIGNALS ?= 200
+
+signals: $(VENV)/.dev ## random sequences of commands that are asked to end at random moments, SIGNALS times (half an hour)
+	@$(BIN)/python -m tests.trials.signals --signals $(SIGNALS) $(ARGS)
 
 SCENARIOS ?= 500
 

@@ -2,6 +2,9 @@
  *
  * Preloaded into a Python process, so that calls of DuckDB's and Arrow's native code are seen too. It does nothing
  * until shim_arm() is called (through ctypes, in a forked child): no trial has to start Python anew.
+ * Or it fails every call of some kinds from the start, as a file system without an ability does: CRASH_SHIM_LACKS names
+ * them (link symlink flock sync mode rename), CRASH_SHIM_ROOT the folder. Or every file but the first CRASH_SHIM_FILES that
+ * are opened there is one too many for the process.
  * Paths come from /proc/self/fd, so there is no table of descriptors to keep.
  */
 #define _GNU_SOURCE
@@ -12,18 +15,54 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum { OFF, COUNT, KILL, FAIL, FULL, SHORT };
+enum { OFF, COUNT, KILL, FAIL, FULL, SHORT, LACK };
+enum { LINK = 1, SYMLINK_ = 2, FLOCK = 4, SYNC = 8, MODE = 16, RENAME = 32 };
 
 static char root[PATH_MAX];
 static size_t root_length;
 static int mode, failure, trace = -1;
 static long at, calls;
+static int lacking;
+
+__attribute__((constructor)) static void lacks_from_the_start(void)
+{
+    static const char *const names[] = {"link", "symlink", "flock", "sync", "mode", "rename"};
+    const char *given = getenv("CRASH_SHIM_LACKS"), *folder = getenv("CRASH_SHIM_ROOT");
+    const char *files = getenv("CRASH_SHIM_FILES");
+    if (!folder) return;
+    strncpy(root, folder, sizeof root - 1);
+    root_length = strlen(root), mode = LACK, at = files ? atol(files) : 0;
+    if (!given) return;
+    char words[200];
+    snprintf(words, sizeof words, "%s", given);
+    for (char *word = strtok(words, " "); word; word = strtok(NULL, " "))
+        for (int n = 0; n < 6; n++)
+            if (!strcmp(word, names[n])) lacking |= 1 << n;
+}
+
+/* Whether this file is one too many. */
+static int one_too_many(void)
+{
+    if (mode != LACK || !at || __atomic_add_fetch(&calls, 1, __ATOMIC_SEQ_CST) <= at) return 0;
+    errno = EMFILE;
+    return 1;
+}
+
+/* Whether the file system lacks what a call needs; errno says so as the kernel does. */
+static int lack(int what, int error)
+{
+    if (mode != LACK || !(lacking & what)) return 0;
+    errno = error;
+    return 1;
+}
 
 /* mode, the number of the call it happens at, errno to fail with, and where to record (-1: nowhere). */
 void shim_arm(const char *folder, int what, long number, int error, int record)
@@ -85,6 +124,7 @@ void shim_mark(const char *text) { note("mark", text, "", 0, "", 0); }
 /* What is to happen to this call: 0 go on, -1 fail (errno is set), 1 write only a part. */
 static int step(int writes)
 {
+    if (mode == LACK) return 0;
     long number = __atomic_add_fetch(&calls, 1, __ATOMIC_SEQ_CST);
     if (mode == KILL && number == at) kill(getpid(), SIGKILL);
     if ((mode == FAIL && number == at) || (mode == FULL && number >= at && writes)) { errno = failure; return -1; }
@@ -101,7 +141,9 @@ static int step(int writes)
         mode_t bits = flags & (O_CREAT | O_TMPFILE) ? va_arg(rest, mode_t) : 0;                         \
         va_end(rest);                                                                                   \
         char path[PATH_MAX];                                                                            \
-        if (!(flags & (O_CREAT | O_TRUNC)) || !of_name(folder, given, path)) return real(__VA_ARGS__);  \
+        if (!of_name(folder, given, path)) return real(__VA_ARGS__);                                    \
+        if (one_too_many()) return -1;                                                                  \
+        if (!(flags & (O_CREAT | O_TRUNC))) return real(__VA_ARGS__);                                   \
         struct stat status;                                                                             \
         int is_new = stat(path, &status) != 0;                                                          \
         if (!is_new && !(flags & O_TRUNC)) return real(__VA_ARGS__);                                    \
@@ -170,12 +212,20 @@ ssize_t writev(int handle, const struct iovec *vector, int count)
     return total;
 }
 
+static int is_folder(int handle)
+{
+    struct stat status;
+    return !fstat(handle, &status) && S_ISDIR(status.st_mode);
+}
+
 #define ON_HANDLE(name, op, writes, parameters, offset, ...)          \
     int name parameters                                               \
     {                                                                 \
         REAL(name);                                                   \
         char path[PATH_MAX];                                          \
         if (!of_handle(handle, path)) return real(__VA_ARGS__);       \
+        if (!strcmp(op, "fsync") && is_folder(handle) && lack(SYNC, EINVAL)) return -1; \
+        if (!strcmp(op, "chmod") && lack(MODE, EPERM)) return -1;     \
         if (step(writes) < 0) {                                       \
             note("failed", path, op, 0, "", 0);                       \
             errno = failure;                                          \
@@ -197,6 +247,7 @@ ON_HANDLE(fchmod, "chmod", 0, (int handle, mode_t bits), bits, handle, bits)
         REAL(name);                                                      \
         char path[PATH_MAX];                                             \
         if (!of_name(folder, given, path)) return real(__VA_ARGS__);     \
+        if (!strcmp(op, "chmod") && lack(MODE, EPERM)) return -1;        \
         if (step(writes) < 0) return -1;                                 \
         int result = real(__VA_ARGS__);                                  \
         if (!result) note(op, path, "", 0, "", 0);                       \
@@ -219,6 +270,7 @@ ON_NAME(fchmodat, "chmod", 0, (int folder, const char *name, mode_t bits, int fl
         char path[PATH_MAX], other[PATH_MAX];                                                              \
         of_name(folder, given, path);                                                                      \
         if (!of_name(other_folder, other_given, other)) return real(__VA_ARGS__);                          \
+        if (!strcmp(op, "link") && lack(LINK, EPERM)) return -1;                                           \
         if (step(1) < 0) return -1;                                                                        \
         int result = real(__VA_ARGS__);                                                                    \
         if (!result) note(op, path, other, 0, "", 0);                                                      \
@@ -236,6 +288,7 @@ TWO_NAMES(linkat, "link", (int f, const char *a, int g, const char *b, int flags
         REAL(name);                                                        \
         char path[PATH_MAX];                                               \
         if (!of_name(folder, given, path)) return real(__VA_ARGS__);       \
+        if (lack(SYMLINK_, EPERM)) return -1;                              \
         if (step(1) < 0) return -1;                                        \
         int result = real(__VA_ARGS__);                                    \
         if (!result) note("symlink", text, path, 0, "", 0);                \
@@ -243,3 +296,18 @@ TWO_NAMES(linkat, "link", (int f, const char *a, int g, const char *b, int flags
     }
 SYMLINK(symlink, (const char *text, const char *given), AT_FDCWD, text, given)
 SYMLINK(symlinkat, (const char *text, int folder, const char *given), folder, text, folder, given)
+
+/* Not steps of a trial of kills, only what a file system may lack. */
+int flock(int handle, int operation)
+{
+    REAL(flock);
+    char path[PATH_MAX];
+    return of_handle(handle, path) && lack(FLOCK, ENOLCK) ? -1 : real(handle, operation);
+}
+
+int renameat2(int f, const char *a, int g, const char *b, unsigned flags)
+{
+    REAL(renameat2);
+    char path[PATH_MAX];
+    return of_name(g, b, path) && lack(RENAME, EINVAL) ? -1 : real(f, a, g, b, flags);
+}

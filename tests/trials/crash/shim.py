@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("shim.c")
@@ -38,6 +39,13 @@ def compiled(folder: Path) -> Path:
 def environment(shim: Path) -> dict[str, str]:
     """The environment of a process that is to run under the shim; its native libraries start no threads."""
     return {**os.environ, "LD_PRELOAD": str(shim), "CRASH_SHIM": str(shim)}
+
+
+def lacking(shim: Path, root: Path, *, lacks: Collection[str] = (), files: int = 0) -> dict[str, str]:
+    """Variables of a process to which a file system lacks abilities below `root`, or more open files than so many."""
+    given = {"CRASH_SHIM_LACKS": " ".join(lacks)} if lacks else {}
+    given |= {"CRASH_SHIM_FILES": str(files)} if files else {}
+    return {"LD_PRELOAD": str(shim), "CRASH_SHIM_ROOT": str(root), **given}
 
 
 def armed(root: Path, mode: int, *, at: int = 0, error: int = 0, record: int = -1) -> ctypes.CDLL:

@@ -1,10 +1,14 @@
 """A sample of what `make crashes` does at every state-changing system call; each kind has a control that must fail."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from pipelines.sandbox.made_up import made_up_world
+from pipelines.sandbox.run import Sandbox
+from tests.trials.abilities import WORDS, Place, one_file_too_many, without
 from tests.trials.crash.run import CONTROLS, trials
 from tests.trials.crash.shim import NoCompiler, compiled
 
@@ -31,3 +35,16 @@ def test_nothing_acknowledged_is_lost_and_the_next_run_recovers(kind: str, libra
 def test_a_naive_variant_is_caught(kind: str, naive: str, library: Path) -> None:
     """Without a sync, a power cut loses what was acknowledged: the harness sees it."""
     assert trials(library, kind, "duckdb", naive=naive, most=6, seed="1")[2]
+
+
+def test_an_export_lands_everything_where_a_disk_lacks_what_it_can(library: Path, tmp_path: Path) -> None:
+    """Links, locks, permissions, syncing of folders: each is said once, in every process of the command."""
+    with Sandbox(made_up_world(now=datetime.now(UTC), recordings=5)) as sandbox:
+        place = Place(tmp_path, sandbox, library)
+        assert list(without(place, tuple(WORDS), [("export",)])) == []
+
+
+def test_a_file_too_many_is_the_fault_of_the_process(library: Path, tmp_path: Path) -> None:
+    """Wherever in an export it happens; the next one, which may open more, lands everything."""
+    with Sandbox(made_up_world(now=datetime.now(UTC), recordings=5)) as sandbox:
+        assert list(one_file_too_many(Place(tmp_path, sandbox, library), 40, sure=True)) == []
