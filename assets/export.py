@@ -254,7 +254,7 @@ def _tags(context: dg.AssetExecutionContext, config: ExportConfig, warehouse: Wa
 
 export_job = dg.define_asset_job(
     "export",
-    selection=[ADD_ON_RESULTS.name, ADD_ON_PAYLOADS.name],
+    selection=dg.AssetSelection.assets(ADD_ON_RESULTS.name, ADD_ON_PAYLOADS.name),  # a list of names loads a parser
     description="Export add-on results and contents before Twilio deletes them.",
 )
 

@@ -4,8 +4,10 @@ import atexit
 import functools
 import os
 import shlex
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -23,6 +25,10 @@ from tests.pipelines.conftest import Exporter
 from warehouse.store.archive import open_archive
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+RECORDINGS = 12
+"""Recordings of the sandbox. Dagster takes 20 ms of CPU for each day that has results of theirs."""
 
 
 @functools.cache
@@ -86,10 +92,10 @@ class CommandLine:
             return db.execute(sql).fetchall()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def sandbox() -> Iterator[Sandbox]:
-    """A small made-up world on the real clock, shared by the tests of a module."""
-    with Sandbox(made_up_world(now=datetime.now(UTC), recordings=25)) as running:
+    """A small made-up world on the real clock, shared by all tests that run its commands and change nothing in it."""
+    with Sandbox(made_up_world(now=datetime.now(UTC), recordings=RECORDINGS)) as running:
         yield running
 
 
@@ -104,5 +110,13 @@ def command(sandbox: Sandbox, tmp_path: Path) -> CommandLine:
 @pytest.fixture
 def exported(command: CommandLine, sandbox: Sandbox) -> CommandLine:
     """The same, where an export has landed everything; made without Dagster, which takes seconds."""
-    Exporter(sandbox, open_archive(command.root))().verdict()
+    shutil.copytree(_exported(sandbox).name, command.root, symlinks=True)
     return command
+
+
+@functools.cache
+def _exported(sandbox: Sandbox) -> "tempfile.TemporaryDirectory[str]":
+    """Everything of a sandbox, exported once; removed when the process ends."""
+    folder = tempfile.TemporaryDirectory()
+    Exporter(sandbox, open_archive(Path(folder.name)))().verdict()
+    return folder

@@ -18,15 +18,26 @@ LIBRARIES = (
     "aiohttp",
     "alembic.runtime.migration",
     "dagster",
+    "dagster._core.definitions.repository_definition.repository_data_builder",
+    "dagster._core.execution.execute_in_process",
+    "dagster._core.executor.in_process",
+    "dagster._core.instance.factory",
+    "dagster._core.secrets.env_file",
     "dagster._core.storage.base_storage",
     "dagster._core.storage.local_compute_log_manager",
     "dagster._core.storage.root",
+    "dagster._core.storage.noop_compute_log_manager",
     "dagster._core.storage.sqlite_storage",
+    "dotenv",
     "duckdb",
     "httpx",
+    "msgspec",
     "pandas",  # Arrow looks for it
     "pyarrow.compute",
+    "pyarrow.pandas_compat",
     "pyarrow.parquet",
+    "sqlalchemy.dialects.sqlite",
+    "upath.implementations.local",
 )
 
 
