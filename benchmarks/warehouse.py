@@ -30,7 +30,8 @@ from warehouse.landed import landed_recordings
 from warehouse.memory import return_freed_memory
 from warehouse.published.publish import publish
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, CONTENTS, RECORDINGS
-from warehouse.store.archive import Archive, open_archive
+from warehouse.store.archive import Archive, Snapshot
+from warehouse.store.opening import open_archive
 from warehouse.upkeep.verify import verify
 
 DAYS = 60
@@ -224,7 +225,7 @@ def step_lookups(archive: Archive, destination: str, results: int) -> None:
         for n in range(first, last):
             sids = [sid("RE", number) for number in range(n * results // DAYS, (n + 1) * results // DAYS)]
             since = NOW.date() - timedelta(days=DAYS - n)
-            found = landed_recordings(archive, head, sids, since=since, with_results=lambda *_: wanted)
+            found = landed_recordings(Snapshot(archive, head), sids, since=since, with_results=lambda *_: wanted)
             assert len(found) == len(sids)
 
     timed("look up the recordings of one day", lambda: look_up(19, 20, wanted=True))

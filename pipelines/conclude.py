@@ -21,6 +21,7 @@ from warehouse.published.publish import NAME, Destination, publish
 from warehouse.schema import ADD_ON_RESULTS, CONTENTS
 from warehouse.store import commits
 from warehouse.store.archive import Archive
+from warehouse.store.collect import collect
 from warehouse.store.commits import Commit
 from warehouse.upkeep.compact import compact
 from warehouse.upkeep.verify import Mismatch, verify_since
@@ -162,7 +163,7 @@ def _conclude(task: _Task) -> Conclusion:
     except FixWarehouse as error:  # what is landed is collected and verified all the same
         unshown = error
     if task.trusted is not None:
-        archive.collect(now=task.trusted, grace=GRACE)
+        collect(archive, now=task.trusted, grace=GRACE)
     mismatches = verify_since(archive, task.before)
     if unshown is not None and not mismatches:
         raise unshown

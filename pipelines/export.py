@@ -209,20 +209,20 @@ async def _export(
     progress: Progress,
 ) -> ExportReport:
     started = asyncio.get_running_loop().time()
-    head = archive.head()
+    snapshot = archive.newest()
     with reading_errors(archive.root):
-        scope = replace(scope, erased=read_erased(archive, head))
-        progress.extraction.resolved = resolved(archive, head)
+        scope = replace(scope, erased=read_erased(snapshot))
+        progress.extraction.resolved = resolved(snapshot)
     gone = no_longer_kept(scope, now=clock())
-    waiting = await asyncio.to_thread(open_entries, archive, head, since=clock() - RETENTION)
+    waiting = await asyncio.to_thread(open_entries, snapshot, since=clock() - RETENTION)
     progress.extraction.open_entries = waiting
-    owing = await asyncio.to_thread(owing_recordings, archive, head, now=clock(), kept=RETENTION)
+    owing = await asyncio.to_thread(owing_recordings, snapshot, now=clock(), kept=RETENTION)
     owing |= waiting.recordings
-    progress.commit = head.number
+    progress.commit = snapshot.commit.number
     progress.clients = [client.traffic for client in clients]
 
     def lookup(sids: Sequence[str], since: date | None, with_results: WithResults) -> Mapping[str, LandedRecording]:
-        return landed_recordings(archive, head, sids, since=since, with_results=with_results, owing=owing)
+        return landed_recordings(snapshot, sids, since=since, with_results=with_results, owing=owing)
 
     with Holding(BUDGET_BYTES, archive.root) as holding:
         lander = Lander(archive, destination, holding, run_id=run_id, clock=clock, landed=progress.add)
@@ -256,7 +256,7 @@ async def _export(
                     conclude,
                     archive,
                     destination,
-                    since=head.number,
+                    since=snapshot.commit.number,
                     now=clock(),
                     trusted=clock.trusted(),
                     run_id=run_id,

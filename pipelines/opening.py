@@ -10,7 +10,8 @@ from pipelines.settings import WarehouseSettings
 from warehouse.errors import WarehouseError
 from warehouse.published.moved import reads_elsewhere
 from warehouse.published.publish import NAME, publish
-from warehouse.store.archive import Archive, existing_archive, open_archive
+from warehouse.store.archive import Archive
+from warehouse.store.opening import existing_archive, open_archive
 from warehouse.store.seal import check_sealed, seal_key
 
 

@@ -33,8 +33,7 @@ from warehouse.land import Load, land
 from warehouse.landed import rows_with
 from warehouse.quarantine import DISMISSED, LANDED
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, QUARANTINE, RESOLUTIONS, Table
-from warehouse.store.archive import Archive
-from warehouse.store.commits import Commit
+from warehouse.store.archive import Archive, Snapshot
 
 RUN_ID = "quarantine"
 
@@ -71,10 +70,8 @@ def entries(archive: Archive, *, resolved: bool = False) -> list[Entry]:
     Raises:
         RepairWarehouse: a live file is missing or damaged.
     """
-    with archive.reading() as head, archive.database() as db:
-        quarantine, resolutions = (
-            archive.relation(table, head.tables[table.name]) for table in (QUARANTINE, RESOLUTIONS)
-        )
+    with archive.reading() as snapshot, archive.database() as db:
+        quarantine, resolutions = snapshot.relations(QUARANTINE, RESOLUTIONS)
         rows = db.execute(
             "SELECT q.quarantine_id, kind, sid, parent_sid, account_sid, reason, octet_length(raw), "
             f"epoch_us(quarantined_at), how, note FROM {quarantine} q LEFT JOIN {resolutions} r USING (quarantine_id) "
@@ -108,8 +105,8 @@ def named(found: Sequence[Entry], beginnings: Iterable[str]) -> list[Entry]:
 
 def raw(archive: Archive, entry: Entry) -> bytes | None:
     """The bytes of an entry as they were received; None when there were none."""
-    with archive.reading() as head:
-        return _raw(archive, head, entry)
+    with archive.reading() as snapshot:
+        return _raw(snapshot, entry)
 
 
 def retry(archive: Archive, chosen: Sequence[Entry], *, now: datetime, as_it_is: bool = False) -> Retried:
@@ -127,11 +124,11 @@ def retry(archive: Archive, chosen: Sequence[Entry], *, now: datetime, as_it_is:
     values: list[Extracted] = []
     resolved: list[Entry] = []
     still: dict[str, str] = {}
-    with archive.reading() as head:
-        landed = partial(_row, archive, head)
+    with archive.reading() as snapshot:
+        landed = partial(_row, snapshot)
         for entry in chosen:
             try:
-                value = _read(entry, _raw(archive, head, entry), landed, as_it_is=as_it_is)
+                value = _read(entry, _raw(snapshot, entry), landed, as_it_is=as_it_is)
             except (Malformed, _StillOpen) as reason:
                 still[entry.quarantine_id] = _sentence(entry, reason)
                 continue
@@ -173,8 +170,8 @@ _Landed = Callable[[Table, str], _Row | None]
 """Looks up what is landed under a SID, one at a time: entries are few."""
 
 
-def _row(archive: Archive, head: Commit, table: Table, sid: str) -> _Row | None:
-    for batch in rows_with(archive, table, table.key, pa.array([sid], pa.string()), head.tables[table.name]):
+def _row(snapshot: Snapshot, table: Table, sid: str) -> _Row | None:
+    for batch in rows_with(snapshot, table, table.key, [sid]):
         for values in batch.to_pylist():
             return _Row(
                 values.get("raw"),
@@ -303,7 +300,6 @@ def _resolutions(ids: Iterable[str], how: str, note: str | None, now: datetime) 
     return pa.Table.from_pylist(rows, schema=RESOLUTIONS.schema)
 
 
-def _raw(archive: Archive, head: Commit, entry: Entry) -> bytes | None:
-    wanted = pa.array([entry.quarantine_id], pa.string())
-    rows = rows_with(archive, QUARANTINE, QUARANTINE.key, wanted, head.tables[QUARANTINE.name], columns=["raw"])
+def _raw(snapshot: Snapshot, entry: Entry) -> bytes | None:
+    rows = rows_with(snapshot, QUARANTINE, QUARANTINE.key, [entry.quarantine_id], columns=["raw"])
     return next((value.as_py() for batch in rows for value in batch["raw"]), None)

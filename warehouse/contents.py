@@ -18,9 +18,10 @@ import pyarrow as pa
 from warehouse.errors import RepairWarehouse
 from warehouse.quarantine import QuarantineRow
 from warehouse.schema import CONTENTS
-from warehouse.store.archive import Archive, partition_day
+from warehouse.store.archive import Archive
 from warehouse.store.commits import CHUNKED, LiveFile
 from warehouse.store.footers import refuse_newer
+from warehouse.store.sealed import partition_day
 
 CHUNK_BYTES = 4 << 20
 """Contents larger than this are sealed in chunks of this size. A row group is as large, so whoever reads one holds

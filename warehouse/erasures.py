@@ -12,8 +12,7 @@ import pyarrow as pa
 
 from warehouse.contents import SpooledContent
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, CONTENTS, ERASURES, QUARANTINE, RECORDINGS
-from warehouse.store.archive import Archive
-from warehouse.store.commits import Commit
+from warehouse.store.archive import Snapshot
 
 SIDS_OF: Mapping[str, tuple[str, ...]] = {
     RECORDINGS.name: ("sid",),
@@ -46,13 +45,13 @@ class Erased:
         return raw is not None and any(found.decode() in self for found in _SID.findall(raw))
 
 
-def read_erased(archive: Archive, commit: Commit) -> Erased:
+def read_erased(snapshot: Snapshot) -> Erased:
     """What was erased up to a commit; each file is read once in a process.
 
     Raises:
         OSError, ArrowException: a file is missing or damaged.
     """
-    files = commit.tables[ERASURES.name]
+    archive, files = snapshot.archive, snapshot.commit.tables[ERASURES.name]
     remembered = archive.erased.get(frozenset(files))
     if remembered is None:
         rows = (

@@ -34,12 +34,13 @@ from warehouse.schema import (
     TABLES,
     Table,
 )
-from warehouse.store.archive import Archive, by_day, partition_day
+from warehouse.store.archive import Archive, Snapshot
 from warehouse.store.commits import FOLDER, Commit, LiveFile
 from warehouse.store.damage import reading_errors
 from warehouse.store.files import sync_folder
 from warehouse.store.footers import refuse_newer
 from warehouse.store.lock import shared
+from warehouse.store.sealed import by_day, partition_day
 
 ATTEMPTS = 50
 """Commit races lost in a row before giving up; each loss means that another process succeeded."""
@@ -103,7 +104,7 @@ def land(
             with shared(archive.root), reading_errors(archive.root), archive.undone():
                 head = archive.head_to_change()
                 rows, spooled = without_erased(
-                    read_erased(archive, head), batch(head) if callable(batch) else batch, spooled
+                    read_erased(Snapshot(archive, head)), batch(head) if callable(batch) else batch, spooled
                 )
                 return _Landing(archive, head, load_id=load_id, run_id=run_id, now=now).land(rows, spooled)
         except CommitRace:

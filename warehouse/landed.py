@@ -13,9 +13,11 @@ import pyarrow.compute as pc
 
 from warehouse.published import views
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, RECORDINGS, UTC_TIME, Table
-from warehouse.store.archive import NULL_DAY, Archive, partition_day
+from warehouse.store.archive import Snapshot
 from warehouse.store.commits import Commit, Files
 from warehouse.store.damage import reading_errors
+from warehouse.store.names import NULL_DAY
+from warehouse.store.sealed import partition_day
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -73,8 +75,7 @@ class LandedRecording:
 
 
 def landed_recordings(
-    archive: Archive,
-    commit: Commit,
+    snapshot: Snapshot,
     sids: Collection[str],
     *,
     since: date | None,
@@ -84,8 +85,7 @@ def landed_recordings(
     """The landed state of `sids`, with their results and payloads.
 
     Args:
-        archive: where to look.
-        commit: the state to look at.
+        snapshot: where to look.
         sids: recording SIDs.
         since: the earliest UTC day one of these recordings was created, or None when not known. Rows of
             earlier partitions are not looked at.
@@ -97,17 +97,17 @@ def landed_recordings(
         RepairWarehouse: a live file that holds one of them is missing or damaged.
     """
 
-    def rows(table: Table, columns: str, parent: str, wanted: pa.Array) -> Iterator[tuple[object, ...]]:
+    def rows(table: Table, columns: str, parent: str, wanted: Iterable[str]) -> Iterator[tuple[object, ...]]:
         names = columns.split()
-        for found in rows_with(archive, table, parent, wanted, _from_day(commit, table, since), columns=names):
+        for found in rows_with(snapshot, table, parent, wanted, columns=names, since=since):
             yield from zip(*(_values(found[name]) for name in names), strict=True)
 
-    with reading_errors(archive.root):
+    with reading_errors(snapshot.archive.root):
         known = {
             str(sid): LandedRecording(*facts, {}, sid in owing)  # type: ignore[arg-type, call-arg]  # by the schema
-            for sid, *facts in rows(RECORDINGS, "sid status listed_at open_results", "sid", _array(sids))
+            for sid, *facts in rows(RECORDINGS, "sid status listed_at open_results", "sid", sids)
         }
-        wanted = _array(sid for sid, landed in known.items() if with_results(sid, landed))
+        wanted = [sid for sid, landed in known.items() if with_results(sid, landed)]
         contents: dict[object, dict[str, bool]] = {}
         for sid, result, digest in rows(
             ADD_ON_PAYLOADS, "sid add_on_result_sid content_sha256", "reference_sid", wanted
@@ -128,20 +128,30 @@ def landed_recordings(
 
 
 def rows_with(
-    archive: Archive, table: Table, column: str, values: pa.Array, files: Files, *, columns: Sequence[str] = ()
+    snapshot: Snapshot,
+    table: Table,
+    column: str,
+    values: Iterable[str],
+    *,
+    columns: Sequence[str] = (),
+    since: date | None = None,
 ) -> Iterator[pa.RecordBatch]:
-    """The rows of `files` that have one of `values` in a column: all columns of them, or at least `columns`.
+    """The rows of a table that have one of `values` in a column: all columns of them, or at least `columns`.
+
+    Partitions before `since` are not looked at.
 
     Raises:
         OSError, ArrowException: a file is missing or damaged.
     """
     names = [*dict.fromkeys([*columns, column])] if columns else ()
-    for path in sorted(archive.keys.holding(archive.root, files, column, values)):
+    archive, files = snapshot.archive, _from_day(snapshot.commit, table, since)
+    wanted = pa.array(sorted(values), pa.string())
+    for path in sorted(archive.keys.holding(archive.root, files, column, wanted)):
         for batch in archive.read(files[path], table, names):
-            yield batch.filter(pc.is_in(batch[column], value_set=values))
+            yield batch.filter(pc.is_in(batch[column], value_set=wanted))
 
 
-def owing_recordings(archive: Archive, commit: Commit, *, now: datetime, kept: timedelta) -> frozenset[str]:
+def owing_recordings(snapshot: Snapshot, *, now: datetime, kept: timedelta) -> frozenset[str]:
     """Recordings with a landed result that is not whole, or payload without its result, that can still be had.
 
     A recording's row comes after its results, so a kill can leave a result whose recording says that it owes
@@ -151,9 +161,8 @@ def owing_recordings(archive: Archive, commit: Commit, *, now: datetime, kept: t
         RepairWarehouse: a live file is missing or damaged.
     """
     since = (now - kept).astimezone(UTC).date() - timedelta(days=1)
-    results, payloads = (
-        archive.relation(table, _from_day(commit, table, since)) for table in (ADD_ON_RESULTS, ADD_ON_PAYLOADS)
-    )
+    archive, tables = snapshot.archive, (ADD_ON_RESULTS, ADD_ON_PAYLOADS)
+    results, payloads = (archive.relation(table, _from_day(snapshot.commit, table, since)) for table in tables)
     with reading_errors(archive.root), archive.database() as db:
         return frozenset(
             sid for (sid,) in db.execute(views.owing(results, payloads, "$now"), {"now": now}).fetchall() if sid

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from warehouse.land import Batch, Load, land
 from warehouse.schema import ADD_ON_RESULTS, DELETIONS
-from warehouse.store.archive import Archive
+from warehouse.store.archive import Archive, Snapshot
 from warehouse.store.commits import Commit
 from warehouse.store.damage import reading_errors
 
@@ -122,15 +122,15 @@ class Ledger:
         return any(e.step.step == SPENT and e.step.plan_hash == plan_hash for e in self.entries)
 
 
-def read_ledger(archive: Archive, commit: Commit) -> Ledger:
+def read_ledger(snapshot: Snapshot) -> Ledger:
     """The ledger as of one commit; the caller asks whether it is `broken`.
 
     Raises:
         RepairWarehouse: a file of it cannot be read or is not what was committed.
     """
-    entries = []
+    archive, entries = snapshot.archive, list[Entry]()
     with reading_errors(archive.root):
-        for file in commit.tables[DELETIONS.name].values():
+        for file in snapshot.files(DELETIONS):
             path = archive.root / archive.sound(file).path
             rows = pq.read_table(path, partitioning=None, page_checksum_verification=True).to_pylist()
             entries += [_entry(row) for row in rows]
@@ -145,7 +145,7 @@ def append(archive: Archive, decide: Callable[[Ledger], Iterable[Step]], *, run_
     """
 
     def build(head: Commit) -> Batch:
-        ledger = read_ledger(archive, head)
+        ledger = read_ledger(Snapshot(archive, head))
         taken = tuple(decide(ledger))
         gone = {step.add_on_result_sid: step.at for step in taken if step.step in GONE}
         results = [{"sid": sid, "deleted_at": at} for sid, at in gone.items()]
@@ -157,9 +157,9 @@ def append(archive: Archive, decide: Callable[[Ledger], Iterable[Step]], *, run_
     return land(archive, build, run_id=run_id, now=now)
 
 
-def deleted_results(archive: Archive, commit: Commit) -> set[str]:
+def deleted_results(snapshot: Snapshot) -> set[str]:
     """SIDs of the results that are marked as deleted in `add_on_results`."""
-    relation = archive.relation(ADD_ON_RESULTS, commit.tables[ADD_ON_RESULTS.name])
+    archive, relation = snapshot.archive, snapshot.relation(ADD_ON_RESULTS)
     with reading_errors(archive.root), archive.database() as db:
         return {row[0] for row in db.execute(f"SELECT sid FROM {relation} WHERE deleted_at IS NOT NULL").fetchall()}
 

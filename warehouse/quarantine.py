@@ -8,8 +8,7 @@ from datetime import datetime
 import pyarrow as pa
 
 from warehouse.schema import QUARANTINE, RESOLUTIONS
-from warehouse.store.archive import Archive
-from warehouse.store.commits import Commit
+from warehouse.store.archive import Snapshot
 
 LANDED, DISMISSED = "landed", "dismissed"
 """How a row is resolved: what it was about is landed, or somebody decided that it need not be."""
@@ -52,14 +51,13 @@ def open_rows(quarantine: str, resolutions: str) -> str:
     return f"(SELECT * FROM {quarantine} ANTI JOIN {resolutions} USING (quarantine_id))"
 
 
-def resolved(archive: Archive, commit: Commit) -> Mapping[str, str]:
+def resolved(snapshot: Snapshot) -> Mapping[str, str]:
     """How rows are resolved (LANDED or DISMISSED), by their ids.
 
     Raises:
         OSError, ArrowException: a file is missing or damaged.
     """
-    files = commit.tables[RESOLUTIONS.name].values()
-    batches = (batch for file in files for batch in archive.read(file, RESOLUTIONS, [RESOLUTIONS.key, "how"]))
+    batches = snapshot.read(RESOLUTIONS, [RESOLUTIONS.key, "how"])
     return {key: how for batch in batches for key, how in zip(*(c.to_pylist() for c in batch.columns), strict=True)}
 
 

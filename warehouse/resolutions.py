@@ -4,14 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-import pyarrow as pa
-
 from warehouse.contents import DIFFERS
 from warehouse.landed import rows_with
 from warehouse.quarantine import open_rows
 from warehouse.schema import ADD_ON_RESULTS, QUARANTINE, RESOLUTIONS
-from warehouse.store.archive import Archive
-from warehouse.store.commits import Commit
+from warehouse.store.archive import Archive, Snapshot
 from warehouse.store.damage import reading_errors
 
 _PREFIXES = {"recording": "RE", "add_on_result": "XR", "payload": "XH"}
@@ -32,17 +29,18 @@ class OpenEntries:
     results: frozenset[str] = frozenset()
 
 
-def open_entries(archive: Archive, commit: Commit, *, since: datetime) -> OpenEntries:
-    """What is open in quarantine at `commit`; what got there before `since` is not worth asking for again.
+def open_entries(snapshot: Snapshot, *, since: datetime) -> OpenEntries:
+    """What is open in quarantine then; what got there before `since` is not worth asking for again.
 
     A content that differs from the one landed first is left out: no listing says which of them is right.
 
     Raises:
         RepairWarehouse: a live file is missing or damaged.
     """
-    if not commit.rows(QUARANTINE.name):
+    archive = snapshot.archive
+    if not snapshot.commit.rows(QUARANTINE.name):
         return OpenEntries()
-    relations = (archive.relation(table, commit.tables[table.name]) for table in (QUARANTINE, RESOLUTIONS))
+    relations = snapshot.relations(QUARANTINE, RESOLUTIONS)
     ids: dict[tuple[str, str], list[str]] = {}
     recordings: set[str | None] = set()
     results: set[str | None] = set()
@@ -71,7 +69,7 @@ def open_entries(archive: Archive, commit: Commit, *, since: datetime) -> OpenEn
         elif recent:
             recordings.add(subject if kind == "recording" else parent)
     again = frozenset(sid for sid in results if sid)
-    recordings |= _recordings_of(archive, commit, again)
+    recordings |= _recordings_of(snapshot, again)
     return OpenEntries(ids, frozenset(sid for sid in recordings if sid), again)
 
 
@@ -81,16 +79,15 @@ def open_count(archive: Archive) -> int:
     Raises:
         RepairWarehouse: a live file is missing or damaged.
     """
-    with archive.reading() as head:
-        if not head.rows(QUARANTINE.name):
+    with archive.reading() as snapshot:
+        if not snapshot.commit.rows(QUARANTINE.name):
             return 0
-        relations = (archive.relation(table, head.tables[table.name]) for table in (QUARANTINE, RESOLUTIONS))
+        relations = snapshot.relations(QUARANTINE, RESOLUTIONS)
         with archive.database() as db:
             return int(db.execute(f"SELECT count(*) FROM {open_rows(*relations)}").fetchall()[0][0])
 
 
-def _recordings_of(archive: Archive, commit: Commit, results: frozenset[str]) -> set[str]:
-    wanted, files = pa.array(sorted(results), pa.string()), commit.tables[ADD_ON_RESULTS.name]
-    with reading_errors(archive.root):
-        batches = rows_with(archive, ADD_ON_RESULTS, ADD_ON_RESULTS.key, wanted, files, columns=["reference_sid"])
+def _recordings_of(snapshot: Snapshot, results: frozenset[str]) -> set[str]:
+    with reading_errors(snapshot.archive.root):
+        batches = rows_with(snapshot, ADD_ON_RESULTS, ADD_ON_RESULTS.key, results, columns=["reference_sid"])
         return {sid for batch in batches for sid in batch["reference_sid"].to_pylist()}

@@ -20,10 +20,11 @@ from warehouse.errors import WarehouseError
 from warehouse.published.publish import NAME
 from warehouse.published.query import answer
 from warehouse.schema import ADD_ON_RESULTS, RECORDINGS
-from warehouse.store.archive import Archive, open_archive
+from warehouse.store.archive import Archive
 from warehouse.store.files import ACCESS
 from warehouse.store.marker import Marker, read_marker, update_marker
 from warehouse.store.names import ARCHIVE_LOCK, MARKER
+from warehouse.store.opening import open_archive
 from warehouse.store.strangers import files_under, remove_ours
 from warehouse.upkeep.verify import verify
 

@@ -26,8 +26,9 @@ from pipelines.monitoring.days import ByDay, DayNumbers, by_day
 from pipelines.monitoring.deadlines import Deadlines, deadlines
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, RECORDINGS, Table
 from warehouse.states import RETENTION
-from warehouse.store.archive import Archive, partition_day
+from warehouse.store.archive import Archive
 from warehouse.store.commits import Commit
+from warehouse.store.sealed import partition_day
 
 Numbers = dict[str, int | float]
 
@@ -103,10 +104,11 @@ class Outcome:
         """
         now = datetime.now(UTC)
         held = {now.date() - timedelta(days=n) for n in range(RETENTION.days + 1)}
-        with archive.reading() as head:
+        with archive.reading() as snapshot:
+            head = snapshot.commit
             touched = {day for table in PARTITIONED for day in _touched(before, head, table)}
             untold = {day for table in PARTITIONED for day in _landed(head, table) - told[table.name]}
-            found = by_day(archive, head, {*days, *held, *touched, *untold}, now=now, run_id=run_id, preview=ROWS)
+            found = by_day(snapshot, {*days, *held, *touched, *untold}, now=now, run_id=run_id, preview=ROWS)
         waiting = deadlines(archive, now=now, within=timedelta(0), settle=scope.settle)
         return cls(run_id, scope.first is None, head.number != before.number, now, head, found, waiting)
 

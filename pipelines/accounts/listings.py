@@ -9,8 +9,7 @@ import duckdb
 from warehouse.clock import APART
 from warehouse.schema import LISTINGS
 from warehouse.states import RETENTION
-from warehouse.store.archive import Archive
-from warehouse.store.commits import Commit
+from warehouse.store.archive import Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +68,14 @@ def first_listed(read: Sequence[Listing]) -> dict[str, datetime]:
     return {listing.account_sid: listing.at for listing in reversed(read)}
 
 
-def listings(archive: Archive, head: Commit, db: duckdb.DuckDBPyConnection, *, now: datetime) -> list[Listing]:
+def listings(snapshot: Snapshot, db: duckdb.DuckDBPyConnection, *, now: datetime) -> list[Listing]:
     """Every time the list of an account's recordings was read to its end, oldest first.
 
     One from the future was stamped by a clock that was ahead: when it was read is not known, so it proves nothing.
     """
     rows = db.execute(
         "SELECT account_sid, first_day, last_day, epoch_us(listed_at) "
-        f"FROM {archive.relation(LISTINGS, head.tables[LISTINGS.name])} ORDER BY listed_at"
+        f"FROM {snapshot.relation(LISTINGS)} ORDER BY listed_at"
     ).fetchall()
     read = [(account, first, last, moment(us)) for account, first, last, us in rows]
     return [

@@ -88,8 +88,8 @@ def _known(archive: Archive) -> tuple[dict[str, Account], dict[str, datetime]]:
     first: dict[str, datetime] = {}
     last: dict[str, datetime] = {}
     now = datetime.now(UTC)
-    with archive.reading() as head, archive.database() as db:
-        for listing in listings(archive, head, db, now=_FAR):  # oldest first; whose it is is known whatever its stamp
+    with archive.reading() as snapshot, archive.database() as db:
+        for listing in listings(snapshot, db, now=_FAR):  # oldest first; whose it is is known whatever its stamp
             first.setdefault(listing.account_sid, min(listing.at, now))
             last[listing.account_sid] = min(listing.at, now)
     return accounts_of(kept_accounts(archive.root), first), last

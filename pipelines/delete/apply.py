@@ -112,9 +112,9 @@ async def propose(
     """
     check_terms(terms, limits)
     with shared(archive.root):
-        head = archive.head()
-        ledger = whole_warehouse(archive, head)
-        verdicts = verify_results(archive, head, landed_days(head, first, last))
+        snapshot = archive.newest()
+        ledger = whole_warehouse(snapshot)
+        verdicts = verify_results(snapshot, landed_days(snapshot.commit, first, last))
         verified = [v for v in verdicts if isinstance(v, VerifiedResult)]
         newest = {sid: entry.step.step for sid, entry in ledger.last().items()}
         deleted = {sid for sid, step in newest.items() if step in steps.GONE}
@@ -124,15 +124,17 @@ async def propose(
             for v in verified
             if v.account_sid == client.account_sid and v.deleted_at is None and v.sid not in deleted
         ]
-        shown = await look(client, archive, head, targets, now=clock(), gone=deleted | unsettled)
+        shown = await look(client, snapshot, targets, now=clock(), gone=deleted | unsettled)
         return plan_delete(
             verified,
             shown,
             first=first,
             last=last,
-            binding=here(archive, ledger, account=client.account_sid, destination=destination, commit=head.number),
+            binding=here(
+                archive, ledger, account=client.account_sid, destination=destination, commit=snapshot.commit.number
+            ),
             terms=terms,
-            exported=exported_results(archive, head, client.account_sid),
+            exported=exported_results(snapshot, client.account_sid),
             now=clock(),
             source_time=client.source_time(),
             deleted=deleted | (unsettled - shown.keys()),
@@ -206,7 +208,7 @@ class _Deletion:
 
     async def run(self, destination: Destination) -> None:
         bound = self.plan.binding
-        ledger = whole_warehouse(self.archive, self.archive.head())
+        ledger = whole_warehouse(self.archive.newest())
         check_binding(
             self.plan,
             here(
@@ -262,15 +264,15 @@ class _Deletion:
         Raises:
             PlanAgain: one of them refuses; all reasons are in it.
         """
-        head, gone = self.archive.head(), self.record.gone()
+        snapshot, gone = self.archive.newest(), self.record.gone()
         remaining = [result for result in self.plan.results if result.sid not in gone]
         done = len(self.plan.results) - len(remaining)
         self.report.before = done - self.report.absent
-        exported = exported_results(self.archive, head, self.client.account_sid)
+        exported = exported_results(snapshot, self.client.account_sid)
         check_budgets(len(self.plan.results), exported + done, self.plan.terms)
-        self._check_day(read_ledger(self.archive, head), remaining)
+        self._check_day(read_ledger(snapshot), remaining)
         proofs = self._proofs(remaining)
-        shown = await look(self.client, self.archive, head, [_at(r) for r in remaining], now=self.clock(), gone=gone)
+        shown = await look(self.client, snapshot, [_at(r) for r in remaining], now=self.clock(), gone=gone)
         refusals = [
             f"Add-on result {result.sid}: {reason}"
             for result in remaining
@@ -291,7 +293,7 @@ class _Deletion:
             for sid, entry in ledger.last().items()
             if entry.step.step in steps.GONE and entry.step.account_sid == self.client.account_sid
         }
-        exported = exported_results(self.archive, self.archive.head(), self.client.account_sid)
+        exported = exported_results(self.archive.newest(), self.client.account_sid)
         check_day(len(remaining), len(recent), exported + len(recent & gone), self.limits)
 
     async def _canary(self, remaining: Sequence[PlannedResult]) -> None:
@@ -364,7 +366,7 @@ class _Deletion:
     def _proofs(self, results: Sequence[PlannedResult]) -> Mapping[str, VerifiedResult | Unverified]:
         """What verification says of each, read from the disk now."""
         days = {result.completed_date for result in results}
-        found = verify_results(self.archive, self.archive.head(), days, only=[result.sid for result in results])
+        found = verify_results(self.archive.newest(), days, only=[result.sid for result in results])
         return {verdict.sid: verdict for verdict in found}
 
     def _refusals(

@@ -19,8 +19,8 @@ from warehouse.erasures import read_erased
 from warehouse.errors import FixWarehouse
 from warehouse.ledger import Ledger, contradictions, deleted_results, read_ledger
 from warehouse.published.publish import NAME, untouched
-from warehouse.store.archive import Archive
-from warehouse.store.commits import FOLDER, Commit, commit_path
+from warehouse.store.archive import Archive, Snapshot
+from warehouse.store.commits import FOLDER, commit_path
 from warehouse.store.files import sha256_of, storage_errors
 from warehouse.store.locks import lock, make_lock
 from warehouse.store.names import DELETE_LOCK
@@ -67,7 +67,7 @@ def identity(archive: Archive) -> str:
     return hashlib.sha256(json.dumps([str(folder), state.st_dev, state.st_ino]).encode()).hexdigest()
 
 
-def whole_warehouse(archive: Archive, head: Commit) -> Ledger:
+def whole_warehouse(snapshot: Snapshot) -> Ledger:
     """Refuse a warehouse that is not whole: one damaged file anywhere, and it is no place for the only copy.
 
     Returns:
@@ -76,6 +76,7 @@ def whole_warehouse(archive: Archive, head: Commit) -> Ledger:
     Raises:
         PlanAgain: a live file, the published file or the ledger is not as it was written.
     """
+    archive, head = snapshot.archive, snapshot.commit
     if damaged := damaged_files(archive, live_files(head)):
         raise PlanAgain(
             f"{damaged[0]} is missing or damaged; run `addon-export verify`.",
@@ -83,10 +84,10 @@ def whole_warehouse(archive: Archive, head: Commit) -> Ledger:
         )
     if head.number and not untouched(archive):
         raise PlanAgain(f"{NAME} is not the file that was published; run `addon-export rebuild`.")
-    ledger = read_ledger(archive, head)
+    ledger = read_ledger(snapshot)
     if broken := ledger.broken():
         raise PlanAgain(broken)
-    if wrong := contradictions(ledger, deleted_results(archive, head), read_erased(archive, head)):
+    if wrong := contradictions(ledger, deleted_results(snapshot), read_erased(snapshot)):
         raise PlanAgain(wrong[0], reasons=wrong)
     return ledger
 

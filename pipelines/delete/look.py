@@ -14,8 +14,7 @@ from pipelines.records.rows import AddOnResult, Malformed, parse_add_on_result, 
 from pipelines.records.sids import AddOnResultSid, RecordingSid
 from pipelines.twilio.client import TwilioClient
 from warehouse.landed import LandedRecording, landed_recordings
-from warehouse.store.archive import Archive
-from warehouse.store.commits import Commit
+from warehouse.store.archive import Snapshot
 
 AT_ONCE = 20
 """Lists read at once; the client sends fewer when Twilio wants fewer."""
@@ -29,8 +28,7 @@ Target = tuple[RecordingSid, AddOnResultSid]
 
 async def look(
     client: TwilioClient,
-    archive: Archive,
-    commit: Commit,
+    snapshot: Snapshot,
     targets: Sequence[Target],
     *,
     now: datetime,
@@ -65,7 +63,7 @@ async def look(
                     group.create_task(list_payloads(target))
     except ExceptionGroup as failures:
         raise first_cause(failures) from failures
-    landed = landed_recordings(archive, commit, list(listed), since=None)
+    landed = landed_recordings(snapshot, list(listed), since=None)
     whole = {
         recording: readable
         and recording in landed

@@ -20,10 +20,11 @@ from warehouse.published.publish import NAME, published
 from warehouse.quarantine import open_rows
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, CONTENTS, QUARANTINE, RESOLUTIONS, Table, sql_type
 from warehouse.store import commits
-from warehouse.store.archive import Archive, partition_day
+from warehouse.store.archive import Archive, Snapshot
 from warehouse.store.commits import Commit, LiveFile
 from warehouse.store.damage import reading_errors
 from warehouse.store.files import sha256_of
+from warehouse.store.sealed import partition_day
 from warehouse.upkeep.verify import PIECES, hashed, limit_memory, shown_contents
 
 
@@ -108,9 +109,9 @@ def landed_days(commit: Commit, first: date, last: date) -> list[date]:
     return sorted(day for day in days if day is not None and first <= day <= last)
 
 
-def exported_results(archive: Archive, commit: Commit, account: AccountSid) -> int:
+def exported_results(snapshot: Snapshot, account: AccountSid) -> int:
     """How many results of an account are exported and not deleted, over all days."""
-    relation = archive.relation(ADD_ON_RESULTS, commit.tables[ADD_ON_RESULTS.name])
+    archive, relation = snapshot.archive, snapshot.relation(ADD_ON_RESULTS)
     with reading_errors(archive.root), archive.database() as db:
         rows = db.execute(
             f"SELECT count(*) FROM {relation} WHERE exported_at IS NOT NULL AND deleted_at IS NULL AND account_sid = ?",
@@ -120,13 +121,13 @@ def exported_results(archive: Archive, commit: Commit, account: AccountSid) -> i
 
 
 def verify_results(
-    archive: Archive, commit: Commit, days: Collection[date], *, only: Collection[str] | None = None
+    snapshot: Snapshot, days: Collection[date], *, only: Collection[str] | None = None
 ) -> list[VerifiedResult | Unverified]:
     """Read back the results of partition `days`, or `only` some of them, and say of each whether it is proven.
 
     A result of `only` that is not found on these days is Unverified.
     """
-    found = _Reading(archive, commit, days, only).verdicts() if days else []
+    found = _Reading(snapshot, days, only).verdicts() if days else []
     missing = set(only or ()) - {result.sid for result in found}
     return [*found, *(Unverified(sid, None, None, PROOFS, "It is not landed.") for sid in sorted(missing))]
 
@@ -146,12 +147,10 @@ _PAYLOAD_FACTS = (
 class _Reading:
     """One reading of some days: everything the verdicts rest on."""
 
-    def __init__(self, archive: Archive, commit: Commit, days: Collection[date], only: Collection[str] | None) -> None:
-        self.archive, self.commit, self.days = archive, commit, sorted(days)
-        files = {
-            table: [f for f in commit.tables[table.name].values() if partition_day(f) in days]
-            for table in (ADD_ON_RESULTS, ADD_ON_PAYLOADS, CONTENTS)
-        }
+    def __init__(self, snapshot: Snapshot, days: Collection[date], only: Collection[str] | None) -> None:
+        self.snapshot, self.archive, self.days = snapshot, snapshot.archive, sorted(days)
+        archive = snapshot.archive
+        files = {table: snapshot.files(table, days) for table in (ADD_ON_RESULTS, ADD_ON_PAYLOADS, CONTENTS)}
         self.damaged = {f.path: partition_day(f) for each in files.values() for f in each if not _sound(archive, f)}
         self.files = {
             table: [f for f in each if partition_day(f) not in self.damaged.values()] for table, each in files.items()
@@ -222,10 +221,10 @@ class _Reading:
                 )
                 for p in sorted(payloads, key=lambda p: str(p["sid"]))
             ),
-            self.commit.number,
+            self.snapshot.commit.number,
             self.published_commit,
             {
-                path: self.commit.tables[path.split("/")[0]][path].sha256
+                path: self.snapshot.commit.tables[path.split("/")[0]][path].sha256
                 for path in sorted(
                     {row["file"], *(p["file"] for p in payloads), *(self.contents[p["sid"]][2] for p in payloads)}
                 )
@@ -285,7 +284,7 @@ class _Reading:
 
     def _quarantined(self, db: duckdb.DuckDBPyConnection) -> set[str]:
         """SIDs of what is open in quarantine, or what something in quarantine was found under."""
-        relation = open_rows(*(self.archive.relation(t, self.commit.tables[t.name]) for t in (QUARANTINE, RESOLUTIONS)))
+        relation = open_rows(*self.snapshot.relations(QUARANTINE, RESOLUTIONS))
         rows = db.execute(f"SELECT DISTINCT unnest([sid, parent_sid]) FROM {relation}").fetchall()
         return {row[0] for row in rows if row[0] is not None}
 

@@ -58,7 +58,7 @@ class Record:
 
     def gone(self) -> set[str]:
         """Results that were deleted, by this plan or an earlier one."""
-        ledger = read_ledger(self._archive, self._archive.head())
+        ledger = read_ledger(self._archive.newest())
         return {sid for sid, entry in ledger.last().items() if entry.step.step in steps.GONE}
 
     def settle(self, seen: Ledger, found: Mapping[str, str]) -> None:

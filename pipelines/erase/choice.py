@@ -18,8 +18,9 @@ from warehouse.ledger import UNSETTLED, read_ledger
 from warehouse.published.publish import Destination
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, CONTENTS, QUARANTINE, RECORDINGS, RESOLUTIONS, Table
 from warehouse.states import RECORDING_LOOK_BACK
-from warehouse.store.archive import Archive, partition_day
-from warehouse.store.commits import Commit, LiveFile
+from warehouse.store.archive import Archive, Snapshot
+from warehouse.store.commits import LiveFile
+from warehouse.store.sealed import partition_day
 from warehouse.upkeep.erase import Erasure, Selection, erase, finish, unfinished
 
 ASKED = "asked for"
@@ -47,29 +48,29 @@ def erase_sids(
         FixWarehouse: the root cannot be written; what was begun is finished by the next export or erasure.
     """
 
-    def choose(head: Commit) -> Selection:
-        of_recordings = _spellings(archive, head, recordings)
+    def choose(snapshot: Snapshot) -> Selection:
+        of_recordings = _spellings(snapshot, recordings)
         found: set[str] = {*results}
-        found |= _column(archive, head, ADD_ON_RESULTS, "reference_sid", of_recordings, "sid")
-        found |= _column(archive, head, ADD_ON_PAYLOADS, "reference_sid", of_recordings, "add_on_result_sid")
-        found = _spellings(archive, head, found)
-        payloads = _column(archive, head, ADD_ON_PAYLOADS, "reference_sid", of_recordings, "sid")
-        payloads |= _column(archive, head, ADD_ON_PAYLOADS, "add_on_result_sid", found, "sid")
-        payloads = _spellings(archive, head, payloads)
-        _nothing_unsettled(archive, head, found)
-        before = read_erased(archive, head)
+        found |= _column(snapshot, ADD_ON_RESULTS, "reference_sid", of_recordings, "sid")
+        found |= _column(snapshot, ADD_ON_PAYLOADS, "reference_sid", of_recordings, "add_on_result_sid")
+        found = _spellings(snapshot, found)
+        payloads = _column(snapshot, ADD_ON_PAYLOADS, "reference_sid", of_recordings, "sid")
+        payloads |= _column(snapshot, ADD_ON_PAYLOADS, "add_on_result_sid", found, "sid")
+        payloads = _spellings(snapshot, payloads)
+        _nothing_unsettled(snapshot, found)
+        before = read_erased(snapshot)
         by_fingerprint: dict[str, tuple[str, str]] = {}  # one SID may be landed in two spellings
         chosen = Selection()
         for table, sids in ((RECORDINGS, of_recordings), (ADD_ON_RESULTS, found), (ADD_ON_PAYLOADS, payloads)):
-            chosen.add(table, _held(archive, head, table, sids))
+            chosen.add(table, snapshot.holding(table, sids))
             for sid in sids:
                 if sid not in before:
                     by_fingerprint[fingerprint(sid)] = (sid, _KINDS[table.name])
         chosen.record = dict(by_fingerprint.values())
-        chosen.add(CONTENTS, _held(archive, head, CONTENTS, payloads))
-        quarantined = _quarantined(archive, head, {*of_recordings, *found, *payloads})
+        chosen.add(CONTENTS, snapshot.holding(CONTENTS, payloads))
+        quarantined = _quarantined(snapshot, {*of_recordings, *found, *payloads})
         chosen.add(QUARANTINE, quarantined)
-        chosen.add(RESOLUTIONS, _held(archive, head, RESOLUTIONS, set().union(*quarantined.values())))
+        chosen.add(RESOLUTIONS, snapshot.holding(RESOLUTIONS, set().union(*quarantined.values())))
         return chosen
 
     return erase(archive, destination, choose, reason=ASKED, now=now, dry_run=dry_run)
@@ -89,23 +90,23 @@ def erase_older(
     """
     today = now.astimezone(UTC).date()
     before, listed_since = today - timedelta(days=days), today - STILL_LISTED
-    if not _any_older(archive.head(), before, recordings_before=min(before, listed_since)):
+    if not _any_older(archive.newest(), before, recordings_before=min(before, listed_since)):
         return None
 
-    def choose(head: Commit) -> Selection:
+    def choose(snapshot: Snapshot) -> Selection:
         chosen = Selection()
-        deleted = {entry.step.add_on_result_sid for entry in read_ledger(archive, head).entries}
+        deleted = {entry.step.add_on_result_sid for entry in read_ledger(snapshot).entries}
         undated: dict[str, set[str]] = {}
         for table in (ADD_ON_RESULTS, ADD_ON_PAYLOADS, CONTENTS, QUARANTINE):
-            whole = [f for f in _files(head, table) if (day := partition_day(f)) is not None and day < before]
+            whole = [f for f in snapshot.files(table) if (day := partition_day(f)) is not None and day < before]
             chosen.keys[table.name] = {file.path: None for file in whole}
             if table in (ADD_ON_RESULTS, ADD_ON_PAYLOADS):
                 young = [f for f in whole if deleted or (partition_day(f) or before) >= listed_since]
                 chosen.record |= dict.fromkeys(_sids(archive, table, young), _KINDS[table.name])
             if table is not CONTENTS:
-                undated[table.name] = _older_rows(archive, head, table, before)
+                undated[table.name] = _older_rows(snapshot, table, before)
         results, payloads = undated[ADD_ON_RESULTS.name], undated[ADD_ON_PAYLOADS.name]
-        payloads |= _column(archive, head, ADD_ON_PAYLOADS, "add_on_result_sid", results, "sid")
+        payloads |= _column(snapshot, ADD_ON_PAYLOADS, "add_on_result_sid", results, "sid")
         for table, keys in (
             (ADD_ON_RESULTS, results),
             (ADD_ON_PAYLOADS, payloads),
@@ -113,13 +114,13 @@ def erase_older(
             (QUARANTINE, undated[QUARANTINE.name]),
             (RESOLUTIONS, undated[QUARANTINE.name]),
         ):
-            chosen.add(table, _held(archive, head, table, keys))
+            chosen.add(table, snapshot.holding(table, keys))
             if table.name in _KINDS:
                 chosen.record |= dict.fromkeys(keys, _KINDS[table.name])
-        _choose_recordings(archive, head, min(before, listed_since), chosen)
-        known = read_erased(archive, head)
+        _choose_recordings(snapshot, min(before, listed_since), chosen)
+        known = read_erased(snapshot)
         chosen.record = {sid: kind for sid, kind in chosen.record.items() if sid not in known}
-        if not chosen.rows(head):
+        if not chosen.rows(snapshot.commit):
             chosen.record.clear()
         return chosen
 
@@ -147,10 +148,8 @@ def unattributed(archive: Archive) -> int:
         RepairWarehouse: a live file is missing or damaged.
     """
     parents = ["add_on_result_sid", "reference_sid"]
-    with archive.reading() as head:
-        batches = (
-            batch for file in _files(head, ADD_ON_PAYLOADS) for batch in archive.read(file, ADD_ON_PAYLOADS, parents)
-        )
+    with archive.reading() as snapshot:
+        batches = snapshot.read(ADD_ON_PAYLOADS, parents)
         return sum(pc.sum(pc.and_(*(pc.is_null(batch[name]) for name in parents))).as_py() or 0 for batch in batches)
 
 
@@ -165,38 +164,24 @@ _MADE_AT = {
 """The times by which a row without a day is judged: the first of them that is known."""
 
 
-def _spellings(archive: Archive, head: Commit, sids: Collection[str]) -> set[str]:
+def _spellings(snapshot: Snapshot, sids: Collection[str]) -> set[str]:
     """SIDs as given, and as they are landed, whatever the case of their digits."""
     spelt = {*sids}
     wanted, lower = {fingerprint(sid) for sid in sids}, pa.array(sorted({sid.lower() for sid in sids}), pa.string())
     for table in (RECORDINGS, ADD_ON_RESULTS, ADD_ON_PAYLOADS, CONTENTS) if sids else ():
         columns = SIDS_OF[table.name]
-        for batch in (batch for file in _files(head, table) for batch in archive.read(file, table, columns)):
+        for batch in snapshot.read(table, columns):
             for name in columns:
                 alike = batch[name].filter(pc.is_in(pc.utf8_lower(batch[name]), value_set=lower))
                 spelt.update(sid for sid in alike.to_pylist() if fingerprint(sid) in wanted)
     return spelt
 
 
-def _files(head: Commit, table: Table) -> list[LiveFile]:
-    return list(head.tables[table.name].values())
-
-
-def _held(
-    archive: Archive, head: Commit, table: Table, values: Iterable[str], column: str | None = None
-) -> dict[str, set[str]]:
-    """Which of `values` are in a column, the key unless given, by live file."""
-    given = pa.array(sorted(values), pa.string())
-    return archive.keys.holding(archive.root, head.tables[table.name], column or table.key, given)
-
-
-def _column(archive: Archive, head: Commit, table: Table, column: str, values: Iterable[str], wanted: str) -> set[str]:
+def _column(snapshot: Snapshot, table: Table, column: str, values: Iterable[str], wanted: str) -> set[str]:
     """`wanted` of the rows that have one of `values` in `column`."""
-    given = pa.array(sorted(values), pa.string())
-    rows = rows_with(archive, table, column, given, head.tables[table.name], columns=[wanted])
-    return {value for batch in rows for value in batch[wanted].to_pylist()} - {
-        None
-    }  # a payload may not say whose it is
+    rows = rows_with(snapshot, table, column, values, columns=[wanted])
+    found = {value for batch in rows for value in batch[wanted].to_pylist()}
+    return found - {None}  # a payload may not say whose it is
 
 
 def _sids(archive: Archive, table: Table, files: Iterable[LiveFile]) -> Iterator[str]:
@@ -205,10 +190,10 @@ def _sids(archive: Archive, table: Table, files: Iterable[LiveFile]) -> Iterator
             yield from batch["sid"].to_pylist()
 
 
-def _nothing_unsettled(archive: Archive, head: Commit, results: Collection[str]) -> None:
+def _nothing_unsettled(snapshot: Snapshot, results: Collection[str]) -> None:
     """A DELETE that may still be processed must first be settled by who sent it."""
     wanted = Erased(frozenset(map(fingerprint, results)))
-    for sid, entry in read_ledger(archive, head).last().items():
+    for sid, entry in read_ledger(snapshot).last().items():
         if sid in wanted and entry.step.step in UNSETTLED:
             raise ApplyAgain(
                 f"Add-on result {sid} cannot be erased: its deletion at Twilio is not settled. Run the `delete apply` "
@@ -216,12 +201,12 @@ def _nothing_unsettled(archive: Archive, head: Commit, results: Collection[str])
             )
 
 
-def _quarantined(archive: Archive, head: Commit, sids: Collection[str]) -> dict[str, set[str]]:
+def _quarantined(snapshot: Snapshot, sids: Collection[str]) -> dict[str, set[str]]:
     """Rows of quarantine that are about one of these, were found under it, or name it in their bytes."""
     wanted = Erased(frozenset(map(fingerprint, sids)))
     found: dict[str, set[str]] = {}
-    for file in _files(head, QUARANTINE):
-        for batch in archive.read(file, QUARANTINE, [QUARANTINE.key, *SIDS_OF[QUARANTINE.name], "raw"]):
+    for file in snapshot.files(QUARANTINE):
+        for batch in snapshot.archive.read(file, QUARANTINE, [QUARANTINE.key, *SIDS_OF[QUARANTINE.name], "raw"]):
             columns = (batch[name].to_pylist() for name in (QUARANTINE.key, *SIDS_OF[QUARANTINE.name]))
             for key, sid, parent, raw in zip(*columns, batch["raw"], strict=True):
                 if sid in wanted or parent in wanted or wanted.mentioned(raw.as_py()):
@@ -229,42 +214,41 @@ def _quarantined(archive: Archive, head: Commit, sids: Collection[str]) -> dict[
     return found
 
 
-def _any_older(head: Commit, before: date, *, recordings_before: date) -> bool:
+def _any_older(snapshot: Snapshot, before: date, *, recordings_before: date) -> bool:
     """Whether a partition is as old, or something has no day."""
     limits = dict.fromkeys((ADD_ON_RESULTS, ADD_ON_PAYLOADS, CONTENTS, QUARANTINE), before)
     limits[RECORDINGS] = recordings_before
     return any(
-        (partition_day(file) or date.min) < limit for table, limit in limits.items() for file in _files(head, table)
+        (partition_day(file) or date.min) < limit for table, limit in limits.items() for file in snapshot.files(table)
     )
 
 
-def _older_rows(archive: Archive, head: Commit, table: Table, before: date) -> set[str]:
+def _older_rows(snapshot: Snapshot, table: Table, before: date) -> set[str]:
     """Keys of the rows without a partition day that were made before a day."""
     found: set[str] = set()
-    for file in _files(head, table):
-        if partition_day(file) is None:
-            for batch in archive.read(file, table, list(dict.fromkeys((table.key, *_MADE_AT[table.name])))):
-                at = pc.coalesce(*(batch[name] for name in _MADE_AT[table.name])).cast(pa.date32())
-                found.update(batch.filter(pc.less(at, pa.scalar(before)))[table.key].to_pylist())
+    for file in snapshot.files(table, {None}):
+        for batch in snapshot.archive.read(file, table, list(dict.fromkeys((table.key, *_MADE_AT[table.name])))):
+            at = pc.coalesce(*(batch[name] for name in _MADE_AT[table.name])).cast(pa.date32())
+            found.update(batch.filter(pc.less(at, pa.scalar(before)))[table.key].to_pylist())
     return found
 
 
-def _choose_recordings(archive: Archive, head: Commit, before: date, chosen: Selection) -> None:
+def _choose_recordings(snapshot: Snapshot, before: date, chosen: Selection) -> None:
     """Recordings as old that no result or payload which stays belongs to.
 
     Nothing bars them: what Twilio lists again all the same is landed again, and its new results with it.
     """
-    files = [f for f in _files(head, RECORDINGS) if (partition_day(f) or before) < before]
-    old = {*_sids(archive, RECORDINGS, files), *_older_rows(archive, head, RECORDINGS, before)}
+    files = [f for f in snapshot.files(RECORDINGS) if (partition_day(f) or before) < before]
+    old = {*_sids(snapshot.archive, RECORDINGS, files), *_older_rows(snapshot, RECORDINGS, before)}
     if not old:
         return
     candidates = pa.array(sorted(old), pa.string())
     for table in (ADD_ON_RESULTS, ADD_ON_PAYLOADS):
-        for file in _files(head, table):
+        for file in snapshot.files(table):
             keys = chosen.keys[table.name].get(file.path, set())
-            for batch in archive.read(file, table, ["sid", "reference_sid"]) if keys is not None else ():
+            for batch in snapshot.archive.read(file, table, ["sid", "reference_sid"]) if keys is not None else ():
                 part = batch.filter(pc.is_in(batch["reference_sid"], value_set=candidates))
                 for sid, recording in zip(part["sid"].to_pylist(), part["reference_sid"].to_pylist(), strict=True):
                     if sid not in (keys or ()):
                         old.discard(recording)
-    chosen.add(RECORDINGS, _held(archive, head, RECORDINGS, old))
+    chosen.add(RECORDINGS, snapshot.holding(RECORDINGS, old))

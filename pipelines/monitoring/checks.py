@@ -27,7 +27,7 @@ from warehouse.schema import (
     shown_status_sql,
 )
 from warehouse.states import RETENTION
-from warehouse.store.archive import Archive
+from warehouse.store.archive import Archive, Snapshot
 from warehouse.store.commits import Commit, LiveFile
 from warehouse.store.damage import reading_errors
 from warehouse.upkeep.verify import verify_files
@@ -68,9 +68,14 @@ class Reading:
     resume: str = ""
 
     @cached_property
+    def snapshot(self) -> Snapshot:
+        """The archive as its newest commit has it."""
+        return self.archive.newest()
+
+    @property
     def head(self) -> Commit:
-        """The newest commit."""
-        return self.archive.head()
+        """That commit."""
+        return self.snapshot.commit
 
     @cached_property
     def deadlines(self) -> Deadlines:
@@ -79,7 +84,7 @@ class Reading:
 
     def relation(self, table: Table) -> str:
         """SQL for the live rows of a table."""
-        return self.archive.relation(table, self.head.tables[table.name])
+        return self.snapshot.relation(table)
 
     def ask(self, sql: str, **values: object) -> list[Row]:
         """Rows of an answer, as plain values; times as microseconds are up to the query."""
@@ -122,7 +127,7 @@ def contents_match(reading: Reading) -> Verdict:
     """Files and contents that are not what was landed, among the next of them to be read back."""
     files = sorted((file for table in reading.head.tables.values() for file in table.values()), key=lambda f: f.path)
     chosen = next_files(files, after=reading.resume, limit=BYTES)
-    mismatches = verify_files(reading.archive, reading.head, chosen)
+    mismatches = verify_files(reading.snapshot, chosen)
     rows: list[Row] = [{"what": m.kind, "subject": m.subject, "reason": m.sentence} for m in mismatches]
     numbers: dict[str, Number] = {
         "files_read_back": len(chosen),

@@ -6,7 +6,7 @@ it is whole here. Read from the newest commit alone; `assess` decides and is pur
 """
 
 from bisect import bisect_left
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from types import MappingProxyType
@@ -17,10 +17,9 @@ from pipelines.accounts.account import Account, accounts_of
 from pipelines.accounts.listings import Listing, first_listed, last_reads, listings, moment, oldest
 from warehouse.clock import APART
 from warehouse.published import views
-from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, RECORDINGS, Table
+from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, RECORDINGS
 from warehouse.states import FINAL_STATUSES, GONE, OPEN_STATES, RECORDING_LOOK_BACK, RETENTION
-from warehouse.store.archive import Archive, partition_day
-from warehouse.store.commits import Commit
+from warehouse.store.archive import Archive, Snapshot
 from warehouse.store.marker import kept_accounts
 
 NAMED = 5
@@ -141,11 +140,11 @@ def completeness(archive: Archive, *, first: date, last: date, now: datetime, se
     Raises:
         RepairWarehouse: a live file is missing or damaged.
     """
-    with archive.reading() as head, archive.database() as db:
-        recordings = open_recordings(archive, head, db, now=now, settle=settle)
-        unfinished = unfinished_results(archive, head, db, now=now)
-        read = listings(archive, head, db, now=now)
-        results = _day_results(archive, head, db, first, last, now=now)
+    with archive.reading() as snapshot, archive.database() as db:
+        recordings = open_recordings(snapshot, db, now=now, settle=settle)
+        unfinished = unfinished_results(snapshot, db, now=now)
+        read = listings(snapshot, db, now=now)
+        results = _day_results(snapshot, db, first, last, now=now)
     accounts = accounts_of(kept_accounts(archive.root), first_listed(read))
     undated = sum(recording.created_at is None for recording in recordings)
     created = [recording.created_at or now for recording in recordings[undated:]]
@@ -241,18 +240,18 @@ def _may_complete(result: OpenResult, start: datetime, end: datetime, *, now: da
 
 
 def open_recordings(
-    archive: Archive, head: Commit, db: duckdb.DuckDBPyConnection, *, now: datetime, settle: timedelta
+    snapshot: Snapshot, db: duckdb.DuckDBPyConnection, *, now: datetime, settle: timedelta
 ) -> list[OpenRecording]:
     """The landed recordings that are listed again by the next export, in order of creation.
 
     As `pipelines.discover.must_list` decides it, in SQL, but for what is listed again only because of what is open in
     quarantine: that keeps no day waiting. One that owes a result counts as having an open one.
     """
-    results, payloads = (_relation(archive, head, table) for table in (ADD_ON_RESULTS, ADD_ON_PAYLOADS))
+    results, payloads = snapshot.relations(ADD_ON_RESULTS, ADD_ON_PAYLOADS)
     rows = db.execute(
         f"WITH owing AS ({views.owing(results, payloads, '$now')}), known AS (SELECT sid, date_created, listed_at, "
         "first_seen_at, greatest(coalesce(open_results, 0), (sid IN (SELECT reference_sid FROM owing))::INTEGER) "
-        f"AS open_results, account_sid FROM {_relation(archive, head, RECORDINGS)}) "
+        f"AS open_results, account_sid FROM {snapshot.relation(RECORDINGS)}) "
         "SELECT sid, epoch_us(date_created), epoch_us(listed_at), open_results, epoch_us(first_seen_at), account_sid "
         "FROM known "
         "WHERE listed_at IS NULL OR open_results > 0 OR date_created IS NULL "
@@ -266,18 +265,15 @@ def open_recordings(
     ]
 
 
-def unfinished_results(
-    archive: Archive, head: Commit, db: duckdb.DuckDBPyConnection, *, now: datetime
-) -> list[OpenResult]:
+def unfinished_results(snapshot: Snapshot, db: duckdb.DuckDBPyConnection, *, now: datetime) -> list[OpenResult]:
     """The landed results without a day that may get one or are not whole, nearest deadline first.
 
     A status nobody knows may be one that changes, so it counts as unfinished even when all it has is here.
     """
-    files = [path for path, file in head.tables[ADD_ON_RESULTS.name].items() if partition_day(file) is None]
     rows = db.execute(
         "SELECT sid, epoch_us(coalesce(date_created, first_seen_at)), epoch_us(expires_at), "
         "coalesce(list_contains($final, status), false) AS final, account_sid "
-        f"FROM {archive.relation(ADD_ON_RESULTS, files)} "
+        f"FROM {snapshot.relation(ADD_ON_RESULTS, {None})} "
         f"WHERE date_completed IS NULL AND deleted_at IS NULL AND NOT {GONE.format('')} "
         "AND NOT (final AND (exported_at IS NOT NULL OR coalesce(expires_at, first_seen_at + $kept) < $now)) "
         "ORDER BY expires_at, sid",
@@ -289,10 +285,10 @@ def unfinished_results(
 
 
 def _day_results(
-    archive: Archive, head: Commit, db: duckdb.DuckDBPyConnection, first: date, last: date, *, now: datetime
+    snapshot: Snapshot, db: duckdb.DuckDBPyConnection, first: date, last: date, *, now: datetime
 ) -> dict[date, DayResults]:
     days = {first + timedelta(days=n) for n in range((last - first).days + 1)}
-    results, payloads = (_relation(archive, head, table, days) for table in (ADD_ON_RESULTS, ADD_ON_PAYLOADS))
+    results, payloads = snapshot.relations(ADD_ON_RESULTS, ADD_ON_PAYLOADS, days=days)
     rows = db.execute(
         f"WITH state AS ({views.states(results, payloads, '$now')}) "
         "SELECT completed_date, state, count(*), list(sid ORDER BY sid) FILTER (state NOT IN ('exported', 'deleted')) "
@@ -310,8 +306,3 @@ def _day_results(
         )
         for day, states in found.items()
     }
-
-
-def _relation(archive: Archive, head: Commit, table: Table, days: Collection[date] | None = None) -> str:
-    files = head.tables[table.name]
-    return archive.relation(table, [p for p, file in files.items() if days is None or partition_day(file) in days])

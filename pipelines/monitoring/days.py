@@ -11,9 +11,10 @@ from datetime import UTC, date, datetime
 from warehouse.published import views
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, CONTENTS, LOADS, Table
 from warehouse.states import STATES
-from warehouse.store.archive import Archive, partition_day
+from warehouse.store.archive import Snapshot
 from warehouse.store.commits import Commit
 from warehouse.store.damage import reading_errors
+from warehouse.store.sealed import partition_day
 
 WAITING = ("pending", "unfinished")
 """States of a result that still has to be exported."""
@@ -81,14 +82,11 @@ class ByDay:
         return self.days.get(day) or DayNumbers(day, dict.fromkeys(STATES, 0))
 
 
-def by_day(
-    archive: Archive, commit: Commit, days: Collection[date], *, now: datetime, run_id: str, preview: int = 0
-) -> ByDay:
+def by_day(snapshot: Snapshot, days: Collection[date], *, now: datetime, run_id: str, preview: int = 0) -> ByDay:
     """Numbers of `days` and of the null partition in one commit.
 
     Args:
-        archive: where to look.
-        commit: the state to look at.
+        snapshot: where to look.
         days: UTC days of `date_completed`.
         now: what hours and states are reckoned from (UTC).
         run_id: whose rows count as landed.
@@ -97,14 +95,8 @@ def by_day(
     Raises:
         RepairWarehouse: a live file is missing or damaged.
     """
-    wanted = {*days, None}
-
-    def relation(table: Table) -> str:
-        files = commit.tables[table.name]
-        return archive.relation(table, [path for path, file in files.items() if partition_day(file) in wanted])
-
-    results, payloads = relation(ADD_ON_RESULTS), relation(ADD_ON_PAYLOADS)
-    loads = archive.relation(LOADS, commit.tables[LOADS.name])
+    archive, loads = snapshot.archive, snapshot.relation(LOADS)
+    results, payloads = snapshot.relations(ADD_ON_RESULTS, ADD_ON_PAYLOADS, days={*days, None})
     with reading_errors(archive.root), archive.database() as db:
         db.execute(f"CREATE TABLE own AS SELECT load_id FROM {loads} WHERE run_id = $run", {"run": run_id})
         db.execute(
@@ -123,8 +115,8 @@ def by_day(
         )
         counted = db.execute(_COUNTED).fetchall()
         shown = db.execute(_NEWEST, {"rows": preview}).fetchall()
-    result_bytes = _file_bytes(commit, (ADD_ON_RESULTS,))
-    payload_bytes = _file_bytes(commit, (ADD_ON_PAYLOADS, CONTENTS))
+    result_bytes = _file_bytes(snapshot.commit, (ADD_ON_RESULTS,))
+    payload_bytes = _file_bytes(snapshot.commit, (ADD_ON_PAYLOADS, CONTENTS))
     days_found = {}
     for day, deadline, landed, payload_count, payloads_landed, contents, content_bytes, *counts in counted:
         days_found[day] = DayNumbers(

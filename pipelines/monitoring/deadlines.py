@@ -75,10 +75,8 @@ def deadlines(archive: Archive, *, now: datetime, within: timedelta, settle: tim
     Raises:
         RepairWarehouse: a live file is missing or damaged.
     """
-    with archive.reading() as head, archive.database() as db:
-        results, payloads = (
-            archive.relation(table, head.tables[table.name]) for table in (ADD_ON_RESULTS, ADD_ON_PAYLOADS)
-        )
+    with archive.reading() as snapshot, archive.database() as db:
+        results, payloads = snapshot.relations(ADD_ON_RESULTS, ADD_ON_PAYLOADS)
         rows = db.execute(
             f"WITH state AS ({views.states(results, payloads, '$now')}), owned AS ("
             f"SELECT sid, account_sid, if(expires_at IS NULL, first_seen_at + $kept, NULL) AS lost_at FROM {results}) "
@@ -88,8 +86,8 @@ def deadlines(archive: Archive, *, now: datetime, within: timedelta, settle: tim
             "WHERE state.state NOT IN ('exported', 'gone', 'deleted') ORDER BY expires, sid",
             {"now": now, "kept": RETENTION},
         ).fetchall()
-        recordings = open_recordings(archive, head, db, now=now, settle=settle)
-        read = listings(archive, head, db, now=now)
+        recordings = open_recordings(snapshot, db, now=now, settle=settle)
+        read = listings(snapshot, db, now=now)
     accounts = accounts_of(kept_accounts(archive.root), first_listed(read))
     over = {sid: account for sid, account in accounts.items() if not account.wanted}
     gone = [row[5] in over and not _was_lost(over[row[5]], moment(row[3])) for row in rows]

@@ -18,8 +18,7 @@ from warehouse.published.publish import published
 from warehouse.quarantine import open_rows
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, QUARANTINE, RECORDINGS, RESOLUTIONS
 from warehouse.states import RECORDING_LOOK_BACK, STATES
-from warehouse.store.archive import Archive
-from warehouse.store.commits import Commit
+from warehouse.store.archive import Archive, Snapshot
 from warehouse.store.marker import kept_accounts, kept_listings
 from warehouse.store.sharing import sharing
 
@@ -109,16 +108,15 @@ class Status:
 
 def status(archive: Archive, *, now: datetime, settle: timedelta) -> Status:
     """Summarise the newest commit; `settle` is how long after its creation a recording may gain results."""
-    with archive.reading() as head:
-        found = _status(archive, head, now=reading_time(archive, here=now), settle=settle)
+    with archive.reading() as snapshot:
+        found = _status(snapshot, now=reading_time(archive, here=now), settle=settle)
         return replace(found, clock=clock_sentence(archive, here=now))
 
 
-def _status(archive: Archive, head: Commit, *, now: datetime, settle: timedelta) -> Status:
-    results, payloads, quarantine, resolutions = (
-        archive.relation(table, head.tables[table.name])
-        for table in (ADD_ON_RESULTS, ADD_ON_PAYLOADS, QUARANTINE, RESOLUTIONS)
-    )
+def _status(snapshot: Snapshot, *, now: datetime, settle: timedelta) -> Status:
+    archive, head = snapshot.archive, snapshot.commit
+    tables = (ADD_ON_RESULTS, ADD_ON_PAYLOADS, QUARANTINE, RESOLUTIONS)
+    results, payloads, quarantine, resolutions = snapshot.relations(*tables)
     with archive.database() as db:
         states = db.execute(
             f"""
@@ -131,8 +129,8 @@ def _status(archive: Archive, head: Commit, *, now: datetime, settle: timedelta)
         contents, content_bytes = db.execute(
             f"SELECT count(content_length), coalesce(sum(content_length), 0) FROM {payloads}"
         ).fetchall()[0]
-        to_list = [r for r in open_recordings(archive, head, db, now=now, settle=settle) if _still_shown(r, now=now)]
-        read = listings(archive, head, db, now=now)
+        to_list = [r for r in open_recordings(snapshot, db, now=now, settle=settle) if _still_shown(r, now=now)]
+        read = listings(snapshot, db, now=now)
         quarantined = db.execute(f"SELECT count(*) FROM {open_rows(quarantine, resolutions)}").fetchall()[0][0]
     accounts = accounts_of(kept_accounts(archive.root), first_listed(read))
     ended = {sid for sid, account in accounts.items() if not account.wanted}

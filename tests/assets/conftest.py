@@ -22,7 +22,7 @@ from pipelines.sandbox.made_up import made_up_world
 from pipelines.sandbox.run import Sandbox
 from tests.assets.server import Server
 from tests.pipelines.conftest import Exporter
-from warehouse.store.archive import open_archive
+from warehouse.store.opening import open_archive
 
 ROOT = Path(__file__).resolve().parents[2]
 

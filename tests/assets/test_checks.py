@@ -17,7 +17,8 @@ from tests.assets.instances import instance_in
 from tests.pipelines.monitoring.test_checks import add
 from tests.warehouse.made_up import land_rows, recording, result, whole
 from warehouse.schema import ADD_ON_RESULTS
-from warehouse.store.archive import Archive, open_archive
+from warehouse.store.archive import Archive
+from warehouse.store.opening import open_archive
 
 TODAY = datetime.now(UTC).date()
 

@@ -24,7 +24,8 @@ from pipelines.sandbox.run import Sandbox
 from tests.assets.instances import instance_in, made_run
 from tests.pipelines.conftest import Exporter
 from tests.warehouse.made_up import Row, land_rows, payload, recording, result, whole
-from warehouse.store.archive import Archive, open_archive
+from warehouse.store.archive import Archive
+from warehouse.store.opening import open_archive
 
 SENSORS = {sensor.name: sensor for sensor in defs.sensors or []}
 NOW = datetime.now(UTC)

@@ -17,7 +17,8 @@ from pipelines.sandbox.run import Sandbox
 from pipelines.sandbox.world import World
 from pipelines.twilio.client import Credential, Tuning, connect
 from warehouse.published.publish import NAME, Destination
-from warehouse.store.archive import Archive, open_archive
+from warehouse.store.archive import Archive
+from warehouse.store.opening import open_archive
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 

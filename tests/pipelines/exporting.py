@@ -12,7 +12,7 @@ from pipelines.discover import Scope
 from pipelines.export import export
 from pipelines.records.sids import account_sid
 from pipelines.twilio.client import Credential, connect
-from warehouse.store.archive import open_archive
+from warehouse.store.opening import open_archive
 
 HALF_WAY = 40
 """How often an export has looked at the clock when it stops: some recordings have been landed by then."""

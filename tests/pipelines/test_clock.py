@@ -29,15 +29,15 @@ def _fill(world: World, sandbox: Sandbox) -> None:
 
 def _latest_stamp(archive: Archive) -> datetime:
     """The latest time by which anything is stamped."""
-    with archive.reading() as head, archive.database() as db:
+    with archive.reading() as snapshot, archive.database() as db:
         columns = [
-            f"SELECT max({column.name}) AS stamp FROM {archive.relation(table, head.tables[table.name])}"
+            f"SELECT max({column.name}) AS stamp FROM {snapshot.relation(table)}"
             for table in TABLES.values()
             for column in table.columns
             if column.type == UTC_TIME and column.name in STAMPS
         ]
         latest = db.execute(f"SELECT max(stamp) FROM ({' UNION ALL '.join(columns)})").fetchall()[0][0]
-    return max(datetime.fromisoformat(str(latest)), head.at)
+    return max(datetime.fromisoformat(str(latest)), snapshot.commit.at)
 
 
 @pytest.mark.parametrize(

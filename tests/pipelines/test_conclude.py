@@ -10,9 +10,9 @@ from pipelines import conclude
 from pipelines.errors import FixWarehouse
 from tests.warehouse.made_up import NOON, land_rows, whole
 from warehouse.published.publish import publish
-from warehouse.store.archive import open_archive
 from warehouse.store.locks import lock
 from warehouse.store.names import PUBLISH_LOCK
+from warehouse.store.opening import open_archive
 
 
 def test_a_process_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from tests.pipelines.conftest import NOW, Exporter
 from tests.pipelines.exporting import Job, export_in_a_process
 from tests.pipelines.test_export import CONTENTS, RESULTS, _true_contents, _true_results
 from tests.warehouse.processes import hear, start
-from warehouse.store.archive import open_archive
+from warehouse.store.opening import open_archive
 from warehouse.upkeep.verify import verify
 
 TODAY = NOW.date()

@@ -20,7 +20,7 @@ from tests.pipelines.conftest import NOW, Exporter
 from tests.pipelines.twilio.made_up import AC, client, in_turn, redirect
 from warehouse.published.publish import Destination
 from warehouse.quarantine import QuarantineRow
-from warehouse.store.archive import open_archive
+from warehouse.store.opening import open_archive
 
 MB = 1 << 20
 RE, XR, XH = recording_sid("RE" + "1" * 32), add_on_result_sid("XR" + "1" * 32), payload_sid("XH" + "1" * 32)

@@ -36,7 +36,8 @@ from warehouse.land import land
 from warehouse.published.publish import publish
 from warehouse.quarantine import QuarantineRow, quarantine_rows
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, CONTENTS, QUARANTINE, RECORDINGS, RESOLUTIONS
-from warehouse.store.archive import Archive, open_archive
+from warehouse.store.archive import Archive
+from warehouse.store.opening import open_archive
 from warehouse.upkeep.repair import repair
 from warehouse.upkeep.verify import verify
 

@@ -35,7 +35,9 @@ from warehouse.errors import RepairWarehouse
 from warehouse.ledger import DELETED, INTENT, append
 from warehouse.published.publish import Destination, publish
 from warehouse.schema import ADD_ON_RESULTS, CONTENTS, QUARANTINE
-from warehouse.store.archive import Archive, open_archive
+from warehouse.store.archive import Archive
+from warehouse.store.collect import collect
+from warehouse.store.opening import open_archive
 from warehouse.upkeep.compact import compact
 from warehouse.upkeep.verify import verify
 
@@ -106,7 +108,7 @@ class Store(RuleBasedStateMachine):
     @rule()
     def collect(self) -> None:
         """Whatever is superseded is removed at once."""
-        self.archive.collect(now=datetime.now(UTC) + timedelta(hours=1), grace=timedelta(0), keep=1)
+        collect(self.archive, now=datetime.now(UTC) + timedelta(hours=1), grace=timedelta(0), keep=1)
 
     @rule()
     def reopen(self) -> None:

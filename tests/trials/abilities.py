@@ -25,7 +25,7 @@ import duckdb
 from pipelines.sandbox.made_up import made_up_world
 from pipelines.sandbox.run import Sandbox
 from tests.trials.crash import shim
-from warehouse.store.archive import existing_archive
+from warehouse.store.opening import existing_archive
 from warehouse.upkeep.verify import verify
 
 WORDS: Mapping[str, str] = {

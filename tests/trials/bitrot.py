@@ -48,8 +48,9 @@ from warehouse.land import land
 from warehouse.ledger import DELETED, INTENT, append
 from warehouse.published.publish import NAME, Destination, publish
 from warehouse.schema import TABLES
-from warehouse.store.archive import Archive, open_archive
+from warehouse.store.archive import Archive
 from warehouse.store.commits import FOLDER
+from warehouse.store.opening import open_archive
 from warehouse.upkeep.compact import compact
 from warehouse.upkeep.repair import repair
 from warehouse.upkeep.verify import verify

@@ -25,7 +25,7 @@ from pipelines.sandbox.values import FINAL, RETENTION, Result
 from pipelines.sandbox.world import World
 from pipelines.twilio.client import Tuning
 from tests.pipelines.conftest import Exporter
-from warehouse.store.archive import open_archive
+from warehouse.store.opening import open_archive
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
 HISTORY = 30

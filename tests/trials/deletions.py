@@ -45,7 +45,7 @@ from pipelines.twilio.client import Credential, Tuning, TwilioClient, connect
 from tests.pipelines.conftest import NOW
 from tests.warehouse.processes import be_killed_before
 from warehouse.published.publish import NAME
-from warehouse.store.archive import open_archive
+from warehouse.store.opening import open_archive
 from warehouse.upkeep.verify import verify
 
 CONTEXT: ForkServerContext = get_context("forkserver")

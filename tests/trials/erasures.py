@@ -47,7 +47,8 @@ from warehouse.land import land
 from warehouse.published.publish import Destination, publish
 from warehouse.quarantine import QuarantineRow, quarantine_rows
 from warehouse.schema import QUARANTINE
-from warehouse.store.archive import Archive, open_archive
+from warehouse.store.archive import Archive
+from warehouse.store.opening import open_archive
 from warehouse.upkeep.compact import compact
 from warehouse.upkeep.erase import finish
 from warehouse.upkeep.verify import verify

@@ -41,9 +41,10 @@ from warehouse import land
 from warehouse.published import publish
 from warehouse.schema import TABLES
 from warehouse.store import commits
-from warehouse.store.archive import open_archive
+from warehouse.store.collect import collect
 from warehouse.store.commits import Commit
 from warehouse.store.files import Access, sha256_of
+from warehouse.store.opening import open_archive
 from warehouse.upkeep.verify import verify
 
 CONTEXT.set_forkserver_preload(["tests.trials.kills"])
@@ -212,7 +213,7 @@ def judge(root: Path, sandbox: Sandbox) -> list[str]:
     wrong += ["addons.duckdb shows other results"] * (sorted(published) != [(sid,) for sid in sorted(results)])
     archive = open_archive(root)
     wrong += [mismatch.sentence for mismatch in verify(archive).mismatches]
-    archive.collect(now=datetime.now(UTC) + timedelta(hours=1), grace=timedelta(0), keep=1)
+    collect(archive, now=datetime.now(UTC) + timedelta(hours=1), grace=timedelta(0), keep=1)
     live = {path for files in newest.values() for path in files}
     left = {path.relative_to(root).as_posix() for path in root.rglob("*.parquet")} - live
     left |= {path.name for path in root.rglob(".*.tmp")}

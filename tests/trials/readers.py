@@ -21,7 +21,8 @@ import duckdb
 from tests.warehouse.made_up import NOON, land_rows, later, result, whole
 from tests.warehouse.processes import start
 from warehouse.published.publish import NAME, Destination, publish
-from warehouse.store.archive import open_archive
+from warehouse.store.collect import collect
+from warehouse.store.opening import open_archive
 from warehouse.upkeep.compact import compact
 
 LEAST = 3
@@ -81,7 +82,7 @@ def write(root: Path, destination: Destination, first: int, seconds: float, talk
         if number % 10 == 0:
             compact(archive, now=later(72), run_id="readers", thorough=True)
         publish(archive, destination, now=NOON)
-        archive.collect(now=NOON, grace=timedelta(hours=24))
+        collect(archive, now=NOON, grace=timedelta(hours=24))
         took.append(time.monotonic() - begun)
         number += 1
     talk.send(Written(number - first, took, time.process_time() - cpu))

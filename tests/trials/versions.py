@@ -16,7 +16,7 @@ from tests.warehouse.made_up import NOON, land_rows, whole
 from warehouse.published.publish import NAME, Destination, publish
 from warehouse.published.views import RELATIONS
 from warehouse.schema import TABLES
-from warehouse.store.archive import open_archive
+from warehouse.store.opening import open_archive
 
 CLIENTS = ("1.4.5", "1.5.6")
 

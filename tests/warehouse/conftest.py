@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from warehouse.store.archive import Archive, open_archive
+from warehouse.store.archive import Archive
+from warehouse.store.opening import open_archive
 
 
 @pytest.fixture

@@ -18,7 +18,8 @@ import duckdb
 from tests.warehouse.made_up import NOON, land_rows, result, whole
 from warehouse.errors import FixWarehouse
 from warehouse.published.publish import NAME, publish
-from warehouse.store.archive import open_archive
+from warehouse.store.collect import collect
+from warehouse.store.opening import open_archive
 from warehouse.upkeep.compact import compact
 
 CONTEXT: ForkServerContext = get_context("forkserver")
@@ -197,7 +198,7 @@ def keep_changing(root: Path, talk: Connection) -> None:
         for number in range(rounds * 10, rounds * 10 + 3):
             land_rows(archive, whole(number, b"%d" % number))
         compact(archive, now=NOON + timedelta(days=2), run_id="test", thorough=True)
-        archive.collect(now=datetime.now(UTC), grace=timedelta(hours=24), keep=1)
+        collect(archive, now=datetime.now(UTC), grace=timedelta(hours=24), keep=1)
         publish(archive, "parquet", now=NOON)
         if rounds == 1:
             talk.send("begun")

@@ -34,7 +34,8 @@ from warehouse.schema import (
     RECORDINGS,
     Table,
 )
-from warehouse.store.archive import Archive, open_archive
+from warehouse.store.archive import Archive
+from warehouse.store.opening import open_archive
 
 XR, XH = sid("XR", 1), sid("XH", 1)
 NEXT_DAY = NOON + timedelta(days=1)

@@ -33,7 +33,8 @@ from tests.warehouse.made_up import (
 from tests.warehouse.published.test_publish import opened, shown
 from warehouse.published.publish import publish
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, CONTENTS, QUARANTINE, TABLES
-from warehouse.store.archive import Archive, open_archive
+from warehouse.store.archive import Archive
+from warehouse.store.opening import open_archive
 
 quick = settings(
     max_examples=6,

@@ -40,8 +40,9 @@ from warehouse.land import Load, land
 from warehouse.published.publish import Destination, publish, published
 from warehouse.published.transcripts import LARGEST_BYTES, TOO_LARGE
 from warehouse.schema import CONTENTS, QUARANTINE
-from warehouse.store.archive import Archive, open_archive
+from warehouse.store.archive import Archive
 from warehouse.store.commits import EMPTY, LiveFile
+from warehouse.store.opening import open_archive
 from warehouse.upkeep.compact import compact
 from warehouse.upkeep.verify import verify, verify_since
 

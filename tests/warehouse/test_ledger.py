@@ -46,7 +46,7 @@ def take(archive: Archive, *steps: Step) -> None:
 
 def read(archive: Archive) -> Ledger:
     """The newest ledger."""
-    return read_ledger(archive, archive.head())
+    return read_ledger(archive.newest())
 
 
 def test_steps_come_back_in_order_as_one_chain(archive: Archive) -> None:
@@ -104,17 +104,17 @@ def test_an_outcome_marks_the_result_and_touches_nothing_else(archive: Archive) 
     land_rows(archive, [*whole(1, b"one"), *whole(2, b"two")])
     before, contents = rows_by_key(archive, ADD_ON_RESULTS), rows_by_key(archive, CONTENTS)
     take(archive, step(INTENT, 1))
-    assert deleted_results(archive, archive.head()) == set()
+    assert deleted_results(archive.newest()) == set()
     take(archive, step(DELETED, 1))
     after = rows_by_key(archive, ADD_ON_RESULTS)
-    assert deleted_results(archive, archive.head()) == {sid("XR", 1)}
+    assert deleted_results(archive.newest()) == {sid("XR", 1)}
     changed = {"deleted_at", "load_id"}
     assert {k: v for k, v in after[sid("XR", 1)].items() if k not in changed} == {
         k: v for k, v in before[sid("XR", 1)].items() if k not in changed
     }
     assert after[sid("XR", 2)] == before[sid("XR", 2)]
     assert rows_by_key(archive, CONTENTS) == contents
-    assert contradictions(read(archive), deleted_results(archive, archive.head())) == []
+    assert contradictions(read(archive), deleted_results(archive.newest())) == []
     publish(archive, "duckdb", now=NOON)
     assert verify(archive).mismatches == ()
 

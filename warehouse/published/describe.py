@@ -13,7 +13,7 @@ import duckdb
 from warehouse.published.publish import NAME, publish
 from warehouse.published.views import RELATIONS
 from warehouse.schema import TABLES
-from warehouse.store.archive import open_archive
+from warehouse.store.opening import open_archive
 
 HEAD = """\
 # Tables

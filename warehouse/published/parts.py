@@ -14,8 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from warehouse.schema import CONTENTS, sql_type
-from warehouse.store.archive import Archive, partition_day
+from warehouse.store.archive import Archive
 from warehouse.store.commits import LiveFile
+from warehouse.store.sealed import partition_day
 
 PART_BYTES = 16 << 20
 

@@ -25,7 +25,7 @@ from warehouse.published.catalog import LAYOUT, Shown
 from warehouse.published.catalog import Destination as Destination
 from warehouse.schema import CONTENTS, TABLES, Table, sql_type
 from warehouse.store import commits, opens
-from warehouse.store.archive import ROW_GROUP_ROWS, Archive
+from warehouse.store.archive import Archive
 from warehouse.store.commits import Commit, LiveFile
 from warehouse.store.damage import no_memory, reading_errors
 from warehouse.store.files import copy_and_hash, sha256_of, storage_errors, sync_folder
@@ -34,6 +34,7 @@ from warehouse.store.lock import shared
 from warehouse.store.locks import lock, make_lock
 from warehouse.store.names import PUBLISH_LOCK, PUBLISHED, SHELF, Made, published_sha256
 from warehouse.store.opens import read_bytes
+from warehouse.store.sealed import ROW_GROUP_ROWS
 from warehouse.store.strangers import published_under, remove_published
 
 LOCK, NAME = PUBLISH_LOCK, PUBLISHED

@@ -21,8 +21,8 @@ from warehouse.errors import FixQuery, FixWarehouse
 from warehouse.published.moved import reads_elsewhere
 from warehouse.published.publish import NAME, stray_logs
 from warehouse.store import commits
-from warehouse.store.archive import quote
 from warehouse.store.files import refuse_links
+from warehouse.store.sealed import quote
 
 if TYPE_CHECKING:
     from duckdb.sqltypes import DuckDBPyType

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from warehouse.published.transcripts import Shape, decoded, transcripts_sql
 from warehouse.schema import CONTENTS, TABLES, UNFINISHED_STATUSES, Table
 from warehouse.states import GONE, STATES
-from warehouse.store.archive import quote
+from warehouse.store.sealed import quote
 
 CONTENTS_VIEW = f"""
 CREATE OR REPLACE VIEW contents AS

@@ -19,12 +19,13 @@ import pyarrow.parquet as pq
 
 from warehouse.errors import CommitRace, RepairWarehouse
 from warehouse.schema import TABLES, Table
-from warehouse.store.archive import Archive, partition_day
+from warehouse.store.archive import Archive
 from warehouse.store.commits import Commit, LiveFile
 from warehouse.store.damage import reading_errors
 from warehouse.store.files import storage_errors
 from warehouse.store.footers import refuse_newer
 from warehouse.store.lock import shared
+from warehouse.store.sealed import partition_day
 
 MOST_FILES = 8
 """Small files a partition may have before they are joined."""

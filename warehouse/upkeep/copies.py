@@ -36,7 +36,7 @@ def copies_of_erased(archive: Archive) -> Copies:
     Raises:
         OSError, ArrowException: a file of `erasures` is missing or damaged.
     """
-    erased = read_erased(archive, archive.head())
+    erased = read_erased(archive.newest())
     if not erased.fingerprints:
         return Copies()
     found = [(path, _holds(archive.root / path, erased)) for path in strangers(archive.root)]

@@ -19,7 +19,7 @@ from warehouse.erasures import fingerprint, read_erased
 from warehouse.published.publish import NAME, Destination, publish
 from warehouse.schema import ERASURES, TABLES, Table
 from warehouse.store import commits
-from warehouse.store.archive import Archive, partition_day
+from warehouse.store.archive import Archive, Snapshot
 from warehouse.store.commits import Commit, LiveFile
 from warehouse.store.damage import reading_errors
 from warehouse.store.files import cannot, storage_errors, sync_and_hash, sync_folder, unnamed
@@ -27,6 +27,7 @@ from warehouse.store.footers import refuse_any_newer
 from warehouse.store.lock import alone, shared
 from warehouse.store.names import ASIDE, COMMITS, ERASING, Made
 from warehouse.store.opens import read_bytes
+from warehouse.store.sealed import partition_day
 from warehouse.store.strangers import (
     files_under,
     folders_under,
@@ -74,7 +75,7 @@ class Erasure:
     files_removed: int = 0
 
 
-Choose = Callable[[Commit], Selection]
+Choose = Callable[[Snapshot], Selection]
 
 
 def erase(
@@ -109,7 +110,7 @@ def erase(
         with archive.undone(), reading_errors(archive.root):
             head = archive.head_to_change()
             refuse_any_newer(archive.root, head)
-            chosen = choose(head)
+            chosen = choose(Snapshot(archive, head))
             counts = chosen.rows(head)
             if not counts and not chosen.record:
                 return None
@@ -146,11 +147,11 @@ def unfinished(archive: Archive) -> bool:
         return False
     except OSError as error:
         raise cannot("read", archive.root / MARK, error) from error
-    with archive.reading() as head:
-        if identity in read_erased(archive, head).fingerprints:
+    with archive.reading() as snapshot:
+        if identity in read_erased(snapshot).fingerprints:
             return True
         # of one that was cut off before its commit; the number may have been taken since
-        return identity not in map(_identity, range(1, head.number + 2))
+        return identity not in map(_identity, range(1, snapshot.commit.number + 2))
 
 
 def finish(archive: Archive, destination: Destination, *, now: datetime, wait: bool = False) -> bool:

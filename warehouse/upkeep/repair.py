@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from warehouse.errors import RepairWarehouse
 from warehouse.schema import CONTENTS, DELETIONS, TABLES, Table
 from warehouse.store import commits
-from warehouse.store.archive import Archive, partition_day
+from warehouse.store.archive import Archive
 from warehouse.store.commits import Commit, LiveFile
 from warehouse.store.files import refuse_links, storage_errors, sync_folder
 from warehouse.store.footers import refuse_any_newer
@@ -30,6 +30,7 @@ from warehouse.store.marker import read_marker, update_marker
 from warehouse.store.names import ASIDE as ASIDE
 from warehouse.store.names import MARKER, set_aside
 from warehouse.store.opens import folder, make_private, sync
+from warehouse.store.sealed import partition_day
 from warehouse.upkeep.repair_head import broken_commits, newest
 from warehouse.upkeep.repair_rest import settle
 from warehouse.upkeep.repair_sources import as_received, copied, copy_of, seal_groups

@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from warehouse.schema import Table
-from warehouse.store.archive import NULL_DAY, Archive
+from warehouse.store.archive import Archive
 from warehouse.store.commits import Commit, LiveFile
 from warehouse.store.files import sha256_of
+from warehouse.store.names import NULL_DAY
 
 
 @dataclass(slots=True)

@@ -29,13 +29,13 @@ from warehouse.schema import (
     Table,
 )
 from warehouse.store import commits
-from warehouse.store.archive import NULL_DAY, Archive
+from warehouse.store.archive import Archive, Snapshot
 from warehouse.store.commits import Commit, LiveFile
 from warehouse.store.damage import reading_errors
 from warehouse.store.files import refuse_links, sha256_of
 from warehouse.store.lock import shared
 from warehouse.store.marker import read_marker
-from warehouse.store.names import MARKER
+from warehouse.store.names import MARKER, NULL_DAY
 from warehouse.store.seal import check_sealed
 from warehouse.store.strangers import strangers
 from warehouse.upkeep.copies import copies_of_erased
@@ -81,27 +81,28 @@ def verify(archive: Archive, *, first: date | None = None, last: date | None = N
 def _verify(archive: Archive, *, first: date | None, last: date | None) -> Verification:
     broken = [*_broken_marker(archive), *_broken_commits(archive)]
     try:
-        head = archive.head()
+        snapshot = archive.newest()
     except WarehouseError:  # without it nothing else of the archive can be judged
         shown, different = _judge_published(archive, comparable=False)
         number = max(commits.numbers(archive.root))
         return Verification(number, None if shown is None else shown.commit, 0, 0, 0, (*broken, *different))
+    head = snapshot.commit
     files = [f for table in head.tables.values() for f in table.values() if _in_range(f, first, last)]
     mismatches = [*_damaged_files(archive, files)]
     damaged = {m.subject for m in mismatches}
     mismatches += broken
-    mismatches += _wrong_seal(archive, head)
+    mismatches += _wrong_seal(snapshot)
     mismatches += _copies(archive)
     sound = {f.path for f in files} - damaged
     contents = [f for f in files if f.path in sound and f.path.startswith(f"{CONTENTS.name}/")]
-    mismatches += _wrong_contents(archive, head, contents, damaged=damaged)
+    mismatches += _wrong_contents(snapshot, contents, damaged=damaged)
     with contextlib.suppress(RepairWarehouse):  # of which there is a mismatch already
         if unfinished(archive):
             sentence = "An erasure was cut off, and what it erased may still be on the disk; run `addon-export erase`."
             mismatches.append(Mismatch("erasure", ERASURES.name, sentence))
     if not damaged:
-        mismatches += _broken_references(archive, head)
-        mismatches += _broken_ledger(archive, head)
+        mismatches += _broken_references(snapshot)
+        mismatches += _broken_ledger(snapshot)
     comparable = not any(mismatch.kind == "file" for mismatch in mismatches)
     shown, different = _judge_published(archive, comparable=comparable)
     mismatches += different
@@ -122,7 +123,8 @@ def _copies(archive: Archive) -> Iterator[Mismatch]:
             yield Mismatch("copy", path, f"{path} is not ours and holds a SID that was erased; remove it if you must.")
 
 
-def _wrong_seal(archive: Archive, head: Commit) -> Iterator[Mismatch]:
+def _wrong_seal(snapshot: Snapshot) -> Iterator[Mismatch]:
+    archive, head = snapshot.archive, snapshot.commit
     try:
         check_sealed(head, archive.seal_key)
     except NotSealed as error:
@@ -131,23 +133,18 @@ def _wrong_seal(archive: Archive, head: Commit) -> Iterator[Mismatch]:
 
 def verify_since(archive: Archive, before: Commit) -> tuple[Mismatch, ...]:
     """Check only the live files that were added after `before`."""
-    head = archive.head()
-    files = [
-        file for name, table in head.tables.items() for path, file in table.items() if path not in before.tables[name]
-    ]
-    return _verify_files(archive, head, files)
+    snapshot = archive.newest()
+    tables = snapshot.commit.tables
+    files = [file for name, table in tables.items() for path, file in table.items() if path not in before.tables[name]]
+    return verify_files(snapshot, files)
 
 
-def _verify_files(archive: Archive, head: Commit, files: Sequence[LiveFile]) -> tuple[Mismatch, ...]:
-    return verify_files(archive, head, files)
-
-
-def verify_files(archive: Archive, head: Commit, files: Sequence[LiveFile]) -> tuple[Mismatch, ...]:
-    """Check only `files` of `head`: their own hashes, and those of the contents in them."""
-    mismatches = [*_damaged_files(archive, files)]
+def verify_files(snapshot: Snapshot, files: Sequence[LiveFile]) -> tuple[Mismatch, ...]:
+    """Check only `files` of a snapshot: their own hashes, and those of the contents in them."""
+    mismatches = [*_damaged_files(snapshot.archive, files)]
     damaged = {m.subject for m in mismatches}
     contents = [f for f in files if f.path not in damaged and f.path.startswith(f"{CONTENTS.name}/")]
-    return (*mismatches, *_wrong_contents(archive, head, contents, damaged=damaged))
+    return (*mismatches, *_wrong_contents(snapshot, contents, damaged=damaged))
 
 
 def _in_range(file: LiveFile, first: date | None, last: date | None) -> bool:
@@ -192,19 +189,17 @@ def _damaged_files(archive: Archive, files: Iterable[LiveFile]) -> Iterator[Mism
             yield Mismatch("file", file.path, str(link))
 
 
-def _wrong_contents(
-    archive: Archive, head: Commit, files: Iterable[LiveFile], *, damaged: Collection[str]
-) -> Iterator[Mismatch]:
+def _wrong_contents(snapshot: Snapshot, files: Iterable[LiveFile], *, damaged: Collection[str]) -> Iterator[Mismatch]:
     """Contents whose bytes do not hash to what came off the wire, or that no payload row names.
 
     Where the payload rows themselves are damaged, only the contents that have a sound one can be compared.
     """
-    folders: dict[str, list[LiveFile]] = {}
+    archive, folders = snapshot.archive, dict[str, list[LiveFile]]()
     for file in files:
         folders.setdefault(file.folder, []).append(file)
     with archive.database() as db:
         for folder, together in folders.items():
-            payloads = [path for path, f in head.tables[ADD_ON_PAYLOADS.name].items() if f.folder == folder]
+            payloads = [f.path for f in snapshot.files(ADD_ON_PAYLOADS) if f.folder == folder]
             sound = [path for path in payloads if path not in damaged]
             try:
                 with reading_errors(archive.root):
@@ -259,12 +254,9 @@ def hashed(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[str, str, int]]:
         yield current, digest.hexdigest(), length
 
 
-def _broken_references(archive: Archive, head: Commit) -> Iterator[Mismatch]:
+def _broken_references(snapshot: Snapshot) -> Iterator[Mismatch]:
     """Duplicate keys, rows whose parent is missing, and payloads said to be landed whose content is not."""
-
-    def relation(table: Table) -> str:
-        return archive.relation(table, head.tables[table.name])
-
+    archive, relation = snapshot.archive, snapshot.relation
     queries = {
         **{
             f"{table.name} holds {{}} more than once.": f"SELECT {table.key} FROM {_keyed(table, relation(table))} "
@@ -296,12 +288,12 @@ def _keyed(table: Table, relation: str) -> str:
     return f"(FROM {relation} WHERE coalesce(chunk, 0) = 0)" if table is CONTENTS else relation
 
 
-def _broken_ledger(archive: Archive, head: Commit) -> Iterator[Mismatch]:
+def _broken_ledger(snapshot: Snapshot) -> Iterator[Mismatch]:
     """Whether the ledger of deletions is the chain that was written, and agrees with `deleted_at`."""
-    ledger = read_ledger(archive, head)
+    ledger = read_ledger(snapshot)
     if broken := ledger.broken():
         yield Mismatch("deletions", DELETIONS.name, broken)
-    for sentence in contradictions(ledger, deleted_results(archive, head), read_erased(archive, head)):
+    for sentence in contradictions(ledger, deleted_results(snapshot), read_erased(snapshot)):
         yield Mismatch("deletions", DELETIONS.name, sentence)
 
 
@@ -384,7 +376,7 @@ def _table_differences(
     compared = [c.name for c in table.columns if c.name in there or not c.late]  # an earlier version may have made it
     columns = "payload_sid, completed_date" if table is CONTENTS else ", ".join(compared)
     fingerprint = f"SELECT count(*), bit_xor(hash({columns})) FROM "
-    rows = archive.relation(table, head.tables[table.name], json="typed")
+    rows = Snapshot(archive, head).relation(table, json="typed")
     expected = db.execute(fingerprint + _keyed(table, rows)).fetchall()
     if db.execute(fingerprint + table.name).fetchall() != expected:
         yield Mismatch("published", table.name, f"{NAME} holds other rows of {table.name} than the archive.")

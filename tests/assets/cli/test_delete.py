@@ -15,7 +15,7 @@ from pipelines.sandbox.made_up import made_up_world
 from pipelines.sandbox.run import Sandbox
 from tests.assets.conftest import CommandLine
 from tests.pipelines.conftest import Exporter
-from warehouse.store.archive import open_archive
+from warehouse.store.opening import open_archive
 
 TODAY = datetime.now(UTC).date()
 RANGE = ("--from", f"{TODAY - timedelta(days=40)}", "--to", f"{TODAY}")

@@ -23,7 +23,7 @@ from warehouse.published.publish import publish
 from warehouse.published.query import answer
 from warehouse.published.transcripts import shapes
 from warehouse.schema import TABLES
-from warehouse.store.archive import open_archive
+from warehouse.store.opening import open_archive
 
 README = (ROOT / "README.md").read_text()
 

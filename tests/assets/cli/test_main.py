@@ -20,7 +20,7 @@ from tests.warehouse.made_up import NOON, land_rows, whole
 from warehouse.land import land
 from warehouse.published.publish import publish
 from warehouse.quarantine import QuarantineRow, quarantine_rows
-from warehouse.store.archive import open_archive
+from warehouse.store.opening import open_archive
 
 RANGE = ("--from", "2026-11-01", "--to", "2026-11-02")
 

@@ -12,8 +12,8 @@ from tests.assets.conftest import CommandLine
 from tests.warehouse.made_up import NOON, land_rows, sid, whole
 from tests.warehouse.store.test_newer import needs, tree, write_commit
 from warehouse.published.publish import publish
-from warehouse.store.archive import open_archive
 from warehouse.store.marker import update_marker
+from warehouse.store.opening import open_archive
 from warehouse.store.stamp import FORMAT
 
 

@@ -16,7 +16,7 @@ from assets.cli.questions import EXAMPLES
 from tests.assets.conftest import CommandLine
 from tests.warehouse.made_up import NOON, land_rows, whole
 from warehouse.published.publish import publish
-from warehouse.store.archive import open_archive
+from warehouse.store.opening import open_archive
 
 QUESTION = (
     "SELECT payload_sid[-1] AS n, completed_date AS day, TIMESTAMPTZ '2026-11-20 12:00:00+00' AS at, text, "

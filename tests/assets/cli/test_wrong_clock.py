@@ -7,7 +7,7 @@ import pytest
 from assets.partitions import partitions
 from pipelines.shown_time import remember
 from tests.assets.conftest import CommandLine
-from warehouse.store.archive import open_archive
+from warehouse.store.opening import open_archive
 
 
 @pytest.mark.parametrize("ahead", [timedelta(days=-3), timedelta(days=400)])

@@ -21,7 +21,7 @@ from pipelines.sandbox.exchange import Reply, Request
 from pipelines.sandbox.made_up import made_up_world
 from pipelines.sandbox.run import Sandbox
 from tests.warehouse.made_up import land_rows, whole
-from warehouse.store.archive import open_archive
+from warehouse.store.opening import open_archive
 from warehouse.store.trust import NOBODY_ELSE
 
 PARTITIONED = ("add_on_results", "add_on_payloads")

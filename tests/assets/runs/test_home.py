@@ -19,7 +19,7 @@ from assets.runs.undisclosed import undisclosed
 from pipelines.errors import FixConfiguration
 from tests.assets.conftest import ROOT, CommandLine
 from tests.assets.instances import instance_in
-from warehouse.store.archive import open_archive
+from warehouse.store.opening import open_archive
 
 
 @pytest.fixture

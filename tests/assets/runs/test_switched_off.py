@@ -27,8 +27,9 @@ from pipelines.sandbox.run import Sandbox
 from pipelines.settings import Windows
 from tests.assets.conftest import CommandLine
 from tests.assets.instances import instance_in
-from warehouse.store.archive import Archive, open_archive
+from warehouse.store.archive import Archive
 from warehouse.store.marker import read_marker
+from warehouse.store.opening import open_archive
 
 NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
 ORIGIN = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("addon_export"), "__repository__")

@@ -29,7 +29,8 @@ from tests.assets.conftest import ROOT
 from tests.assets.instances import instance_in
 from tests.pipelines.conftest import Exporter
 from warehouse.schema import ADD_ON_PAYLOADS, RECORDINGS
-from warehouse.store.archive import Archive, open_archive
+from warehouse.store.archive import Archive
+from warehouse.store.opening import open_archive
 from warehouse.upkeep.verify import verify
 
 XH = re.compile(r"XH[0-9a-f]{32}")

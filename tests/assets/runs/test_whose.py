@@ -15,8 +15,8 @@ from assets.runs.whose import ARCHIVES, ASSETS, RECORD, SETTING, claim, found_ho
 from tests.assets.conftest import CommandLine
 from tests.assets.instances import instance_in
 from warehouse.schema import ADD_ON_RESULTS
-from warehouse.store.archive import open_archive
 from warehouse.store.marker import update_marker
+from warehouse.store.opening import open_archive
 from warehouse.store.trust import NOBODY_ELSE
 
 

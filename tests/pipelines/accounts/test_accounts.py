@@ -28,7 +28,8 @@ from pipelines.twilio.client import Credential
 from pipelines.twilio.network import Network
 from pipelines.twilio.values import Ceilings
 from tests.pipelines.conftest import HASTY, NOW
-from warehouse.store.archive import Archive, open_archive
+from warehouse.store.archive import Archive
+from warehouse.store.opening import open_archive
 from warehouse.upkeep.verify import verify
 
 SETTLE = timedelta(hours=48)

@@ -16,7 +16,7 @@ from tests.pipelines.conftest import NOW, Exporter
 from tests.pipelines.delete.deleting import GENEROUS, Deleter, fill, ready, rest
 from warehouse.ledger import read_ledger
 from warehouse.published.publish import NAME, Destination
-from warehouse.store.archive import open_archive
+from warehouse.store.opening import open_archive
 from warehouse.upkeep.verify import verify
 
 STEPS = "SELECT step FROM deletions WHERE add_on_result_sid = '{}' ORDER BY sequence"
@@ -284,7 +284,7 @@ def test_the_ledger_says_what_each_delete_rested_on(exporter: Exporter) -> None:
     deleter, _ = ready(exporter, 3)
     plan = deleter.plan()
     deleter.apply(plan)
-    ledger = read_ledger(exporter.archive, exporter.archive.head())
+    ledger = read_ledger(exporter.archive.newest())
     assert ledger.broken() is None
     words = [entry.step.step for entry in ledger.entries]
     assert words == ["started", *["intent"] * 3, *["deleted"] * 3, "spent"]
@@ -305,7 +305,7 @@ def test_an_intent_is_durable_before_its_delete_and_an_outcome_after_it(exporter
 
     def intercept(request: Request) -> Reply | None:
         if request.method == "DELETE":
-            ledger = read_ledger(exporter.archive, exporter.archive.head())
+            ledger = read_ledger(exporter.archive.newest())
             seen.append([e.step.step for e in ledger.entries if e.step.add_on_result_sid == request.sids[2]])
         return None
 

@@ -31,7 +31,7 @@ from warehouse.land import land
 from warehouse.published.publish import publish
 from warehouse.quarantine import QuarantineRow, quarantine_rows
 from warehouse.schema import CONTENTS
-from warehouse.store.archive import open_archive
+from warehouse.store.opening import open_archive
 
 HERE = ("reread", "published", "clean")
 THERE = ("final", "unchanged", "same_payloads", "listed", "own_account")

@@ -31,9 +31,10 @@ from warehouse.published.publish import LOCK as PUBLISHED
 from warehouse.published.publish import NAME, publish
 from warehouse.quarantine import QuarantineRow, quarantine_rows
 from warehouse.schema import CONTENTS, DELETIONS
-from warehouse.store.archive import Archive, open_archive
+from warehouse.store.archive import Archive
 from warehouse.store.commits import CHUNKED
 from warehouse.store.files import sha256_of
+from warehouse.store.opening import open_archive
 from warehouse.upkeep.verify import verify
 
 

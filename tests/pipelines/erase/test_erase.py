@@ -46,8 +46,9 @@ from warehouse.published.publish import Destination, publish
 from warehouse.quarantine import QuarantineRow, quarantine_rows
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, CONTENTS, ERASURES, QUARANTINE, RECORDINGS, RESOLUTIONS
 from warehouse.store import commits
-from warehouse.store.archive import Archive, open_archive
+from warehouse.store.archive import Archive
 from warehouse.store.lock import alone, shared
+from warehouse.store.opening import open_archive
 from warehouse.upkeep.erase import MARK, finish, unfinished
 from warehouse.upkeep.verify import verify
 
@@ -125,7 +126,7 @@ def test_what_is_not_landed_yet_can_be_kept_out(archive: Archive) -> None:
     assert rows_by_key(archive, RECORDINGS).keys() == {sid("RE", 11)}
     assert rows_by_key(archive, CONTENTS).keys() == {sid("XH", 11)}
     assert erase_sids(archive, "duckdb", recordings=[recording_sid(sid("RE", 10))], now=NOON) is None
-    assert sid("RE", 10) in read_erased(archive, archive.head())
+    assert sid("RE", 10) in read_erased(archive.newest())
 
 
 def test_what_is_landed_in_mixed_case_is_erased_whatever_case_is_given(archive: Archive) -> None:

@@ -12,8 +12,9 @@ from pipelines.erase.retention import Kept, Waits, decide, erased
 from pipelines.errors import ConfirmErasure
 from pipelines.shown_time import remember
 from tests.warehouse.made_up import NOON, land_rows, logical, whole
-from warehouse.store.archive import Archive, open_archive
+from warehouse.store.archive import Archive
 from warehouse.store.marker import update_marker
+from warehouse.store.opening import open_archive
 from warehouse.upkeep.erase import Erasure
 from warehouse.upkeep.verify import verify
 

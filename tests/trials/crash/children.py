@@ -23,9 +23,10 @@ from tests.warehouse.made_up import NOON, content, land_rows, leftovers, logical
 from warehouse.errors import ExportError
 from warehouse.published.publish import NAME, Destination, publish, published
 from warehouse.store import commits
-from warehouse.store.archive import open_archive
+from warehouse.store.collect import collect
 from warehouse.store.commits import Commit
 from warehouse.store.files import Access
+from warehouse.store.opening import open_archive
 from warehouse.upkeep.compact import compact
 from warehouse.upkeep.verify import verify
 
@@ -56,7 +57,7 @@ def cycle(root: Path, destination: Destination, ack: Ack) -> None:
     land_rows(archive, [result(3, at=NOON + timedelta(hours=1))])
     compact(archive, now=NOON, run_id="test", most_files=2)
     publish(archive, destination, now=NOON)
-    archive.collect(now=FAR, grace=timedelta(0), keep=1)
+    collect(archive, now=FAR, grace=timedelta(0), keep=1)
     publish(archive, destination, now=NOON, afresh=True)
     ack("end")
 

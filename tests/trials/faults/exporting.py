@@ -17,7 +17,7 @@ from pipelines.records.sids import account_sid
 from pipelines.twilio.client import Credential, Tuning, TwilioClient
 from pipelines.twilio.storage_url import address_allowed
 from pipelines.twilio.transport import open_transport, tls_context
-from warehouse.store.archive import open_archive
+from warehouse.store.opening import open_archive
 
 HASTY = Tuning(
     budget=3.0, unanswered_budget=3.0, api_deadline=1.0, content_deadline=1.0, slowest=1 << 20, most_pages=200

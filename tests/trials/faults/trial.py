@@ -24,7 +24,7 @@ from tests.trials.faults.exporting import Job, Outcome, export_apart
 from tests.trials.faults.judge import FATES, fates, landed, losses, missing, wrong_bytes
 from tests.trials.faults.mutator import Mutator
 from tests.trials.faults.server import Entry, FaultServer, Plan
-from warehouse.store.archive import open_archive
+from warehouse.store.opening import open_archive
 from warehouse.upkeep.verify import verify
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)

@@ -12,7 +12,8 @@ from pipelines.settings import warehouse_settings
 from tests.warehouse.made_up import NOON, land_rows, sid, whole
 from warehouse.published.publish import NAME, publish
 from warehouse.published.query import answer
-from warehouse.store.archive import Archive, open_archive
+from warehouse.store.archive import Archive
+from warehouse.store.opening import open_archive
 
 NAMES = {f"XB{'0' * 32}": "Made up"}
 

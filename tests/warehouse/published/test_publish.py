@@ -38,8 +38,10 @@ from warehouse.published.publish import NAME, Destination, publish, published
 from warehouse.published.query import read_only
 from warehouse.published.views import RELATIONS
 from warehouse.schema import CONTENTS, TABLES
-from warehouse.store.archive import Archive, open_archive
+from warehouse.store.archive import Archive
+from warehouse.store.collect import collect
 from warehouse.store.names import SHELF
+from warehouse.store.opening import open_archive
 from warehouse.upkeep.verify import verify
 
 NAMES = {*TABLES, *(relation.name for relation in RELATIONS)}
@@ -232,7 +234,7 @@ def test_a_refresh_without_the_superseded_files_equals_a_rebuild(varied: Archive
     if commits_too:
         for path in superseded:
             os.utime(path, (0, 0))
-        assert varied.collect(now=later(100_000), grace=timedelta(hours=1), keep=1) == len(superseded)
+        assert collect(varied, now=later(100_000), grace=timedelta(hours=1), keep=1) == len(superseded)
     else:
         for path in superseded:
             path.unlink()

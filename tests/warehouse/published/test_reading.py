@@ -22,7 +22,8 @@ from adbc_driver_manager import ProgrammingError, dbapi
 
 from tests.warehouse.made_up import NOON, land_rows, whole
 from warehouse.published.publish import NAME, Destination, publish
-from warehouse.store.archive import Archive, open_archive
+from warehouse.store.archive import Archive
+from warehouse.store.opening import open_archive
 from warehouse.upkeep.compact import compact
 
 DESTINATIONS: tuple[Destination, ...] = ("duckdb", "parquet")

@@ -15,8 +15,8 @@ from tests.warehouse.made_up import NOON, land_rows, later, path_of, rows_by_key
 from warehouse.errors import CommitRace, FixWarehouse
 from warehouse.published.publish import NAME, publish
 from warehouse.schema import CONTENTS
-from warehouse.store.archive import open_archive
 from warehouse.store.lock import alone, shared
+from warehouse.store.opening import open_archive
 from warehouse.upkeep.verify import verify
 
 Fail = Callable[[pytest.MonkeyPatch], None]

@@ -13,9 +13,11 @@ from pipelines.records.sids import recording_sid
 from tests.warehouse.made_up import NOON, land_rows, later, logical, result, rows_by_key, sid, whole
 from warehouse.published.publish import Destination, publish
 from warehouse.schema import ADD_ON_RESULTS
-from warehouse.store.archive import Archive, existing_archive, open_archive
+from warehouse.store.archive import Archive
+from warehouse.store.collect import collect
 from warehouse.store.commits import commit_path
 from warehouse.store.marker import read_marker
+from warehouse.store.opening import existing_archive, open_archive
 from warehouse.store.stamp import FORMAT
 from warehouse.upkeep.compact import compact
 from warehouse.upkeep.repair import repair
@@ -79,7 +81,7 @@ def test_an_earlier_archive_is_written_on_and_erased_from(written: tuple[Path, D
     publish(archive, destination, now=later(2))
     assert contents(archive) == {**WRITTEN, sid("XH", 7): b"new"}
     compact(archive, now=later(48), run_id="test", thorough=True)
-    archive.collect(now=NOON + timedelta(days=9_999), grace=timedelta(hours=24), keep=1)
+    collect(archive, now=NOON + timedelta(days=9_999), grace=timedelta(hours=24), keep=1)
     assert rows_by_key(archive, ADD_ON_RESULTS)[sid("XR", 3)]["completed_date"] == NOON.date()
     assert erase_sids(archive, destination, recordings=[recording_sid(sid("RE", 6))], now=later(49))
     left = {key: data for key, data in WRITTEN.items() if key != sid("XH", 6)}

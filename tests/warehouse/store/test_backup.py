@@ -11,7 +11,8 @@ from tests.warehouse.made_up import NOON, land_rows, later, logical, whole
 from tests.warehouse.processes import hear, keep_changing, start
 from warehouse.errors import RepairWarehouse
 from warehouse.published.publish import NAME, publish
-from warehouse.store.archive import Archive, open_archive
+from warehouse.store.archive import Archive
+from warehouse.store.opening import open_archive
 from warehouse.upkeep.compact import compact
 from warehouse.upkeep.verify import verify
 

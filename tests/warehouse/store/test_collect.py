@@ -13,6 +13,7 @@ from warehouse.published.publish import publish
 from warehouse.schema import RESOLUTIONS
 from warehouse.store import commits
 from warehouse.store.archive import Archive
+from warehouse.store.collect import collect
 from warehouse.upkeep.verify import verify
 
 GRACE = timedelta(hours=24)
@@ -45,7 +46,7 @@ def test_superseded_files_go_after_the_grace_and_live_ones_never(archive: Archiv
     before = logical(archive)
     superseded = on_disk(archive) - live_files(archive)
     assert len(superseded) == 4
-    assert archive.collect(now=later(1000), grace=GRACE, keep=1) == 4
+    assert collect(archive, now=later(1000), grace=GRACE, keep=1) == 4
     assert on_disk(archive) == live_files(archive)
     assert commits.numbers(archive.root) == [5]
     assert logical(archive) == before
@@ -59,7 +60,7 @@ def test_files_of_commits_within_the_grace_stay(archive: Archive) -> None:
     change(archive, 3, first=0)
     age(archive, NOON)
     before = on_disk(archive)
-    assert archive.collect(now=later(23), grace=GRACE, keep=1) == 0
+    assert collect(archive, now=later(23), grace=GRACE, keep=1) == 0
     assert (on_disk(archive), commits.numbers(archive.root)) == (before, [1, 2, 3, 4])
 
 
@@ -69,9 +70,9 @@ def test_a_file_superseded_within_the_grace_stays_however_old_it_is(archive: Arc
     opened = live_files(archive)
     age(archive, NOON)
     change(archive, 4, first=72)
-    archive.collect(now=later(73), grace=GRACE, keep=2)
+    collect(archive, now=later(73), grace=GRACE, keep=2)
     assert opened <= on_disk(archive)
-    archive.collect(now=later(72) + GRACE + timedelta(hours=1), grace=GRACE, keep=2)
+    collect(archive, now=later(72) + GRACE + timedelta(hours=1), grace=GRACE, keep=2)
     assert not opened <= on_disk(archive)
 
 
@@ -80,7 +81,7 @@ def test_the_newest_commits_stay_whatever_their_age(archive: Archive) -> None:
     land_rows(archive, whole(1))
     change(archive, 5, first=0)
     age(archive, NOON)
-    archive.collect(now=later(1000), grace=GRACE, keep=3)
+    collect(archive, now=later(1000), grace=GRACE, keep=3)
     assert commits.numbers(archive.root)[-3:] == [4, 5, 6]
     named = {path for n in (4, 5, 6) for files in commits.load(archive.root, n).tables.values() for path in files}
     assert named <= on_disk(archive)
@@ -93,7 +94,7 @@ def test_a_file_sealed_but_not_yet_committed_stays(archive: Archive, monkeypatch
     removed: list[int] = []
 
     def collect_first(source: Path, target: Path, **folders: Any) -> None:
-        removed.append(archive.collect(now=datetime.now(tz=NOON.tzinfo), grace=timedelta(minutes=1), keep=1))
+        removed.append(collect(archive, now=datetime.now(tz=NOON.tzinfo), grace=timedelta(minutes=1), keep=1))
         link(source, target, **folders)
 
     monkeypatch.setattr(os, "link", collect_first)
@@ -115,7 +116,7 @@ def test_what_was_sealed_and_is_collected_before_its_commit_is_landed_anew(
         fsync(handle)
         if path_of(handle).endswith("completed_date=2026-11-20") and not removed:  # the folders come after the files
             age(archive, NOON - timedelta(days=400))
-            removed.append(archive.collect(now=datetime.now(tz=NOON.tzinfo), grace=GRACE))
+            removed.append(collect(archive, now=datetime.now(tz=NOON.tzinfo), grace=GRACE))
 
     monkeypatch.setattr(os, "fsync", stopped_for_long)
     load = land_rows(archive, whole(2), now=later(1))
@@ -141,9 +142,9 @@ def test_leftovers_of_a_kill_go_after_the_grace(archive: Archive, leave: Callabl
     leftover = leave(archive.root)
     leftover.write_bytes(b"unfinished")
     os.utime(leftover, (NOON.timestamp(), NOON.timestamp()))
-    archive.collect(now=later(23), grace=GRACE)
+    collect(archive, now=later(23), grace=GRACE)
     assert leftover.exists()
-    archive.collect(now=later(25), grace=GRACE)
+    collect(archive, now=later(25), grace=GRACE)
     assert not leftover.exists()
     assert logical(archive)["contents"]
 
@@ -156,7 +157,7 @@ def test_nothing_of_somebody_else_is_collected(archive: Archive) -> None:
     mine.write_text("mine")
     age(archive, NOON)
     before = {path.name for path in archive.root.iterdir()}
-    archive.collect(now=later(1000), grace=GRACE)
+    collect(archive, now=later(1000), grace=GRACE)
     assert {path.name for path in archive.root.iterdir()} == before
 
 
@@ -168,8 +169,8 @@ def test_a_commit_stamped_by_a_clock_that_was_ahead_is_collected_with_those_that
     age(archive, NOON)
     superseded = len(on_disk(archive) - live_files(archive))
     assert superseded >= 3
-    assert archive.collect(now=later(2), grace=GRACE, keep=1) == 0
-    assert archive.collect(now=later(1) + GRACE + timedelta(hours=1), grace=GRACE, keep=1) == superseded
+    assert collect(archive, now=later(2), grace=GRACE, keep=1) == 0
+    assert collect(archive, now=later(1) + GRACE + timedelta(hours=1), grace=GRACE, keep=1) == superseded
     assert on_disk(archive) == live_files(archive)
 
 
@@ -178,5 +179,5 @@ def test_a_file_from_the_future_counts_as_written_now(archive: Archive) -> None:
     land_rows(archive, whole(1))
     ahead = archive.root / archive.seal(RESOLUTIONS, None, []).path
     os.utime(ahead, (later(9600).timestamp(), later(9600).timestamp()))
-    assert archive.collect(now=later(1), grace=GRACE, keep=1) == 0
-    assert archive.collect(now=later(26), grace=GRACE, keep=1) == 1
+    assert collect(archive, now=later(1), grace=GRACE, keep=1) == 0
+    assert collect(archive, now=later(26), grace=GRACE, keep=1) == 1

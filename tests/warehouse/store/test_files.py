@@ -28,9 +28,10 @@ from tests.warehouse.processes import hear, land_with_small_files_only, open_as_
 from warehouse.errors import FixWarehouse, RepairWarehouse
 from warehouse.published.publish import NAME, publish, published
 from warehouse.schema import CONTENTS
-from warehouse.store.archive import Archive, open_archive
+from warehouse.store.archive import Archive
 from warehouse.store.commits import commit_path
 from warehouse.store.damage import reading_errors
+from warehouse.store.opening import open_archive
 from warehouse.upkeep.verify import verify
 
 # Permissions

@@ -13,9 +13,10 @@ import pytest
 from tests.warehouse.made_up import NOON, Row, land_rows, later, payload, result, rows_by_key, sid, whole
 from warehouse.landed import landed_recordings, owing_recordings
 from warehouse.schema import ADD_ON_RESULTS, RECORDINGS
-from warehouse.store.archive import Archive, open_archive
+from warehouse.store.archive import Archive
 from warehouse.store.commits import Files, LiveFile
 from warehouse.store.keys import Keys
+from warehouse.store.opening import open_archive
 
 
 def written(root: Path, name: str, values: list[str]) -> LiveFile:
@@ -122,7 +123,7 @@ def test_a_recording_is_looked_up_with_all_that_is_landed_of_it(archive: Archive
     land_rows(archive, [*whole(1), *whole(2)])
     land_rows(archive, [result(3, reference_sid=sid("RE", 1), done=None), payload(4, of=1)])
     both = [sid("RE", n) for n in (1, 2, 9)]
-    there = landed_recordings(archive, archive.head(), both, since=NOON.date())
+    there = landed_recordings(archive.newest(), both, since=NOON.date())
     assert set(there) == {sid("RE", 1), sid("RE", 2)}
     assert there[sid("RE", 1)].listed_at == NOON
     one = there[sid("RE", 1)].results
@@ -130,9 +131,7 @@ def test_a_recording_is_looked_up_with_all_that_is_landed_of_it(archive: Archive
     assert dict(one[sid("XR", 1)].contents) == {sid("XH", 1): True, sid("XH", 4): False}
     assert one[sid("XR", 1)].exported_at == NOON
     assert one[sid("XR", 3)].exported_at is None
-    bare = landed_recordings(
-        archive, archive.head(), both, since=None, with_results=lambda key, landed: key == sid("RE", 2)
-    )
+    bare = landed_recordings(archive.newest(), both, since=None, with_results=lambda key, landed: key == sid("RE", 2))
     assert {key: set(landed.results) for key, landed in bare.items()} == {
         sid("RE", 1): set(),
         sid("RE", 2): {sid("XR", 2)},
@@ -155,7 +154,7 @@ def test_a_recording_is_looked_up_with_all_that_is_landed_of_it(archive: Archive
 def test_a_recording_owes_what_is_landed_of_it_and_not_whole(archive: Archive, rows: list[Row], owes: bool) -> None:
     """Whatever its own row says, which may not have been landed any more; not what cannot be had any more."""
     land_rows(archive, rows)
-    owing = owing_recordings(archive, archive.head(), now=later(2), kept=timedelta(days=30))
+    owing = owing_recordings(archive.newest(), now=later(2), kept=timedelta(days=30))
     assert owing == ({sid("RE", 1)} if owes else set())
-    landed = landed_recordings(archive, archive.head(), [sid("RE", 1)], since=None, owing=owing)
+    landed = landed_recordings(archive.newest(), [sid("RE", 1)], since=None, owing=owing)
     assert landed[sid("RE", 1)].owes is owes

@@ -19,11 +19,13 @@ from warehouse.published.publish import publish
 from warehouse.published.query import answer
 from warehouse.published.transcripts import shapes
 from warehouse.store import commits
-from warehouse.store.archive import Archive, existing_archive, open_archive
+from warehouse.store.archive import Archive
+from warehouse.store.collect import collect
 from warehouse.store.commits import commit_path
 from warehouse.store.files import sha256_of
 from warehouse.store.marker import read_marker, update_marker
 from warehouse.store.names import MARKER
+from warehouse.store.opening import existing_archive, open_archive
 from warehouse.store.stamp import FORMAT, KEY, VERSION
 from warehouse.upkeep.compact import compact
 from warehouse.upkeep.repair import repair
@@ -64,7 +66,7 @@ WRITERS: Mapping[str, Callable[[Archive], object]] = {
     "land": lambda archive: land_rows(archive, whole(2)),
     "compact": lambda archive: compact(archive, now=later(48), run_id="test", thorough=True),
     "publish": lambda archive: publish(archive, "duckdb", now=later(1), afresh=True),
-    "collect": lambda archive: archive.collect(now=NOON + timedelta(days=999), grace=timedelta(hours=1), keep=1),
+    "collect": lambda archive: collect(archive, now=NOON + timedelta(days=999), grace=timedelta(hours=1), keep=1),
     "erase": lambda archive: erase_sids(archive, "duckdb", recordings=[recording_sid(sid("RE", 1))], now=NOON),
     "retention": lambda archive: erase_older(archive, "duckdb", days=30, now=NOON + timedelta(days=99)),
     "rebuild --archive": lambda archive: repair(archive, now=NOON),

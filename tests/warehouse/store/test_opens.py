@@ -12,9 +12,9 @@ from warehouse.errors import Untrusted
 from warehouse.published.publish import LOCK as PUBLISH_LOCK
 from warehouse.published.publish import NAME, publish, untouched
 from warehouse.schema import CONTENTS
-from warehouse.store.archive import open_archive
 from warehouse.store.commits import FOLDER
 from warehouse.store.lock import NAME as ARCHIVE_LOCK
+from warehouse.store.opening import open_archive
 from warehouse.store.opens import folder, open_lock, read_bytes
 from warehouse.upkeep.erase import MARK, unfinished
 

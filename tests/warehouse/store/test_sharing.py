@@ -8,9 +8,10 @@ import pytest
 
 from tests.warehouse.made_up import NOON, land_rows, whole
 from warehouse.published.publish import publish
-from warehouse.store.archive import Archive, open_archive
+from warehouse.store.archive import Archive
 from warehouse.store.files import ACCESS
 from warehouse.store.marker import read_marker
+from warehouse.store.opening import open_archive
 
 
 @pytest.fixture(params=[0o000, 0o077], ids=["umask 000", "umask 077"])

@@ -12,9 +12,11 @@ from pipelines.records.sids import recording_sid
 from tests.warehouse.made_up import NOON, land_rows, later, sid, whole
 from warehouse.errors import ChooseRoot, RepairWarehouse, Untrusted
 from warehouse.published.publish import publish
-from warehouse.store.archive import Archive, open_archive
+from warehouse.store.archive import Archive
+from warehouse.store.collect import collect
 from warehouse.store.commits import commit_path
 from warehouse.store.names import Made, is_live, is_within, made
+from warehouse.store.opening import open_archive
 from warehouse.store.strangers import remove_ours, strangers
 from warehouse.upkeep.compact import compact
 from warehouse.upkeep.repair import repair
@@ -78,7 +80,7 @@ def test_files_of_others_are_left_alone_by_whatever_removes(archive: Archive) ->
     path.write_bytes(b"damaged")
     repair(archive, now=NOON)
     compact(archive, now=later(48), run_id="test", thorough=True)
-    archive.collect(now=NOON + timedelta(days=999), grace=timedelta(hours=24), keep=1)
+    collect(archive, now=NOON + timedelta(days=999), grace=timedelta(hours=24), keep=1)
     publish(archive, "parquet", now=NOON)
     assert erase_sids(archive, "duckdb", recordings=[recording_sid(sid("RE", 1))], now=NOON)
     assert erase_older(archive, "duckdb", days=30, now=NOON + timedelta(days=60))
@@ -165,7 +167,7 @@ def test_no_link_is_followed_to_what_a_commit_names(archive: Archive, tmp_path: 
     ):
         with pytest.raises(Untrusted, match="is a link"):
             act()
-    archive.collect(now=NOON + timedelta(days=999), grace=timedelta(hours=24), keep=1)
+    collect(archive, now=NOON + timedelta(days=999), grace=timedelta(hours=24), keep=1)
     assert outside.exists()
     assert path.is_symlink()
 

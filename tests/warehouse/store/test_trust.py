@@ -7,7 +7,7 @@ import pytest
 
 from tests.warehouse.made_up import land_rows, whole
 from warehouse.errors import Untrusted
-from warehouse.store.archive import open_archive
+from warehouse.store.opening import open_archive
 from warehouse.store.trust import Writers, check_trusted
 
 MALLORY = 54_321

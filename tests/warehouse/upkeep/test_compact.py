@@ -21,8 +21,10 @@ from tests.warehouse.published.test_publish import shown
 from warehouse.errors import RepairWarehouse
 from warehouse.published.publish import NAME, Destination, publish
 from warehouse.schema import ADD_ON_RESULTS, CONTENTS
-from warehouse.store.archive import Archive, open_archive
+from warehouse.store.archive import Archive
+from warehouse.store.collect import collect
 from warehouse.store.commits import load
+from warehouse.store.opening import open_archive
 from warehouse.upkeep import compact as compaction
 from warehouse.upkeep.compact import compact
 from warehouse.upkeep.verify import verify
@@ -212,7 +214,7 @@ def test_a_reader_gets_the_same_answers_before_during_and_after(fragmented: Arch
         assert compact(fragmented, now=later(24), run_id="test", thorough=True) > 0
         assert early.execute(question).fetchall() == before
         publish(fragmented, destination, now=later(24))
-        fragmented.collect(now=later(24), grace=timedelta(hours=24))
+        collect(fragmented, now=later(24), grace=timedelta(hours=24))
         assert early.execute(question).fetchall() == before
     assert [row for row in shown(fragmented)["contents"] if row] != []
     assert verify(fragmented).mismatches == ()

@@ -9,7 +9,7 @@ from pipelines.erase.choice import erase_sids
 from pipelines.records.sids import add_on_result_sid
 from tests.warehouse.made_up import NOON, land_rows, sid, whole
 from warehouse.published.publish import publish
-from warehouse.store.archive import open_archive
+from warehouse.store.opening import open_archive
 from warehouse.upkeep.copies import copies_of_erased
 from warehouse.upkeep.verify import verify
 

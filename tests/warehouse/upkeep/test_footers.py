@@ -17,9 +17,10 @@ from warehouse.errors import RepairWarehouse
 from warehouse.landed import landed_recordings
 from warehouse.published.publish import Destination, publish, published
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, Table
-from warehouse.store.archive import Archive, open_archive
+from warehouse.store.archive import Archive
 from warehouse.store.commits import commit_path
 from warehouse.store.damage import reading_errors
+from warehouse.store.opening import open_archive
 from warehouse.upkeep.repair import repair
 from warehouse.upkeep.verify import verify
 
@@ -102,7 +103,7 @@ def test_a_column_that_a_footer_names_otherwise_is_told_as_damage(landed: Archiv
     with pytest.raises(RepairWarehouse, match=file.path):
         status(landed, now=later(2), settle=timedelta(hours=1))
     with pytest.raises(RepairWarehouse, match=file.path):
-        landed_recordings(landed, landed.head(), [sid("RE", 1)], since=None)
+        landed_recordings(landed.newest(), [sid("RE", 1)], since=None)
 
 
 @pytest.mark.parametrize("error", [duckdb.BinderException("no such column"), KeyError("sid")], ids=type)

@@ -13,8 +13,9 @@ from tests.warehouse.made_up import NOON, bad, land_rows, path_of, sid, whole
 from warehouse.errors import FixWarehouse
 from warehouse.land import land
 from warehouse.published.publish import publish
-from warehouse.store.archive import Archive, open_archive
+from warehouse.store.archive import Archive
 from warehouse.store.commits import commit_path
+from warehouse.store.opening import open_archive
 from warehouse.upkeep.repair import repair
 
 

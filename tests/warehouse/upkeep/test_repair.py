@@ -10,8 +10,9 @@ from tests.warehouse.made_up import NOON, bad, land_rows, later, live_files, log
 from warehouse.errors import RepairWarehouse
 from warehouse.land import land
 from warehouse.published.publish import Destination, publish
-from warehouse.store.archive import Archive, open_archive
+from warehouse.store.archive import Archive
 from warehouse.store.commits import commit_path
+from warehouse.store.opening import open_archive
 from warehouse.upkeep.repair import ASIDE, repair
 from warehouse.upkeep.verify import verify
 

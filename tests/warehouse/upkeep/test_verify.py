@@ -27,8 +27,10 @@ from tests.warehouse.made_up import (
 from warehouse.land import land
 from warehouse.published.publish import NAME, Destination, publish
 from warehouse.schema import TABLES
-from warehouse.store.archive import Archive, by_day, open_archive
+from warehouse.store.archive import Archive
 from warehouse.store.commits import EMPTY, commit_path
+from warehouse.store.opening import open_archive
+from warehouse.store.sealed import by_day
 from warehouse.upkeep.verify import Mismatch, verify, verify_since
 
 FLIPS = 200
