@@ -25,12 +25,13 @@ from pathlib import Path
 from typing import Any
 
 from assets.cli.front import Door, Front
-from assets.runs.home import dagster_home, home_errors, opened
+from assets.runs.home import check_launching, dagster_home, home_errors, opened
 from assets.runs.whose import claim
 from assets.terminal import say
 from pipelines.environment import environment, trusted_writers
 from pipelines.errors import FixConfiguration
 from pipelines.settings import warehouse_settings
+from warehouse.store.flocks import flock, unlock
 
 PORT = 3000
 """Where the UI is when nobody says otherwise and the port is free."""
@@ -67,6 +68,7 @@ def serve_ui(*, port: int | None, read_only: bool, proxy: str | None, token: str
         private = stack.enter_context(_private_folder())
         stack.enter_context(home_errors())
         instance = stack.enter_context(opened(home))
+        check_launching(instance, home)
         claim(instance, root, trusted_writers(environment()))
         server = _start(stack, _code_server(private), private)
         _wait_for_definitions(server, private)
@@ -163,17 +165,16 @@ def _only_daemon(home: Path) -> Iterator[int]:
     The lock is handed on to the daemon, so that one that outlives this process, which was killed, keeps it.
     """
     handle = os.open(home / ".ui.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    lock = None
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if (lock := flock(handle, fcntl.LOCK_EX, wait=False)) is None:
             raise FixConfiguration(
                 f"Another `addon-export ui`, or the daemon of one that was killed, runs on {home}; end it, or "
                 "add --read-only to look on beside it."
-            ) from None
-        yield handle
+            )
+        yield lock
     finally:
-        os.close(handle)
+        unlock(handle, lock)
 
 
 @contextlib.contextmanager

@@ -18,12 +18,13 @@ import dagster as dg
 
 from pipelines.environment import environment, trusted_writers
 from pipelines.errors import FixConfiguration
+from warehouse.store.flocks import flock, unlock
 from warehouse.store.opens import folder
 
 RUN_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 """A UUID, as Dagster and the command line make them."""
 
-_HELD: dict[Path, int] = {}
+_HELD: dict[Path, tuple[int, int | None]] = {}
 """Locks of this process. The step of a run that the command line started finds its run's among them."""
 
 
@@ -35,13 +36,14 @@ def hold(instance: dg.DagsterInstance, run_id: str) -> None:
     root, beginning = Path(instance.root_directory), f".{run_id}"  # it is locked before anybody can find it
     with folder(root, path.parent.name, writers=trusted_writers(environment()), make=0o700) as (above, _):
         handle = os.open(beginning, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=above)
+        lock = None
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            lock = flock(handle, fcntl.LOCK_EX)
             os.rename(beginning, run_id, src_dir_fd=above, dst_dir_fd=above)
         except BaseException:
-            os.close(handle)
+            unlock(handle, lock)
             raise
-    _HELD[path] = handle
+    _HELD[path] = (handle, lock)
 
 
 @contextlib.contextmanager
@@ -51,7 +53,7 @@ def alive(instance: dg.DagsterInstance, run_id: str) -> Iterator[None]:
     try:
         yield
     finally:
-        os.close(_HELD.pop(_path(instance, run_id)))
+        unlock(*_HELD.pop(_path(instance, run_id)))
 
 
 def gone(instance: dg.DagsterInstance, run_id: str) -> bool:
@@ -61,13 +63,12 @@ def gone(instance: dg.DagsterInstance, run_id: str) -> bool:
         handle = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
+    lock = None
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return path.exists()
-    except BlockingIOError:
-        return False
+        lock = flock(handle, fcntl.LOCK_EX, wait=False)
+        return lock is not None and path.exists()
     finally:
-        os.close(handle)
+        unlock(handle, lock)
 
 
 def forget(instance: dg.DagsterInstance, run_id: str) -> None:

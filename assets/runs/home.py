@@ -8,18 +8,20 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from assets.runs.older import bring_up_to_date, is_of_another_version
 from assets.runs.whose import HISTORY, found_home, home_of, recorded
 from assets.terminal import say
 from pipelines.environment import environment, path_of, trusted_writers
 from pipelines.errors import ExportError, FixConfiguration
 from warehouse.store.files import ACCESS, Access, sync_and_hash, sync_folder, unnamed
-from warehouse.store.flocks import flock
+from warehouse.store.flocks import flock, unlock
 from warehouse.store.limits import chain, file_size_reached, inodes_left, is_full, limit
 from warehouse.store.opens import open_lock
 from warehouse.store.trust import Writers, check_trusted
@@ -45,8 +47,24 @@ _OLDER = (
 
 _CORRECT = "`dagster instance info` says more; correct the file, or move it away, so that the usual one is written"
 
-_LACKS = ("no such column", "no such table", "has no column named")
-"""How SQLite says that a history was made by another version; other errors in SQL are defects."""
+_NO_LOCKS = (
+    "its file system has no locks that work",
+    "set DAGSTER_HOME to a folder on a disk of this machine",
+)
+
+_LOCKING = frozenset(
+    {
+        sqlite3.SQLITE_IOERR_LOCK,
+        sqlite3.SQLITE_IOERR_RDLOCK,
+        sqlite3.SQLITE_IOERR_UNLOCK,
+        sqlite3.SQLITE_IOERR_CHECKRESERVEDLOCK,
+        sqlite3.SQLITE_IOERR_SHMLOCK,
+    }
+)
+"""SQLite's extended result codes for locks that fail otherwise than because somebody has them."""
+
+_ODD = re.compile(r"[?]|%[0-9A-Fa-f]{2}")
+"""What a path must not hold: Dagster makes a URL of it without escaping, and SQLAlchemy then opens another file."""
 
 _REFUSALS = {
     sqlite3.SQLITE_FULL: ("its disk is full", _SPACE),
@@ -55,6 +73,9 @@ _REFUSALS = {
     sqlite3.SQLITE_READONLY: ("its history is read-only", _WRITABLE),
     sqlite3.SQLITE_BUSY: ("another process keeps its history locked", "run again when that has ended"),
     sqlite3.SQLITE_LOCKED: ("another process keeps its history locked", "run again when that has ended"),
+    sqlite3.SQLITE_PROTOCOL: _NO_LOCKS,
+    sqlite3.SQLITE_NOLFS: _FILE_SIZE,
+    sqlite3.SQLITE_PERM: ("its history cannot be opened", _WRITABLE),
     sqlite3.SQLITE_CORRUPT: ("its history is damaged", "move the folder away, so that a new one is begun"),
     sqlite3.SQLITE_NOTADB: ("its history is damaged", "move the folder away, so that a new one is begun"),
 }
@@ -71,6 +92,8 @@ def dagster_home(root: Path) -> Path:
         FixConfiguration: it cannot be used.
     """
     base, writers = _home(), trusted_writers(environment())
+    if (odd := _ODD.search(str(base))) is not None:
+        raise _refusal(base, f"Dagster opens no history in a path with `{odd[0]}` in it", "set it to another folder")
     try:
         _make(base, writers)
         home, said = home_of(base, root, writers)
@@ -155,15 +178,42 @@ def opened(home: Path) -> "Iterator[dg.DagsterInstance]":
         with _opening(home):
             ref = InstanceRef.from_dir(str(home), overrides={"compute_logs": uncaptured})
             instance = dg.DagsterInstance.from_ref(ref)
-            instance.all_asset_keys()  # creates the event log's tables too
-            instance.get_run_records(limit=1)  # a history of an older Dagster has no such columns
-            instance.all_instigator_state()
+            try:
+                _ask_all(instance)
+            except Exception as error:
+                if not is_of_another_version(error):
+                    raise
+                copy = bring_up_to_date(home)
+                say(
+                    f"The history in DAGSTER_HOME was of another version of Dagster, and is brought up to date; {copy} "
+                    "has it as it was."
+                )
+                instance = dg.DagsterInstance.from_ref(ref)
+                _ask_all(instance)
     finally:
-        os.close(lock)
-        if held is not None and held != lock:
-            os.close(held)
+        unlock(lock, held)
     with instance:
         yield instance
+
+
+def check_launching(instance: "dg.DagsterInstance", home: Path) -> None:
+    """Refuse a configuration with which no run can be started: an export of the command line needs none of it.
+
+    Raises:
+        FixConfiguration: the sentence says what Dagster refuses.
+    """
+    with _opening(home):
+        for part in ("run_launcher", "run_coordinator", "scheduler"):
+            getattr(instance, part)
+
+
+def _ask_all(instance: "dg.DagsterInstance") -> None:
+    """Ask each part of a history for something, which creates its tables too, and shows what it lacks."""
+    instance.all_asset_keys()
+    instance.get_run_records(limit=1)
+    instance.all_instigator_state()
+    if instance.event_log_storage.supports_global_concurrency_limits:
+        instance.event_log_storage.get_concurrency_info("twilio")
 
 
 @contextlib.contextmanager
@@ -229,9 +279,11 @@ def home_refusal(error: BaseException) -> FixConfiguration | None:
         match each:
             case sqlite3.DatabaseError() if _code(each) == sqlite3.SQLITE_IOERR and file_size_reached(home):
                 return _refusal(home, *_FILE_SIZE)
+            case sqlite3.DatabaseError() if getattr(each, "sqlite_errorcode", 0) in _LOCKING:
+                return _refusal(home, *_NO_LOCKS)
             case sqlite3.DatabaseError() if known := _REFUSALS.get(_code(each)):
                 return _refusal(home, *known)
-            case sqlite3.OperationalError() if any(words in str(each) for words in _LACKS):
+            case sqlite3.OperationalError() if is_of_another_version(each):
                 return _refusal(home, *_OLDER)
             case OSError() if _is_within(each.filename, home):
                 return _refusal(home, *_said_by_the_system(each))
@@ -251,6 +303,8 @@ def _said_by_the_system(error: OSError) -> tuple[str, str]:
     reason = type(error).__name__ if error.errno is None else os.strerror(error.errno)
     if is_full(error) and not inodes_left(error, _home()):
         return _NAMES
+    if error.errno in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
+        return _NO_LOCKS
     if error.errno == errno.EFBIG:
         return _FILE_SIZE
     return reason, _SPACE if error.errno in (errno.ENOSPC, errno.EDQUOT) else _WRITABLE

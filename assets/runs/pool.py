@@ -8,7 +8,6 @@ process waits at full speed of the processor and no signal can end it.
 
 import contextlib
 import fcntl
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ import dagster as dg
 from assets.runs.alive import alive, forget, gone, held, hold, known
 from pipelines.environment import environment, trusted_writers
 from pipelines.errors import FixConfiguration, RunLater
+from warehouse.store.flocks import flock, unlock
 from warehouse.store.opens import open_lock
 
 POOL = "twilio"
@@ -183,13 +183,13 @@ def _turn(instance: dg.DagsterInstance, patience: Patience, reason: str) -> Iter
         return
     home = Path(instance.root_directory)
     handle = open_lock(home / "alive", f".waits-{patience.kind}", 0o600, writers=trusted_writers(environment()))
+    lock = None
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if (lock := flock(handle, fcntl.LOCK_EX, wait=False)) is None:
+            raise RunLater(f"{reason}, and an export of the same waits for it already: nothing is left to do.")
         yield
-    except BlockingIOError:
-        raise RunLater(f"{reason}, and an export of the same waits for it already: nothing is left to do.") from None
     finally:
-        os.close(handle)
+        unlock(handle, lock)
 
 
 def _claimed(instance: dg.DagsterInstance, run_id: str, step: str) -> bool:

@@ -8,7 +8,6 @@ when it is moved. Where the archive of a home is gone, its days are taken out of
 import contextlib
 import fcntl
 import json
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from warehouse.errors import WarehouseError
 from warehouse.store.files import ACCESS, sync_and_hash, sync_folder, unnamed
-from warehouse.store.flocks import flock
+from warehouse.store.flocks import flock, unlock
 from warehouse.store.marker import Marker, read_marker
 from warehouse.store.names import COMMITS
 from warehouse.store.opens import folder, open_lock, read_bytes
@@ -223,6 +222,4 @@ def _alone(home: Path, writers: Writers) -> Iterator[None]:
         held = flock(lock, fcntl.LOCK_EX)
         yield
     finally:
-        os.close(lock)
-        if held is not None and held != lock:
-            os.close(held)
+        unlock(lock, held)

@@ -41,6 +41,12 @@ def flock(handle: int, kind: int, *, wait: bool = True, local: bool = True) -> i
     return instead
 
 
+def unlock(*handles: int | None) -> None:
+    """Close the handles of a lock: the one that was given and the one that holds it, which may be the same."""
+    for handle in {handle for handle in handles if handle is not None}:
+        os.close(handle)
+
+
 def _stands_for(handle: int) -> int:
     """A handle on a file of our own that is the same for every process that has the same file open."""
     state = os.fstat(handle)

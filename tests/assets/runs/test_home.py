@@ -1,10 +1,12 @@
 """DAGSTER_HOME: its configuration is whole or not there, and what makes it unusable is one sentence, not a defect."""
 
 import errno
+import fcntl
 import shlex
 import sqlite3
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -13,7 +15,8 @@ import dagster as dg
 import pytest
 import sqlalchemy as sa
 
-from assets.runs.home import dagster_home, home_errors, home_refusal, make_private, opened
+from assets.runs.alive import alive, gone, held
+from assets.runs.home import check_launching, dagster_home, home_errors, home_refusal, make_private, opened
 from assets.runs.pool import POOL
 from assets.runs.undisclosed import undisclosed
 from pipelines.errors import FixConfiguration
@@ -148,6 +151,7 @@ def test_only_what_concerns_dagster_home_is_said_of_it(home: Path, tmp_path: Pat
         ("storage: {postgres: {postgres_db: {password: s3cret, hostnam: q}}}\n", "postgres_db:hostnam"),
         ("storage: {sqlite: {base_dir: {env: NOT_SET_ANYWHERE}}}\n", "at base_dir"),
         ("event_log_storage: {module: not_installed, class: X}\n", "no module not_installed"),
+        ("run_coordinator: {module: not_installed, class: X}\n", "no module not_installed"),
         ("storage: {custom: {module: dagster, class: Nope, config: {a: 1}}}\n", "CheckError"),
         ("- a\n", "CheckError"),
         ("# caf\xe9\n", "UnicodeDecodeError"),
@@ -166,11 +170,45 @@ def test_a_configuration_that_dagster_refuses_is_said_with_its_place(
     assert "s3cret" not in str(raised.value)
 
 
-def test_a_history_of_another_dagster_is_said_with_what_to_do(home: Path) -> None:
-    """A column is missing, when it is opened or when it is written to."""
+def test_what_starts_runs_is_asked_for_by_the_ui_alone(home: Path) -> None:
+    """An export of the command line needs no launcher, and goes on."""
+    home.mkdir()
+    (home / "dagster.yaml").write_text("run_launcher: {module: not_installed, class: X}\n")
+    with (
+        opened(dagster_home(root_beside(home))) as instance,
+        pytest.raises(FixConfiguration, match=r"dagster.yaml \(no module not_installed\)"),
+    ):
+        check_launching(instance, home)
+
+
+def test_a_history_of_an_older_dagster_is_brought_up_to_date_after_a_copy(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """1.8's lacks a column that `dagster instance migrate` does not add; what is in it stays."""
+    with instance_in(home) as instance:
+        instance.report_runless_asset_event(dg.AssetMaterialization("theirs"))
+    index = home / "history" / "runs" / "index.db"
+    with closing(sqlite3.connect(index)) as db:
+        db.execute("ALTER TABLE concurrency_limits DROP COLUMN using_default_limit")
+        db.execute("DROP TABLE pending_steps")
+    for times in (1, 0):
+        with home_errors(), opened(dagster_home(root_beside(home))) as instance:
+            assert instance.event_log_storage.get_concurrency_info(POOL).claimed_slots == []
+            assert instance.all_asset_keys() == [dg.AssetKey("theirs")]
+        assert capsys.readouterr().err.count("is brought up to date") == times
+    (copies,) = home.glob("before-dagster-*")
+    with closing(sqlite3.connect(copies / "index.db")) as db:
+        assert db.execute("SELECT count(*) FROM asset_keys").fetchall() == [(1,)]
+        with pytest.raises(sqlite3.OperationalError, match="no such table"):
+            db.execute("SELECT * FROM pending_steps")
+
+
+def test_a_history_that_cannot_be_brought_up_to_date_is_said_with_what_to_do(home: Path) -> None:
+    """When it is opened or when it is written to."""
     instance_in(home).dispose()
     with closing(sqlite3.connect(home / "history" / "runs.db")) as db:
-        db.execute("ALTER TABLE runs DROP COLUMN run_body")
+        db.execute("DROP TABLE runs")
+        db.execute("CREATE VIEW runs AS SELECT 1 AS id")
     with (
         pytest.raises(FixConfiguration, match="dagster instance migrate"),
         home_errors(),
@@ -182,7 +220,49 @@ def test_a_history_of_another_dagster_is_said_with_what_to_do(home: Path) -> Non
         pytest.raises(FixConfiguration, match="dagster instance migrate"),
         home_errors(),
     ):
-        db.execute("INSERT INTO runs (run_body) VALUES ('')")
+        db.execute("SELECT run_body FROM runs")
+
+
+@pytest.mark.parametrize("name", ["what?", "100%25", "%e9t\xe9?x=1"])
+def test_a_path_in_which_dagster_opens_no_history_is_said(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would open another file, or none."""
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / name))
+    with pytest.raises(FixConfiguration, match=r"in a path with `.+` in it; set it to another folder"):
+        dagster_home(tmp_path)
+    assert not (tmp_path / name).exists()
+
+
+def test_a_history_in_a_folder_with_other_signs_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of it is below that folder."""
+    home = tmp_path / "a %b#c;d&e=f@g:h'i\"j\\k \xe9"
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    with opened(dagster_home(tmp_path)) as instance:
+        instance.report_runless_asset_event(dg.AssetMaterialization("a"))
+    assert (home / "history" / "runs" / "index.db").exists()
+
+
+def test_a_file_system_without_locks_is_said_of_the_history_and_no_matter_for_ours(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite needs locks of its own kind; those of ours are then held elsewhere."""
+
+    def no_locks(handle: int, flags: int) -> None:
+        if Path(f"/proc/self/fd/{handle}").readlink().is_relative_to(home):
+            raise OSError(errno.ENOLCK, "No locks available")
+        flock(handle, flags)
+
+    flock = fcntl.flock
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with opened(dagster_home(root_beside(home))) as instance:
+        with alive(instance, run_id := str(uuid.uuid4())):
+            assert held(instance, run_id)
+        assert gone(instance, run_id)
+    for code in (sqlite3.SQLITE_IOERR_LOCK, sqlite3.SQLITE_PROTOCOL):
+        error = sqlite3.OperationalError("locking protocol")
+        error.sqlite_errorcode = code
+        assert "has no locks that work; set DAGSTER_HOME to a folder on a disk" in str(home_refusal(error))
 
 
 def test_an_export_whose_history_cannot_be_written_says_so_in_one_sentence(command: CommandLine) -> None:
