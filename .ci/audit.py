@@ -57,7 +57,7 @@ def unseen_secrets() -> list[str]:
     unseen = []
     with transient_settings({"plugins_used": known["plugins_used"], "filters_used": known["filters_used"]}):
         for name in files.decode().rstrip("\0").split("\0"):
-            if name == str(BASELINE.relative_to(ROOT)) or name.endswith("requirements.txt"):
+            if name == str(BASELINE.relative_to(ROOT)) or name.startswith("requirements/"):
                 continue  # hashes
             collection = SecretsCollection(root=str(ROOT))
             collection.scan_file(name)
@@ -69,7 +69,7 @@ def unseen_secrets() -> list[str]:
     return unseen
 
 
-LOCKS = ("requirements-dev.txt", "benchmarks/requirements.txt", ".ci/requirements.txt")
+LOCKS = ("requirements/dev.txt", "requirements/bench.txt", "requirements/audit.txt")
 """The first has all that is installed for users and developers; each may lock other versions of the same packages."""
 
 

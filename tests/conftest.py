@@ -4,7 +4,7 @@ import os
 
 from hypothesis import HealthCheck, settings
 
-# the suite judges a change, so it tries the same examples before and after it; `make properties` and the like search
+# the suite judges a change, so it tries the same examples before and after it; trials search
 SEARCHING = any(name in os.environ for name in ("EXAMPLES", "HOSTILE_URLS"))
 
 # how fast a machine is at the moment says nothing about a rule: timing belongs into a benchmark

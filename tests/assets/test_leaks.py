@@ -1,6 +1,6 @@
 """Nothing secret is left behind by what fails; files are private whatever the umask; the safe recipe is safe.
 
-A sample of `make leaks`, and the controls that show that its search finds what is there.
+A sample of `make trial NAME=leaks`, and the controls that show that its search finds what is there.
 """
 
 import base64
@@ -27,7 +27,7 @@ SAMPLE = ("ListRecordingAddOnResult: row of surrogates",)
 
 
 def test_there_are_two_hundred_failure_paths() -> None:
-    """As many as `make leaks` promises, each with a name of its own."""
+    """As many as `make trial NAME=leaks` promises, each with a name of its own."""
     names = [path.name for path in paths()]
     assert len(names) >= 200
     assert len(set(names)) == len(names)

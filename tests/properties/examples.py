@@ -1,4 +1,4 @@
-"""How many examples: few in the suite, EXAMPLES of each in `make properties`."""
+"""How many examples: few in the suite, EXAMPLES of each in `make trial NAME=properties`."""
 
 import os
 

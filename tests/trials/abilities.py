@@ -1,6 +1,6 @@
 """Whole commands on file systems that lack an ability, and in processes that may open few files.
 
-    make abilities
+    make trial NAME=abilities
 
 Every call that a file system lacks fails in every process of the command, native libraries included (`crash/shim.c`).
 What is exported must be whole, each missing ability be said once and in one sentence, and `verify` find nothing. A file

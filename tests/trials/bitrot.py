@@ -1,6 +1,6 @@
 """Bit rot: is every damaged file named, and is what a repair gives back what was there?
 
-    make bitrot FLIPS=1000
+    make trial NAME=bitrot ARGS="--flips 1000"
 
 One bit of one file is flipped, or a file is cut, grown, zeroed, swapped, lost or replaced by an older one; then
 `verify` must name it. Each tenth damage is repaired on a copy: rows are what they were or reported. The control reads

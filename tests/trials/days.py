@@ -1,6 +1,6 @@
 """Day by day: an account of 30 days is exported for some days more, every hour, and each day swept, over real HTTP.
 
-    make days DAYS=10
+    make trial NAME=days ARGS="--days 10"
 
 The source's clock and ours stand still during an export and are moved an hour between two. Judged against what the
 source itself holds: every day that is over is whole with the first export after it, results that appear long after

@@ -1,6 +1,6 @@
 """Kills: processes that export, plan and delete are killed with SIGKILL, and the source itself says what it was told.
 
-    make deletions KILLS=1000
+    make trial NAME=deletions ARGS="--kills 1000"
 
 The judge sits in the sandbox and looks at the disk at the moment a DELETE arrives, with pyarrow alone: is every content
 of that result in the archive, byte for byte, and did a confirmed plan name it? Damage is done to warehouses on the way,

@@ -1,6 +1,6 @@
 """Erasures: is every byte gone? Warehouses are made, something is erased, and all files are searched.
 
-    make erasures ERASURES=100
+    make trial NAME=erasures ARGS="--erasures 100"
 
 The search knows nothing of the product: it looks at the bytes of every file under the root, and at every value that
 pyarrow and DuckDB can read from them. The control, DELETE and CHECKPOINT in DuckDB, must be found by it.

@@ -1,6 +1,6 @@
 """Three exports at once into one warehouse, killed again and again, while somebody reads what is published.
 
-    make kills KILLS=1000
+    make trial NAME=kills ARGS="--kills 1000"
 
 Kills come at random moments and right before chosen steps that make something durable or visible; some exports are
 stopped half way instead and go on when others have committed. The judge reads the disk with pyarrow and DuckDB alone,

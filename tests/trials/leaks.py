@@ -1,8 +1,11 @@
 """Failure paths through the real command line, and a search for secrets in everything they leave behind.
 
-`python -m tests.trials.leaks` runs all paths against a sandbox; exit code 1 when a needle is found anywhere but (for
-content) in the warehouse, or a path ends as a defect. The searched forms of a secret: plain, percent-encoded, base64 at
-each alignment, the Basic header, each also in UTF-16 and as JSON escapes it; what SQLite holds compressed is unpacked.
+    make trial NAME=leaks
+
+Runs all paths against a sandbox; exit code 1 when a needle is found anywhere but (for content) in the warehouse, or a
+path ends as a defect. Before that, requests are led to hostile URLs; none may get a credential. The searched forms of a
+secret: plain, percent-encoded, base64 at each alignment, the Basic header, each also in UTF-16 and as JSON escapes it;
+what SQLite holds compressed is unpacked.
 """
 
 import argparse
@@ -252,12 +255,22 @@ class Searched:
         return found
 
 
+def confined(urls: int) -> bool:
+    """Whether no request that is led to so many hostile URLs goes where it must not."""
+    tests = ["-q", "-p", "no:cacheprovider", "tests/pipelines/twilio/test_confinement.py"]
+    env = {**os.environ, "HOSTILE_URLS": str(urls)}
+    return not subprocess.run([sys.executable, "-m", "pytest", *tests], cwd=ROOT, env=env, check=False).returncode
+
+
 def main() -> None:
     """Run all paths, or a sample."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--paths", type=int, default=0, help="how many; all when 0")
+    parser.add_argument("--urls", type=int, default=500, help="how many hostile URLs; none when 0")
     parser.add_argument("--seed", type=int, default=6)
     options = parser.parse_args()
+    if options.urls and not confined(options.urls):
+        sys.exit(1)
     chosen = list(paths())
     if options.paths:
         chosen = random.Random(options.seed).sample(chosen, options.paths)

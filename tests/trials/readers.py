@@ -2,7 +2,9 @@
 
 Each commit adds one row to every table, so an answer whose counts differ is torn. One reader keeps one connection
 for the whole time and must always get the answer it got first; others open anew for each question, or now and then.
-The writer runs alone first, to see whether readers make it wait. `make readers` runs it; the suite runs a second.
+The writer runs alone first, to see whether readers make it wait. The suite runs a second of it.
+
+    make trial NAME=readers ARGS="--seconds 30"
 """
 
 import argparse

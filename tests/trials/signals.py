@@ -1,6 +1,6 @@
 """Commands that are asked to end at random moments: stopped, interrupted, terminated, hung up on.
 
-    make signals SIGNALS=200
+    make trial NAME=signals ARGS="--signals 200"
 
 Random sequences of commands run on one archive. At a random moment of each, a signal comes: to the command alone, or
 as from a terminal to every process that it has started; now and then it is stopped and goes on before, or two come at

@@ -1,6 +1,6 @@
 """Simulation: 120 days at a time on a virtual clock, judged by whoever could have saved what.
 
-    make simulation SCENARIOS=500
+    make trial NAME=simulation ARGS="--scenarios 500"
 
 The product decides: which days are listed, which recordings again, in which order, what is noted of them, when to
 warn. Made up are the account, the outages and how many requests an hour has; what does not fit is left. The verdict:

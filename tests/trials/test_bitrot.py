@@ -1,4 +1,4 @@
-"""A sample of `make bitrot`; and a repair that is killed is finished by the next one."""
+"""A sample of `make trial NAME=bitrot`; and a repair that is killed is finished by the next one."""
 
 import shutil
 from collections import Counter

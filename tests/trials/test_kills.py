@@ -1,4 +1,4 @@
-"""A sample of `make kills`: three exports at once, killed, stopped and read beside."""
+"""A sample of `make trial NAME=kills`: three exports at once, killed, stopped and read beside."""
 
 from collections import Counter
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A sample of `make readers`."""
+"""A sample of `make trial NAME=readers`."""
 
 import pytest
 

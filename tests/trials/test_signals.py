@@ -1,4 +1,4 @@
-"""A sample of `make signals`: commands that are asked to end at random moments."""
+"""A sample of `make trial NAME=signals`: commands that are asked to end at random moments."""
 
 from collections import Counter
 from datetime import UTC, datetime

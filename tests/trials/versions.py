@@ -1,6 +1,6 @@
 """Published files are read by older DuckDB clients: both destinations, every table and view, the same answers.
 
-`make versions` installs each client into a folder of its own and asks there what this version answers here.
+`make trial NAME=versions` installs each client into a folder of its own and asks there what this version answers here.
 """
 
 import json

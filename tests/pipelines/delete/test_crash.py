@@ -1,4 +1,4 @@
-"""SIGKILL across export and delete: a sample of what `make deletions` does by the thousand. The source is the judge."""
+"""SIGKILL across export and delete: a sample of the trial `deletions`, by the thousand. The source is the judge."""
 
 import pytest
 

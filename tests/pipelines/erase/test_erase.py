@@ -66,7 +66,7 @@ def archive(tmp_path: Path) -> Archive:
 def test_no_byte_is_left_and_nobody_else_loses_any(
     tmp_path: Path, destination: Destination, seed: int, kill: bool
 ) -> None:
-    """The sample of `make erasures`: everything under the root is searched, also after a kill at a random step."""
+    """The sample of the trial `erasures`: everything under the root is searched, also after a kill at a random step."""
     assert judge(tmp_path / "root", destination, Random(seed), kill=kill) == []
 
 

@@ -1,6 +1,6 @@
 """Credentials reach one host, and nothing inside the network is connected to, whatever replies and names say.
 
-Judged by listeners and by Python's audit events, not by what the client says. `make leaks` takes 500 URLs.
+Judged by listeners and by Python's audit events, not by what the client says. `make trial NAME=leaks` takes 500 URLs.
 """
 
 import asyncio

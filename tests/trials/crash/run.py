@@ -1,6 +1,6 @@
 """Kills, failing disks and power cuts: starts the trials under the shim and prints a table.
 
-    make crashes STATES=1000
+    make trial NAME=crashes ARGS="--states 1000"
 
 Exit code 1 when anything was violated, or when a control (a naive variant of one step) was not caught.
 """

@@ -1,4 +1,4 @@
-"""A sample of what `make crashes` does at every state-changing system call; each kind has a control that must fail."""
+"""A sample of the trial `crashes`, which tries every system call that changes state; each kind has a control."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime

@@ -1,6 +1,6 @@
 """Kills, failing disks and power cuts at every state-changing system call of one small cycle.
 
-    make crashes
+    make trial NAME=crashes
 
 Runs under the preload shim (tests/trials/crash/shim.c); `tests.trials.crash.run` starts it. Each kind has a
 control: the same trial with a naive variant of one step, which must be caught.

@@ -1,4 +1,4 @@
-"""A sample of `make faults` and `make truncation`, the bombs, and the control that must fail."""
+"""A sample of `make trial NAME=faults` and `make trial NAME=truncation`, the bombs, and the control that must fail."""
 
 import asyncio
 import tracemalloc
@@ -45,7 +45,7 @@ def test_an_export_without_faults_lands_all_that_the_source_shows(tmp_path: Path
 
 
 def test_bad_replies_are_noticed_and_cost_no_good_one() -> None:
-    """Two exports of which two in five replies are bad, then good ones: see `make faults`."""
+    """Two exports of which two in five replies are bad, then good ones: see `make trial NAME=faults`."""
     tally = Tally()
     run = partial(export_apart, deadline=90.0)  # its peak of memory is not that of the whole suite
     one_round("suite", tally, run=run, mutators=tuple(m for m in MUTATORS if m.name not in SLOW), recordings=12)

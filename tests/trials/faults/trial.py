@@ -1,6 +1,6 @@
 """Fault trial: exports against a source of whose replies two in five are bad, and a verdict on each.
 
-    make faults REPLIES=10000
+    make trial NAME=faults ARGS="--replies 10000"
 
 Each round has a made-up account of its own: two exports with faults, then one without, and when rows were lied about
 plausibly a full one. After the last the warehouse holds what the source shows, byte for byte, and verify finds nothing.

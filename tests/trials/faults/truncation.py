@@ -1,6 +1,6 @@
 """Truncation trial: contents cut after every byte in turn, under a length, in chunks, or ended by closing alone.
 
-    make truncation
+    make trial NAME=truncation
 
 None may pass for whole; a plain httpx client, the control, takes every one that is ended by closing.
 """
