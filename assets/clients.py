@@ -22,6 +22,8 @@ def network(settings: TwilioSettings | DeleteSettings) -> Network:
         settings.base_url,
         ceilings(limit=limit, used=open_now(), wanted=settings.max_concurrency),
         networks=settings.storage_networks,
+        authorities=settings.authorities,
+        proxies=settings.proxies,
     )
 
 

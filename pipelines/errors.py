@@ -8,6 +8,7 @@
     |   +-- SourceRefused           a 4xx that a retry does not change (404 after its one retry, 400, ...)
     |   |   +-- SourceForbidden     a 403 of the API, asked twice: this one thing may not be read, others perhaps
     |   +-- SourceUntrusted         the reply breaks the protocol: foreign host, page loop, truncated body
+    |       +-- SourceBlocked       no way leads to a host as things are set here: an address, certificate or proxy
     |       +-- SourceDoubtful      all of a content has come, and nothing proves that it is whole: its bytes are kept
     +-- IncompleteExport            the run ended, but something asked for could not be landed (exit code 4 or 5)
     +-- VerificationMismatch        what is stored differs from what was received (exit code 4)
@@ -57,6 +58,7 @@ __all__ = [
     "PlanAgain",
     "RepairWarehouse",
     "RunLater",
+    "SourceBlocked",
     "SourceDoubtful",
     "SourceError",
     "SourceForbidden",
@@ -121,6 +123,10 @@ class SourceForbidden(SourceRefused):
 
 class SourceUntrusted(SourceError):
     """A reply that breaks the protocol and is therefore not followed or not stored."""
+
+
+class SourceBlocked(SourceUntrusted):
+    """No way leads to a host as things are set here; the message names the setting. Running again changes nothing."""
 
 
 class SourceDoubtful(SourceUntrusted):

@@ -145,7 +145,9 @@ class ExportReport:
         ]
         look = "see `addon-export quarantine list`"
         advice = " and ".join(
-            ["run again"] * bool(found.pending) + [look] * bool(not found.pending or self.open_entries)
+            ["run again"] * (found.pending > found.blocked)
+            + ["change the setting that is named"] * bool(found.blocked)
+            + [look] * bool(not found.pending or self.open_entries)
         )
         raise IncompleteExport(
             f"Not everything could be exported: {', '.join(parts)}; {advice}. First: {found.reasons[0]}",

@@ -14,6 +14,7 @@ from typing import TypeVar
 from pipelines.discover import OTHER_CASE, Assignment, Scope, next_listed_at
 from pipelines.errors import (
     FixWarehouse,
+    SourceBlocked,
     SourceDoubtful,
     SourceRefused,
     SourceUnavailable,
@@ -353,6 +354,8 @@ class _Extract:
         if isinstance(error, SourceRefused) and error.status in (404, 410):
             reason = f"Twilio lists the payload but answers {error.status} for its content."
             await self._quarantine("content", payload.sid, result.sid, reason, None)
+        elif isinstance(error, SourceBlocked):
+            self.tally.blocks(f"content {payload.sid}: {error}")
         else:
             self._pending(f"content {payload.sid}: {error}")
 

@@ -17,6 +17,8 @@ from pipelines.errors import FixConfiguration
 from pipelines.records import sids
 from pipelines.records.sids import AccountSid
 from pipelines.twilio.base_url import confirmed_base_url, regional_url
+from pipelines.twilio.certificates import PUBLIC, Authorities, authorities
+from pipelines.twilio.proxy import DIRECT, Proxies, proxies
 from pipelines.twilio.storage_url import IpNetwork, parse_networks
 from pipelines.twilio.values import MAX_CONCURRENCY, REPLY_SECONDS
 from warehouse.store.trust import NOBODY_ELSE, Writers
@@ -46,6 +48,8 @@ class TwilioSettings:
     subaccount_logins: Mapping[AccountSid, Login] = field(repr=False)
     reply_seconds: float = REPLY_SECONDS
     storage_networks: tuple[IpNetwork, ...] = ()
+    authorities: Authorities = PUBLIC
+    proxies: Proxies = DIRECT
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,8 @@ class DeleteSettings:
     max_concurrency: int
     reply_seconds: float = REPLY_SECONDS
     storage_networks: tuple[IpNetwork, ...] = ()
+    authorities: Authorities = PUBLIC
+    proxies: Proxies = DIRECT
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +139,8 @@ def twilio_settings(env: Mapping[str, str]) -> TwilioSettings:
         subaccount_logins=own,
         reply_seconds=_reply_seconds(env),
         storage_networks=storage_networks(env),
+        authorities=authorities(env),
+        proxies=proxies(env),
     )
 
 
@@ -156,6 +164,8 @@ def delete_settings(env: Mapping[str, str]) -> DeleteSettings:
         max_concurrency=_number(env, "TWILIO_MAX_CONCURRENCY", default=MAX_CONCURRENCY, least=1, most=1000),
         reply_seconds=_reply_seconds(env),
         storage_networks=storage_networks(env),
+        authorities=authorities(env),
+        proxies=proxies(env),
     )
 
 

@@ -31,6 +31,8 @@ class Extraction:
     """Results outside the days asked for: their contents are left to another export."""
     pending: int = 0
     """Contents and lists that could not be had now and may be had later."""
+    blocked: int = 0
+    """Of these, what a setting here keeps away: running again changes nothing."""
     lost: int = 0
     """Contents that Twilio lists but no longer has."""
     gone: int = 0
@@ -94,6 +96,13 @@ class Extraction:
         """Not landed now; the next export tries again."""
         self.pending += 1
         self.note(reason)
+
+    def blocks(self, reason: str) -> None:
+        """Not landed as things are set here; the first such reason is the first that is said."""
+        self.pending += 1
+        if not self.blocked:
+            self.reasons.insert(0, reason)
+        self.blocked += 1
 
     def answered(self, account: AccountSid) -> None:
         """Something of an account was given: neither is the source away nor the credential refused."""

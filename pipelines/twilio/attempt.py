@@ -2,9 +2,10 @@
 
 An attempt ends with a `Reply` or a `Failure` value; exceptions of the transport do not leave this module.
 Three times are limited: until there is a connection, until the head of the reply is there (a host may be slow without
-being away), and from then on until the last byte. The last is for the whole body, not for single reads, so a server
-that drips bytes cannot hold a request for ever; only bytes that have arrived extend it, never what is announced.
-Waiting for the caller's byte budget is not counted. Time is the event loop's.
+being away), and from then on until the last byte. The transport looks after them up to the end of a small body, which
+is nearly every one; this module does for what has to be read. The last is for the whole body, not for single reads, so
+a server that drips bytes cannot hold a request for ever; only bytes that have arrived extend it, never what is
+announced. Waiting for the caller's byte budget is not counted. Time is the event loop's.
 """
 
 import asyncio
@@ -20,7 +21,15 @@ import httpx
 from pipelines.holding import SpoolFile
 from pipelines.twilio.codings import codings_of
 from pipelines.twilio.failure import Cause, Failure, error_code, request_id, retry_after
-from pipelines.twilio.transport import CONNECT_SECONDS, AddressRefused, Incoming, NoMoreFiles, Transport
+from pipelines.twilio.transport import (
+    CONNECT_SECONDS,
+    AddressRefused,
+    CertificateRefused,
+    Incoming,
+    NoMoreFiles,
+    ProxyRefused,
+    Transport,
+)
 from pipelines.twilio.wire import (
     SPOOLING_BYTES,
     UNANNOUNCED_BYTES,
@@ -132,7 +141,7 @@ class Attempt:
         self._loop = asyncio.get_running_loop()
         self._started = self._loop.time()
         self._end = self._started
-        self._timer = asyncio.timeout(None)
+        self._timer: asyncio.Timeout | None = None
         self._waited = 0.0
         self._request_id: str | None = None
         self.patience = ask.deadline if patience is None else patience
@@ -144,12 +153,30 @@ class Attempt:
         """Whether a reply of the status wanted has begun."""
         return self.status in self._ask.accept
 
+    def begins(self, status: int, headers: Mapping[str, str]) -> float:
+        """Note the head of the reply; return the seconds for its body."""
+        now = self._loop.time()
+        self.status = status
+        self.head_after = now - self._started
+        self._end = now + self._ask.deadline
+        self._line.heard(headers)
+        if not self._line.discreet:
+            self._request_id = request_id(headers)
+        return self._ask.deadline
+
     async def run(self) -> Reply | Failure:
         """Send and read."""
-        self._timer = asyncio.timeout(self.patience)
+        line, ask = self._line, self._ask
         try:
-            async with self._timer:
-                return await self._converse()
+            reply = await line.transport.send(ask.method, ask.url, line.headers, connect=self._connect, waiter=self)
+            try:
+                if reply.whole is not None:  # there is nothing more to wait for
+                    return await self._outcome(reply)
+                self._timer = asyncio.timeout_at(self._end)
+                async with self._timer:
+                    return await self._outcome(reply)
+            finally:
+                await reply.aclose()
         except TimeoutError:
             return self._failure(Cause.DEADLINE)
         except WireFault as fault:
@@ -158,39 +185,35 @@ class Attempt:
             return self._failure(Cause.ADDRESS)
         except NoMoreFiles:
             return self._failure(Cause.OPEN_FILES)
+        except CertificateRefused as refused:
+            return self._failure(Cause.CERTIFICATE, detail=str(refused))
+        except ProxyRefused as refused:
+            return self._failure(Cause.PROXY, detail=str(refused))
         except (httpx.TransportError, httpx.DecodingError, httpx.InvalidURL) as error:
             cause = Cause.NETWORK if self.status is None else Cause.TRUNCATED
             if self._line.discreet:
                 return self._failure(cause, detail=type(error).__name__)
             return self._failure(cause, detail=str(error), error=error)
 
-    async def _converse(self) -> Reply | Failure:
-        line, ask = self._line, self._ask
-        reply = await line.transport.send(ask.method, ask.url, line.headers, connect=self._connect)
-        try:
-            self.status = reply.status
-            line.heard(reply.headers)
-            self.head_after = self._loop.time() - self._started
-            self._end = self._loop.time() + ask.deadline
-            self._timer.reschedule(self._end)
-            if not line.discreet:
-                self._request_id = request_id(reply.headers)
-            if self.status not in ask.accept:
-                return await self._unwanted(reply)
-            if self.status == 204:
-                return Reply(self.status, reply.headers, b"")  # has no body, so no framing either
-            if self.status in REDIRECTS:
-                if "location" not in reply.headers:
-                    return Reply(self.status, reply.headers, await self._whole_small_body(reply))
+    async def _outcome(self, reply: Incoming) -> Reply | Failure:
+        ask = self._ask
+        if reply.status not in ask.accept:
+            return await self._unwanted(reply)
+        if reply.status == 204:
+            return Reply(reply.status, reply.headers, b"")  # has no body, so no framing either
+        if reply.status in REDIRECTS:
+            if "location" not in reply.headers:
+                return Reply(reply.status, reply.headers, await self._whole_small_body(reply))
+            if reply.whole is None:
                 await self._small_body(reply)  # nothing of it is used, the connection is
-                return Reply(self.status, reply.headers, b"")
-            return await self._wanted(reply)
-        finally:
-            await reply.aclose()
+            return Reply(reply.status, reply.headers, b"")
+        return await self._wanted(reply)
 
     async def _wanted(self, reply: Incoming) -> Reply:
         ask = self._ask
         frame = framing(reply.headers, cap=ask.cap)
+        if reply.whole is not None and frame.framed and reply.status != 206 and "content-encoding" not in reply.headers:
+            return await self._plain(reply, reply.whole, frame)
         if ask.budget is None:
             return await self._whole(reply, frame, reserved=0)
         reserved = (frame.length or 0) if ask.spool is None else frame.in_memory or SPOOLING_BYTES
@@ -203,6 +226,22 @@ class Attempt:
             ask.budget.release(reserved)
             raise
 
+    async def _plain(self, reply: Incoming, body: bytes, frame: Framing) -> Reply:
+        """A small body that has come, as nearly all do: neither coded nor a part, and it said where it ends."""
+        ask = self._ask
+        if frame.length is not None and len(body) != frame.length:
+            raise WireFault(Cause.TRUNCATED, f"{len(body)} of {frame.length} bytes")
+        if len(body) > ask.cap:
+            raise WireFault(Cause.TOO_LARGE, f"more than {ask.cap} bytes")
+        if ask.document and (reason := no_document(body)) is not None:
+            raise WireFault(Cause.NO_DOCUMENT, reason)
+        reserved = 0
+        if ask.budget is not None:
+            reserved = len(body)
+            await ask.budget.acquire(reserved)
+        digest = hashlib.sha256(body).hexdigest() if ask.hashed else ""
+        return Reply(reply.status, reply.headers, body, sha256=digest, reserved=reserved)
+
     async def _whole(self, reply: Incoming, frame: Framing, *, reserved: int) -> Reply:
         """The body, decoded and proven; of an opaque one, as it came with a doubt where that fails."""
         ask, headers = self._ask, reply.headers
@@ -210,7 +249,7 @@ class Attempt:
         progress = None if ask.slowest is None else self._extend
         with Body(cap=ask.cap, in_memory=frame.in_memory, spool=ask.spool, digest=digest) as body:
             await receive(reply.read, frame, body, progress=progress)
-            self._timer.reschedule(None)  # all has come; what is left takes as long as this machine needs
+            self._reschedule(None)  # all has come; what is left takes as long as this machine needs
             framed = frame.framed or (reply.status == 206 and is_whole_range(headers, body.length))
             plain, wire_sha256, doubt = body, "", None
             try:
@@ -258,19 +297,23 @@ class Attempt:
             return body
 
     async def _reserve(self, budget: ByteBudget, size: int) -> None:
-        self._timer.reschedule(None)
+        self._reschedule(None)
         before = self._loop.time()
         await budget.acquire(size)
         waited = self._loop.time() - before
         self._waited += waited
         self._end += waited
-        self._timer.reschedule(self._end)
+        self._reschedule(self._end)
+
+    def _reschedule(self, end: float | None) -> None:
+        if self._timer is not None:
+            self._timer.reschedule(end)
 
     def _extend(self, received: int) -> None:
         assert self._ask.slowest is not None
         # one that sent much at first and then nothing must not live on what it sent
         silent = self._loop.time() + self._ask.deadline
-        self._timer.reschedule(min(self._end + received / self._ask.slowest, silent))
+        self._reschedule(min(self._end + received / self._ask.slowest, silent))
 
     async def _unwanted(self, reply: Incoming) -> Failure:
         code = None

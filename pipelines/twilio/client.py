@@ -20,19 +20,28 @@ from typing import Self
 
 import httpx
 
-from pipelines.errors import AccountRefused, ExportError, SourceDoubtful, SourceRefused, SourceUntrusted
+from pipelines.errors import (
+    AccountRefused,
+    ExportError,
+    FixConfiguration,
+    SourceDoubtful,
+    SourceRefused,
+    SourceUntrusted,
+)
 from pipelines.holding import SpoolFile
 from pipelines.records.sids import AccountSid, AddOnResultSid, PayloadSid, RecordingSid
 from pipelines.twilio.attempt import ANY_BODY, NO_CONTENT, REDIRECTS, Ask, ByteBudget, Line
 from pipelines.twilio.base_url import checked_base_url, host_of, region_of
-from pipelines.twilio.failure import Cause, Failure, cause_of_status, error_for
+from pipelines.twilio.certificates import tls_context
+from pipelines.twilio.failure import BLOCKED, Cause, Failure, cause_of_status, error_for
 from pipelines.twilio.host import GaveUp, Host, Places, Traffic
 from pipelines.twilio.limiter import Gate, Window
 from pipelines.twilio.paging import Listing, Page, read_page, read_subaccount, redirect_in
+from pipelines.twilio.pool import open_transport
 from pipelines.twilio.resources import Resources, api_headers, storage_headers
 from pipelines.twilio.source_clock import SourceClock
 from pipelines.twilio.storage_url import IpNetwork, SignedUrl, address_allowed, signed_url, within
-from pipelines.twilio.transport import HttpxTransport, Transport, open_transport, tls_context
+from pipelines.twilio.transport import HttpxTransport, Transport
 from pipelines.twilio.values import (
     MAX_CONCURRENCY,
     MAX_DOWNLOADS,
@@ -395,8 +404,16 @@ class TwilioClient:
 
     def _reply(self, outcome: Reply | GaveUp, subject: str, *, stops: bool = True) -> Reply:
         if isinstance(outcome, GaveUp):
+            self._see_to_the_way(outcome)
             raise self._error(outcome, subject, stops=stops)
         return outcome
+
+    def _see_to_the_way(self, gave_up: GaveUp) -> None:
+        """Raise FixConfiguration if no way leads to the API as things are set here: then nothing can be had."""
+        failure = gave_up.failure
+        if failure.cause in BLOCKED:
+            reason = f"{failure.cause.value} ({failure.detail})" if failure.detail else failure.cause.value
+            raise FixConfiguration(f"{host_of(self._base_url)} cannot be asked: {reason}.")
 
     async def _content(self, ask: Ask, subject: str) -> Reply | GaveUp:
         """Follow where Data leads, as a rule to a signed URL; what it gives itself is the content, too.
@@ -408,6 +425,8 @@ class TwilioClient:
         for _ in range(_MOST_PLACES):
             outcome = await host.ask(ask)
             if isinstance(outcome, GaveUp):
+                if host is self._api:
+                    self._see_to_the_way(outcome)
                 return outcome
             target = outcome.headers.get("location") if outcome.status in REDIRECTS else None
             if target is None and (outcome.status in REDIRECTS or host is self._api):

@@ -13,7 +13,14 @@ from enum import Enum
 
 import msgspec
 
-from pipelines.errors import SourceError, SourceForbidden, SourceRefused, SourceUnavailable, SourceUntrusted
+from pipelines.errors import (
+    SourceBlocked,
+    SourceError,
+    SourceForbidden,
+    SourceRefused,
+    SourceUnavailable,
+    SourceUntrusted,
+)
 
 _SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9]{1,64}", re.ASCII)
@@ -46,6 +53,14 @@ class Cause(Enum):
         "the host's address is not public; if contents are stored in a network of your own, name it in "
         "EXPORT_STORAGE_NETWORKS"
     )
+    CERTIFICATE = (
+        "the certificate of the host is not trusted; if your network has an authority of its own, name the file of its "
+        "certificates in SSL_CERT_FILE"
+    )
+    PROXY = (
+        "the proxy in HTTPS_PROXY refuses the connection; give it the credentials that it wants, or name the host in "
+        "NO_PROXY if it is reached without"
+    )
 
 
 UNAVAILABLE = {
@@ -65,8 +80,9 @@ _UNTRUSTED = {
     Cause.BROKEN,
     Cause.TOO_LARGE,
     Cause.UNEXPECTED,
-    Cause.ADDRESS,
 }
+BLOCKED = {Cause.ADDRESS, Cause.CERTIFICATE, Cause.PROXY}
+"""What a setting here decides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +106,8 @@ def error_for(failure: Failure, subject: str, *, attempts: int, seconds: float) 
         kind = SourceUnavailable
     elif failure.cause in _UNTRUSTED:
         kind = SourceUntrusted
+    elif failure.cause in BLOCKED:
+        kind = SourceBlocked
     elif failure.cause is Cause.FORBIDDEN:
         kind = SourceForbidden
     reason = f"{failure.cause.value} ({failure.detail})" if failure.detail else failure.cause.value

@@ -13,10 +13,13 @@ from typing import Self
 
 from pipelines.records.sids import AccountSid
 from pipelines.twilio.base_url import checked_base_url
+from pipelines.twilio.certificates import PUBLIC, Authorities, tls_context
 from pipelines.twilio.client import TwilioClient
+from pipelines.twilio.pool import open_transport
+from pipelines.twilio.proxy import DIRECT, Proxies
 from pipelines.twilio.source_clock import SourceClock
 from pipelines.twilio.storage_url import IpNetwork, address_allowed
-from pipelines.twilio.transport import CONNECT_SECONDS, Incoming, Transport, open_transport, tls_context
+from pipelines.twilio.transport import CONNECT_SECONDS, Incoming, Transport, Waiter
 from pipelines.twilio.values import MAX_CONCURRENCY, Ceilings, Credential, Tuning
 
 _DEFAULTS = Tuning()
@@ -29,20 +32,31 @@ class Network:
         base_url: where the API is.
         ceilings: on connections, and so on requests in flight; what one account may have is its client's own matter.
         networks: where contents may be stored beside the public internet.
+        authorities: whom certificates may come from.
+        proxies: the way out, where there is only one.
 
     Raises:
-        FixConfiguration: the base URL is neither https nor on this machine.
+        FixConfiguration: the base URL is neither https nor on this machine, or the authorities cannot be read.
     """
 
-    def __init__(self, base_url: str, ceilings: Ceilings, *, networks: Sequence[IpNetwork] = ()) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        ceilings: Ceilings,
+        *,
+        networks: Sequence[IpNetwork] = (),
+        authorities: Authorities = PUBLIC,
+        proxies: Proxies = DIRECT,
+    ) -> None:
         self._base_url, loopback = checked_base_url(base_url)
         self._ceilings = ceilings
         self._networks = networks
-        context = tls_context()
-        self._api = open_transport(connections=ceilings.api, context=context)
+        context = tls_context(authorities)
+        self._api = open_transport(connections=ceilings.api, context=context, proxies=proxies)
         self._storage = open_transport(
             connections=ceilings.storage,
             context=context,
+            proxies=proxies,
             allowed=functools.partial(address_allowed, loopback=loopback, networks=networks),
         )
         self._clock = SourceClock()
@@ -88,10 +102,16 @@ class _Lent:
         self._transport = transport
 
     async def send(
-        self, method: str, url: str, headers: Mapping[str, str], *, connect: float = CONNECT_SECONDS
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        *,
+        connect: float = CONNECT_SECONDS,
+        waiter: Waiter | None = None,
     ) -> Incoming:
         """Send a request over it."""
-        return await self._transport.send(method, url, headers, connect=connect)
+        return await self._transport.send(method, url, headers, connect=connect, waiter=waiter)
 
     async def aclose(self) -> None:
         """Leave it open."""

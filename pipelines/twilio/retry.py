@@ -19,6 +19,7 @@ PASSING = UNAVAILABLE | {Cause.NO_DOCUMENT}
 _SOMETIMES_STRAY = {
     *(Cause.NOT_FOUND, Cause.UNAUTHORIZED, Cause.FORBIDDEN),
     *(Cause.ENCODED, Cause.ENDLESS, Cause.PART),
+    *(Cause.CERTIFICATE, Cause.PROXY),
 }
 
 

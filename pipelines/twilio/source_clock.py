@@ -1,6 +1,7 @@
 """Twilio's clock, as the Date headers of its replies show it, running on between them."""
 
 import asyncio
+import functools
 import statistics
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -37,6 +38,7 @@ class SourceClock:
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+@functools.lru_cache(maxsize=16)  # hundreds of replies say the same second
 def _date(text: str) -> datetime | None:
     try:
         said = parsedate_to_datetime(text)

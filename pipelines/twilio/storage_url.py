@@ -4,7 +4,7 @@ Pure. A signed URL comes from outside and is fetched from inside somebody's netw
 to that network: https only, a plain host, and no address that is private, local, reserved or a cloud's
 metadata service. Private networks in which contents are stored can be named; this machine, its links and metadata
 services cannot. Host names are checked again by address when the connection is made
-(`transport.CheckedResolver`). Only a source that itself runs on this machine (the sandbox, tests) may
+(`dial.Dialer`). Only a source that itself runs on this machine (the sandbox, tests) may
 name plain http and loopback. No message here repeats the URL: whoever holds it can read the content.
 """
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import NoReturn
 
 LIBRARIES = (
-    "aiohttp",
     "alembic.runtime.migration",
     "dagster",
     "dagster._core.definitions.repository_definition.repository_data_builder",
@@ -30,6 +29,7 @@ LIBRARIES = (
     "dagster._core.storage.sqlite_storage",
     "dotenv",
     "duckdb",
+    "httptools",
     "httpx",
     "msgspec",
     "pandas",  # Arrow looks for it

@@ -31,7 +31,7 @@ from pipelines.errors import AlertNotDelivered, FixConfiguration
 from pipelines.monitoring.alerts import FORMS, alert_settings
 from pipelines.monitoring.deadlines import AtRisk, Deadlines
 from pipelines.settings import Windows, windows
-from pipelines.twilio.transport import tls_context
+from pipelines.twilio.certificates import tls_context
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 ALERT = Alert("2 expire", ("The nearest is XR1.",), "error", {"at_risk": 2})

@@ -2,12 +2,15 @@
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from pipelines.twilio.certificates import tls_context
 from pipelines.twilio.client import Credential, Tuning, TwilioClient
+from pipelines.twilio.pool import open_transport
 from pipelines.twilio.storage_url import address_allowed
-from pipelines.twilio.transport import open_transport, tls_context
 from tests.pipelines.twilio.made_up import AC, SECRET
 
 ONE_ATTEMPT = Tuning(budget=0.0, unanswered_budget=0.0)
@@ -28,11 +31,12 @@ class RawServer:
     connections: int = 0
     port: int = 0
     open: dict[asyncio.Task[None], asyncio.StreamWriter] = field(default_factory=dict)
+    scheme: str = "http"
 
     @property
     def url(self) -> str:
         """Where it listens."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"{self.scheme}://127.0.0.1:{self.port}"
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection."""
@@ -57,11 +61,20 @@ class RawServer:
 CUT = b"\x00<cut>"
 
 
+TLS = Path(__file__).parent / "tls"
+AUTHORITY = TLS / "authority.pem"
+"""Signs the certificate of `serving(..., tls=True)`; its own key was thrown away."""
+
+
 @contextlib.asynccontextmanager
-async def serving(answer: Callable[[bytes], bytes]) -> AsyncIterator[RawServer]:
+async def serving(answer: Callable[[bytes], bytes], *, tls: bool = False) -> AsyncIterator[RawServer]:
     """Listen on a free port of loopback."""
-    server = RawServer(answer)
-    listener = await asyncio.start_server(server.serve, "127.0.0.1", 0)
+    server = RawServer(answer, scheme="https" if tls else "http")
+    context = None
+    if tls:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(TLS / "server.pem")
+    listener = await asyncio.start_server(server.serve, "127.0.0.1", 0, ssl=context)
     server.port = listener.sockets[0].getsockname()[1]
     try:
         yield server

@@ -16,9 +16,11 @@ import httpx
 import pytest
 
 from pipelines.errors import SourceError
+from pipelines.twilio.certificates import tls_context
 from pipelines.twilio.client import Credential, Tuning, TwilioClient
+from pipelines.twilio.pool import open_transport
 from pipelines.twilio.storage_url import address_allowed
-from pipelines.twilio.transport import HttpxTransport, Transport, open_transport, tls_context
+from pipelines.twilio.transport import HttpxTransport, Transport
 from tests.pipelines.twilio.hostile import filled, hostile_urls
 from tests.pipelines.twilio.made_up import AC, BASE, DATA, RE, RESULTS, SECRET, XH, XR
 from tests.pipelines.twilio.sockets import CUT, RawServer, on_sockets, reply
@@ -189,7 +191,7 @@ def _fetch(target: str, storage: Transport, *, tuning: Tuning | None = None) -> 
 
 def _storage(names: Names, *, loopback: bool = False) -> Transport:
     allowed = functools.partial(address_allowed, loopback=loopback)
-    return open_transport(connections=2, context=tls_context(), allowed=allowed, resolver=names)
+    return open_transport(connections=2, context=tls_context(), allowed=allowed, resolve=names)
 
 
 def test_no_spelling_of_a_private_address_is_connected_to() -> None:
@@ -224,7 +226,7 @@ def test_the_address_that_was_checked_is_the_one_connected_to() -> None:
 def test_without_the_check_a_private_address_is_connected_to() -> None:
     """The control: the same name through a resolver that allows everything reaches loopback, and the judge sees it."""
     storage = open_transport(
-        connections=1, context=tls_context(), allowed=lambda _: True, resolver=Names({"*": [["127.0.0.1"]]})
+        connections=1, context=tls_context(), allowed=lambda _: True, resolve=Names({"*": [["127.0.0.1"]]})
     )
     with connections() as tried:
         _fetch("https://bucket.storage.example:1/x?y", storage)
@@ -239,7 +241,7 @@ def test_a_source_on_loopback_opens_loopback_only(address: str) -> None:
 
 @pytest.mark.parametrize("name", ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"])
 def test_proxies_of_the_environment_are_not_used(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A proxy could be told to see every request."""
+    """A proxy could be told to see every request; one that settings name carries https only, which it cannot read."""
 
     async def run() -> int:
         async with staged() as stage:

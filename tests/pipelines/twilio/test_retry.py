@@ -18,7 +18,16 @@ PASSING = [
 ]
 ODD = [Cause.NO_DOCUMENT]
 """Waited for as well, and not believed in the end."""
-ONCE = [Cause.NOT_FOUND, Cause.UNAUTHORIZED, Cause.FORBIDDEN, Cause.ENCODED, Cause.ENDLESS, Cause.PART]
+ONCE = [
+    Cause.NOT_FOUND,
+    Cause.UNAUTHORIZED,
+    Cause.FORBIDDEN,
+    Cause.ENCODED,
+    Cause.ENDLESS,
+    Cause.PART,
+    Cause.CERTIFICATE,
+    Cause.PROXY,
+]
 UNTRUSTED = [
     *ODD,
     Cause.ENCODED,
@@ -28,6 +37,8 @@ UNTRUSTED = [
     Cause.TOO_LARGE,
     Cause.UNEXPECTED,
     Cause.ADDRESS,
+    Cause.CERTIFICATE,
+    Cause.PROXY,
 ]
 NEVER = [cause for cause in Cause if cause not in PASSING + ODD + ONCE]
 

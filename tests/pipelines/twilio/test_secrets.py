@@ -8,7 +8,9 @@ import httpx
 import pytest
 
 from pipelines.errors import ExportError
-from pipelines.twilio.transport import Transport, open_transport, tls_context
+from pipelines.twilio.certificates import tls_context
+from pipelines.twilio.pool import open_transport
+from pipelines.twilio.transport import Transport
 from tests.pipelines.twilio.made_up import RE, SECRET, SIGNATURE, XH, XR, collect, everything
 from tests.pipelines.twilio.sockets import CUT, on_sockets, reply, serving
 
@@ -105,7 +107,7 @@ def test_nothing_of_the_credentials_or_of_an_error_body_leaks(status: str, caplo
 
 @pytest.mark.parametrize("kind", [kind for kind, answer in STORAGE_REPLIES.items() if answer.endswith(CUT)])
 def test_no_error_of_the_transport_shows_the_url(kind: str) -> None:
-    """Already here, before the client drops what storage's errors say; aiohttp's own errors do show it."""
+    """Already here, before the client drops what storage's errors say."""
 
     async def read(transport: Transport, url: str) -> None:
         reply = await transport.send("GET", url, {})

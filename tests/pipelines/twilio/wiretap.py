@@ -3,11 +3,8 @@
 import contextlib
 import functools
 import ipaddress
-import socket
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-
-import aiohttp.abc
 
 _taps: list[list[str]] = []
 
@@ -42,31 +39,15 @@ def connections() -> Iterator[list[str]]:
         _taps.remove(tap)
 
 
-class Names(aiohttp.abc.AbstractResolver):
+class Names:
     """Answers each question for a name with the next list of addresses, the last for ever."""
 
     def __init__(self, answers: Mapping[str, Sequence[Sequence[str]]]) -> None:
         self._answers = {name: list(lists) for name, lists in answers.items()}
 
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[aiohttp.abc.ResolveResult]:
+    async def __call__(self, host: str, port: int) -> Sequence[str]:
         """Resolve as told; any other name does not exist."""
         lists = self._answers.get(host, self._answers.get("*"))
         if lists is None:
             raise OSError(-2, "Name or service not known")
-        addresses = lists.pop(0) if len(lists) > 1 else lists[0]
-        return [
-            aiohttp.abc.ResolveResult(
-                hostname=host,
-                host=address,
-                port=port,
-                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
-                proto=0,
-                flags=0,
-            )
-            for address in addresses
-        ]
-
-    async def close(self) -> None:
-        """Nothing to close."""
+        return lists.pop(0) if len(lists) > 1 else lists[0]

@@ -14,9 +14,10 @@ from pipelines.discover import Scope
 from pipelines.errors import ExportError
 from pipelines.export import Progress, export
 from pipelines.records.sids import account_sid
+from pipelines.twilio.certificates import tls_context
 from pipelines.twilio.client import Credential, Tuning, TwilioClient
+from pipelines.twilio.pool import open_transport
 from pipelines.twilio.storage_url import address_allowed
-from pipelines.twilio.transport import open_transport, tls_context
 from warehouse.store.opening import open_archive
 
 HASTY = Tuning(
