@@ -13,7 +13,9 @@ import httpx
 import pytest
 
 from assets.clients import own_client
-from pipelines.errors import FixConfiguration, SourceBlocked
+from pipelines.discover import Scope
+from pipelines.errors import FixConfiguration, IncompleteExport, SourceBlocked
+from pipelines.export import ExportReport, Progress
 from pipelines.settings import twilio_settings
 from pipelines.twilio.certificates import Authorities, authorities, tls_context
 from pipelines.twilio.client import Credential, connect
@@ -334,3 +336,20 @@ def test_an_organisations_authority_and_proxy_are_two_settings() -> None:
             assert [head.split(b"\r\n")[0] for head in tunnels.heads] == [b"CONNECT api.twilio.com:443 HTTP/1.1"]
 
     asyncio.run(asking())
+
+
+def test_what_a_setting_keeps_away_is_not_said_to_come_by_running_again() -> None:
+    """Its reason is the first that is said; what else waits does come."""
+    report = ExportReport(Scope(), Progress(), 1.0)
+    report.progress.extraction.blocks("content XH1: not trusted, see SSL_CERT_FILE")
+    with pytest.raises(
+        IncompleteExport, match=r"had from Twilio now; change the setting that is named\. First: content XH1"
+    ):
+        report.verdict()
+    report = ExportReport(Scope(), Progress(), 1.0)
+    report.progress.extraction.waits("content XH2: too slow")
+    report.progress.extraction.blocks("content XH1: not trusted, see SSL_CERT_FILE")
+    with pytest.raises(
+        IncompleteExport, match=r"; run again and change the setting that is named\. First: content XH1"
+    ):
+        report.verdict()

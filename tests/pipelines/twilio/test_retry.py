@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from pipelines.errors import SourceForbidden, SourceRefused, SourceUnavailable, SourceUntrusted
+from pipelines.errors import SourceBlocked, SourceForbidden, SourceRefused, SourceUnavailable, SourceUntrusted
 from pipelines.twilio.failure import Cause, Failure, cause_of_status, error_code, error_for, request_id, retry_after
 from pipelines.twilio.retry import wait_before_next
 
@@ -36,10 +36,9 @@ UNTRUSTED = [
     Cause.BROKEN,
     Cause.TOO_LARGE,
     Cause.UNEXPECTED,
-    Cause.ADDRESS,
-    Cause.CERTIFICATE,
-    Cause.PROXY,
 ]
+BLOCKED = [Cause.ADDRESS, Cause.CERTIFICATE, Cause.PROXY]
+
 NEVER = [cause for cause in Cause if cause not in PASSING + ODD + ONCE]
 
 
@@ -195,7 +194,7 @@ def test_a_request_id_that_is_not_one_is_left_out() -> None:
 
 @pytest.mark.parametrize("cause", list(Cause))
 def test_each_cause_becomes_the_error_that_says_what_to_do(cause: Cause) -> None:
-    """What passes: unavailable, run again; protocol broken: untrusted; else refused. With all the facts."""
+    """What passes: unavailable, run again; protocol broken: untrusted; a setting: blocked; else refused."""
     failure = Failure(cause, status=418, code=20001, request_id="RQ1", detail="spout")
     error = error_for(failure, "add-on results of recording RE1", attempts=4, seconds=12.34)
     expected = SourceForbidden if cause is Cause.FORBIDDEN else SourceRefused
@@ -203,6 +202,8 @@ def test_each_cause_becomes_the_error_that_says_what_to_do(cause: Cause) -> None
         expected = SourceUnavailable  # type: ignore[assignment]
     elif cause in UNTRUSTED:
         expected = SourceUntrusted  # type: ignore[assignment]
+    elif cause in BLOCKED:
+        expected = SourceBlocked  # type: ignore[assignment]
     assert type(error) is expected
     assert (error.status, error.code, error.request_id) == (418, 20001, "RQ1")
     assert str(error) == (
