@@ -53,6 +53,8 @@ _IN_DOUBT = frozenset({Cause.ENCODED, Cause.TOO_LARGE, Cause.PART, Cause.ENDLESS
 OK = frozenset({200, 203, 206})
 """A whole reply: as it is, changed by somebody on the way (a coding, mostly), or a part that is the whole."""
 
+_AS_IT_IS = OK - {206}
+
 ANY_BODY = frozenset({*range(200, 300)} - {204, 205})
 """All that a content may come with; with another status than those of a whole reply, it is in doubt."""
 
@@ -212,7 +214,8 @@ class Attempt:
     async def _wanted(self, reply: Incoming) -> Reply:
         ask = self._ask
         frame = framing(reply.headers, cap=ask.cap)
-        if reply.whole is not None and frame.framed and reply.status != 206 and "content-encoding" not in reply.headers:
+        plain = frame.framed and reply.status in _AS_IT_IS and "content-encoding" not in reply.headers
+        if plain and reply.whole is not None:
             return await self._plain(reply, reply.whole, frame)
         if ask.budget is None:
             return await self._whole(reply, frame, reserved=0)
