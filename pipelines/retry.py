@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from pipelines.accounts.listings import moment
 from pipelines.errors import FixQuery
 from pipelines.extract import DOUBTFUL, GONE, belongs
 from pipelines.normalize import (
@@ -28,6 +27,7 @@ from pipelines.normalize import (
 )
 from pipelines.records.rows import Malformed, parse_add_on_result, parse_payload, parse_recording
 from pipelines.records.sniff import error_document
+from warehouse.clock import moment
 from warehouse.contents import DIFFERS
 from warehouse.land import Load, land
 from warehouse.landed import rows_with

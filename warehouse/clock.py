@@ -4,7 +4,8 @@ Pure. Whatever destroys because of an age reckons it by `trusted_now`: a clock a
 everything old at once. Whatever is stamped or looked for at the source goes by `believed_now`.
 """
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from typing import overload
 
 APART = timedelta(minutes=5)
 """How far two clocks may be apart before the one here counts as wrong."""
@@ -26,3 +27,15 @@ def trusted_now(here: datetime, shown: datetime | None) -> datetime | None:
 def believed_now(here: datetime, source: datetime | None) -> datetime:
     """The time (UTC) by the source's clock; by the one here, which is finer, when they agree or it has not said."""
     return here if source is None or abs(here - source) <= APART else source
+
+
+@overload
+def moment(microseconds: int) -> datetime: ...
+@overload
+def moment(microseconds: int | None) -> datetime | None: ...
+def moment(microseconds: int | None) -> datetime | None:
+    """A time (UTC) from microseconds since 1970, exact to the last of them."""
+    return None if microseconds is None else _EPOCH + timedelta(microseconds=microseconds)
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -1,5 +1,6 @@
 """How long the source keeps a result, and the states that a result can have here."""
 
+from collections.abc import Iterable
 from datetime import timedelta
 
 from warehouse.schema import KNOWN_STATUSES, UNFINISHED_STATUSES
@@ -18,5 +19,17 @@ GONE = "coalesce({0}gone_at >= {0}observed_at, false)"
 
 OPEN_STATES = ("pending", "unfinished")
 """States of a result that still owes something."""
+
+KEPT_STATES = ("exported", "deleted")
+"""States of a result that is whole here."""
+
+MISSED_STATES = ("lost", "gone")
+"""States of a result that is not whole here, and can no longer be had."""
+
+
+def state_in(states: Iterable[str], column: str = "state") -> str:
+    """SQL for whether a column is one of these."""
+    return f"{column} IN ({', '.join(repr(state) for state in states)})"
+
 
 FINAL_STATUSES = tuple(sorted({*KNOWN_STATUSES} - {*UNFINISHED_STATUSES}))

@@ -25,7 +25,7 @@ from pipelines.export import Progress
 from pipelines.monitoring.days import ByDay, DayNumbers, by_day
 from pipelines.monitoring.deadlines import Deadlines, deadlines
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, RECORDINGS, Table
-from warehouse.states import RETENTION
+from warehouse.states import MISSED_STATES, RETENTION
 from warehouse.store.archive import Archive
 from warehouse.store.commits import Commit
 from warehouse.store.sealed import partition_day
@@ -132,7 +132,7 @@ class Outcome:
 
         def owes(day: date) -> bool:
             states = self.by_day.of(day).states
-            return bool(states["pending"] or (incomplete and (states["lost"] or states["gone"])))
+            return bool(states["pending"] or (incomplete and any(states[state] for state in MISSED_STATES)))
 
         days = set(self.changed(table))
         days = days | own if incomplete else (days | (held - told if self.everything else set())) - own

@@ -2,11 +2,11 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 
 import duckdb
 
-from warehouse.clock import APART
+from warehouse.clock import APART, moment
 from warehouse.schema import LISTINGS
 from warehouse.states import RETENTION
 from warehouse.store.archive import Snapshot
@@ -81,8 +81,3 @@ def listings(snapshot: Snapshot, db: duckdb.DuckDBPyConnection, *, now: datetime
     return [
         Listing(account, first, last, at) for account, first, last, at in read if at is not None and at <= now + APART
     ]
-
-
-def moment(microseconds: int | None) -> datetime | None:
-    """A time (UTC) from microseconds since 1970."""
-    return None if microseconds is None else datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=microseconds)

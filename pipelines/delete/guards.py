@@ -22,7 +22,7 @@ from warehouse.published.publish import NAME, untouched
 from warehouse.store.archive import Archive, Snapshot
 from warehouse.store.commits import FOLDER, commit_path
 from warehouse.store.files import sha256_of, storage_errors
-from warehouse.store.locks import lock, make_lock
+from warehouse.store.lock import lock, make_lock
 from warehouse.store.names import DELETE_LOCK
 
 LOCK = DELETE_LOCK

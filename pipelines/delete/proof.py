@@ -8,12 +8,13 @@ in `addons.duckdb`. Whoever holds one holds the proof. Must not ask Twilio and m
 import contextlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import KW_ONLY, InitVar, dataclass
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from typing import Any, final
 
 import duckdb
 
 from pipelines.records.sids import AccountSid, AddOnResultSid, PayloadSid, RecordingSid
+from warehouse.clock import moment
 from warehouse.errors import FixWarehouse
 from warehouse.published import views
 from warehouse.published.publish import NAME, published
@@ -22,8 +23,7 @@ from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, CONTENTS, QUARANTI
 from warehouse.store import commits
 from warehouse.store.archive import Archive, Snapshot
 from warehouse.store.commits import Commit, LiveFile
-from warehouse.store.damage import reading_errors
-from warehouse.store.files import sha256_of
+from warehouse.store.damage import is_sound, reading_errors
 from warehouse.store.sealed import partition_day
 from warehouse.upkeep.verify import PIECES, hashed, limit_memory, shown_contents
 
@@ -95,7 +95,7 @@ PROOFS = frozenset({"sealed", "reread", "published", "clean"})
 
 def damaged_files(archive: Archive, files: Iterable[LiveFile]) -> list[str]:
     """The paths of live files that are missing or do not have the bytes that were committed."""
-    return [file.path for file in files if not _sound(archive, file)]
+    return [file.path for file in files if not is_sound(archive.root, file)]
 
 
 def live_files(commit: Commit) -> list[LiveFile]:
@@ -151,7 +151,9 @@ class _Reading:
         self.snapshot, self.archive, self.days = snapshot, snapshot.archive, sorted(days)
         archive = snapshot.archive
         files = {table: snapshot.files(table, days) for table in (ADD_ON_RESULTS, ADD_ON_PAYLOADS, CONTENTS)}
-        self.damaged = {f.path: partition_day(f) for each in files.values() for f in each if not _sound(archive, f)}
+        self.damaged = {
+            f.path: partition_day(f) for each in files.values() for f in each if not is_sound(archive.root, f)
+        }
         self.files = {
             table: [f for f in each if partition_day(f) not in self.damaged.values()] for table, each in files.items()
         }
@@ -208,16 +210,16 @@ class _Reading:
             row["account_sid"],
             row["completed_date"],
             row["status"],
-            _time(row["date_updated"]),
-            max(_known_time(at) for at in (row["exported_at"], *(p["fetched_at"] for p in payloads))),
-            _time(row["deleted_at"]),
+            moment(row["date_updated"]),
+            max(moment(at) for at in (row["exported_at"], *(p["fetched_at"] for p in payloads))),
+            moment(row["deleted_at"]),
             tuple(
                 VerifiedPayload(
                     p["sid"],
                     p["content_length"],
                     p["content_sha256"],
-                    _time(p["date_updated"]),
-                    _known_time(p["fetched_at"]),
+                    moment(p["date_updated"]),
+                    moment(p["fetched_at"]),
                 )
                 for p in sorted(payloads, key=lambda p: str(p["sid"]))
             ),
@@ -340,18 +342,3 @@ def _shows_contents(db: duckdb.DuckDBPyConnection) -> bool:
             scratch.execute(f"CREATE TABLE _contents.{name} ({columns})")
         scratch.execute(views.CONTENTS_VIEW)
         return db.execute(definition).fetchall() == scratch.execute(definition).fetchall()
-
-
-def _sound(archive: Archive, file: LiveFile) -> bool:
-    try:
-        return sha256_of(archive.root / file.path) == file.sha256
-    except OSError:
-        return False
-
-
-def _time(microseconds: int | None) -> datetime | None:
-    return None if microseconds is None else _known_time(microseconds)
-
-
-def _known_time(microseconds: int) -> datetime:
-    return datetime.fromtimestamp(microseconds // 1_000_000, UTC).replace(microsecond=microseconds % 1_000_000)

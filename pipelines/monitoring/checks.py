@@ -11,10 +11,10 @@ from functools import cached_property
 from itertools import islice
 from typing import Literal
 
-from pipelines.accounts.listings import moment
 from pipelines.monitoring.completeness import completeness
 from pipelines.monitoring.deadlines import Deadlines, deadlines
 from pipelines.settings import Windows
+from warehouse.clock import moment
 from warehouse.quarantine import open_rows
 from warehouse.schema import (
     ADD_ON_PAYLOADS,

@@ -14,11 +14,20 @@ from types import MappingProxyType
 import duckdb
 
 from pipelines.accounts.account import Account, accounts_of
-from pipelines.accounts.listings import Listing, first_listed, last_reads, listings, moment, oldest
-from warehouse.clock import APART
+from pipelines.accounts.listings import Listing, first_listed, last_reads, listings, oldest
+from warehouse.clock import APART, moment
 from warehouse.published import views
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, RECORDINGS
-from warehouse.states import FINAL_STATUSES, GONE, OPEN_STATES, RECORDING_LOOK_BACK, RETENTION
+from warehouse.states import (
+    FINAL_STATUSES,
+    GONE,
+    KEPT_STATES,
+    MISSED_STATES,
+    OPEN_STATES,
+    RECORDING_LOOK_BACK,
+    RETENTION,
+    state_in,
+)
 from warehouse.store.archive import Archive, Snapshot
 from warehouse.store.marker import kept_accounts
 
@@ -184,7 +193,7 @@ def assess(
         day=day,
         over=end <= now,
         results=sum(results.states.values()),
-        exported=results.states.get("exported", 0) + results.states.get("deleted", 0),
+        exported=sum(results.states.get(state, 0) for state in KEPT_STATES),
         unlisted=tuple(
             r.sid for r in recordings if r.account_sid not in over and _could_contribute(r, start, end, settle=settle)
         ),
@@ -291,7 +300,7 @@ def _day_results(
     results, payloads = snapshot.relations(ADD_ON_RESULTS, ADD_ON_PAYLOADS, days=days)
     rows = db.execute(
         f"WITH state AS ({views.states(results, payloads, '$now')}) "
-        "SELECT completed_date, state, count(*), list(sid ORDER BY sid) FILTER (state NOT IN ('exported', 'deleted')) "
+        f"SELECT completed_date, state, count(*), list(sid ORDER BY sid) FILTER (NOT {state_in(KEPT_STATES)}) "
         "FROM state WHERE completed_date IS NOT NULL GROUP BY ALL ORDER BY ALL",
         {"now": now},
     ).fetchall()
@@ -302,7 +311,7 @@ def _day_results(
         day: DayResults(
             {state: count for state, (count, _) in states.items()},
             tuple(sorted(sid for state in OPEN_STATES for sid in states.get(state, (0, []))[1])),
-            tuple(sorted(sid for state in ("lost", "gone") for sid in states.get(state, (0, []))[1])),
+            tuple(sorted(sid for state in MISSED_STATES for sid in states.get(state, (0, []))[1])),
         )
         for day, states in found.items()
     }

@@ -6,18 +6,16 @@ landed results of other days. Numbers are those of one commit and one moment.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 
+from warehouse.clock import moment
 from warehouse.published import views
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, CONTENTS, LOADS, Table
-from warehouse.states import STATES
+from warehouse.states import OPEN_STATES, STATES, state_in
 from warehouse.store.archive import Snapshot
 from warehouse.store.commits import Commit
 from warehouse.store.damage import reading_errors
 from warehouse.store.sealed import partition_day
-
-WAITING = ("pending", "unfinished")
-"""States of a result that still has to be exported."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +51,7 @@ class DayNumbers:
     @property
     def waiting(self) -> int:
         """Results that still have to be exported."""
-        return sum(self.states[state] for state in WAITING)
+        return sum(self.states[state] for state in OPEN_STATES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,10 +127,10 @@ def by_day(snapshot: Snapshot, days: Collection[date], *, now: datetime, run_id:
             content_bytes,
             result_bytes.get(day, 0),
             payload_bytes.get(day, 0),
-            _time(deadline),
+            moment(deadline),
         )
     newest = [
-        PreviewRow(sid, recording, status, _time(completed), state, hours, count, size)
+        PreviewRow(sid, recording, status, moment(completed), state, hours, count, size)
         for sid, recording, status, completed, state, hours, count, size in shown
     ]
     return ByDay(days_found, tuple(newest))
@@ -145,7 +143,7 @@ SELECT completed_date, min(deadline), {", ".join(f"sum({name})::BIGINT" for name
 FROM (
     SELECT completed_date, {", ".join(f"count(*) FILTER (state = '{state}') AS {state}" for state in STATES)},
         count(*) FILTER (landed) AS results_landed, 0 AS payloads, 0 AS payloads_landed, 0 AS contents,
-        0 AS content_bytes, epoch_us(min(expires_at) FILTER (state IN ('pending', 'unfinished'))) AS deadline
+        0 AS content_bytes, epoch_us(min(expires_at) FILTER ({state_in(OPEN_STATES)})) AS deadline
     FROM result GROUP BY completed_date
     UNION ALL BY NAME
     SELECT completed_date, {", ".join(f"0 AS {state}" for state in STATES)}, 0 AS results_landed, count(*) AS payloads,
@@ -162,10 +160,6 @@ FROM (FROM result WHERE landed ORDER BY date_completed DESC NULLS LAST, sid LIMI
     LEFT JOIN payload ON add_on_result_sid = sid
 GROUP BY sid ORDER BY completed DESC NULLS LAST, sid
 """
-
-
-def _time(microseconds: int | None) -> datetime | None:
-    return None if microseconds is None else datetime.fromtimestamp(microseconds / 1e6, tz=UTC)
 
 
 def _file_bytes(commit: Commit, tables: Collection[Table]) -> Mapping[date | None, int]:

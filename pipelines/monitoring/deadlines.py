@@ -11,12 +11,13 @@ from datetime import UTC, date, datetime, timedelta
 from types import MappingProxyType
 
 from pipelines.accounts.account import STATES, Account, accounts_of
-from pipelines.accounts.listings import Listing, first_listed, listings, moment
+from pipelines.accounts.listings import Listing, first_listed, listings
 from pipelines.erase.by_age import waiting as waiting_erasure
 from pipelines.monitoring.completeness import OpenRecording, open_recordings
+from warehouse.clock import moment
 from warehouse.published import views
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS
-from warehouse.states import RETENTION
+from warehouse.states import KEPT_STATES, RETENTION, state_in
 from warehouse.store.archive import Archive
 from warehouse.store.marker import kept_accounts
 
@@ -83,7 +84,7 @@ def deadlines(archive: Archive, *, now: datetime, within: timedelta, settle: tim
             "SELECT sid, reference_sid, completed_date, epoch_us(coalesce(expires_at, lost_at)) AS expires, "
             "CASE WHEN lost_at < $now THEN 'lost' ELSE state END AS state, account_sid "
             "FROM state LEFT JOIN owned USING (sid) "
-            "WHERE state.state NOT IN ('exported', 'gone', 'deleted') ORDER BY expires, sid",
+            f"WHERE NOT {state_in((*KEPT_STATES, 'gone'), 'state.state')} ORDER BY expires, sid",
             {"now": now, "kept": RETENTION},
         ).fetchall()
         recordings = open_recordings(snapshot, db, now=now, settle=settle)

@@ -10,7 +10,7 @@ from pipelines import conclude
 from pipelines.errors import FixWarehouse
 from tests.warehouse.made_up import NOON, land_rows, whole
 from warehouse.published.publish import publish
-from warehouse.store.locks import lock
+from warehouse.store.lock import lock
 from warehouse.store.names import PUBLISH_LOCK
 from warehouse.store.opening import open_archive
 

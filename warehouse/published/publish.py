@@ -30,8 +30,7 @@ from warehouse.store.commits import Commit, LiveFile
 from warehouse.store.damage import no_memory, reading_errors
 from warehouse.store.files import copy_and_hash, sha256_of, storage_errors, sync_folder
 from warehouse.store.footers import refuse_any_newer
-from warehouse.store.lock import shared
-from warehouse.store.locks import lock, make_lock
+from warehouse.store.lock import lock, make_lock, shared
 from warehouse.store.names import PUBLISH_LOCK, PUBLISHED, SHELF, Made, published_sha256
 from warehouse.store.opens import read_bytes
 from warehouse.store.sealed import ROW_GROUP_ROWS

@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 from warehouse.published.transcripts import Shape, decoded, transcripts_sql
 from warehouse.schema import CONTENTS, TABLES, UNFINISHED_STATUSES, Table
-from warehouse.states import GONE, STATES
+from warehouse.states import GONE, OPEN_STATES, STATES, state_in
 from warehouse.store.sealed import quote
 
 CONTENTS_VIEW = f"""
@@ -57,7 +57,7 @@ FROM {results} r LEFT JOIN ({_DELIVERED.format(payloads=payloads)}) p ON p.add_o
 def owing(results: str, payloads: str, now: str) -> str:
     """SQL for the recordings of which a landed result is not whole at `now` and can still be had."""
     return f"""
-SELECT reference_sid FROM ({states(results, payloads, now)}) WHERE state IN ('pending', 'unfinished')
+SELECT reference_sid FROM ({states(results, payloads, now)}) WHERE {state_in(OPEN_STATES)}
 UNION SELECT p.reference_sid FROM {payloads} p ANTI JOIN {results} r ON r.sid = p.add_on_result_sid
 """
 
@@ -104,7 +104,7 @@ _MEASURES: Mapping[str, tuple[str, str]] = MappingProxyType(
         "payloads": ("sum(payloads)::BIGINT", "Payloads delivered."),
         "content_bytes": ("sum(content_bytes)::BIGINT", "Bytes of the landed contents."),
         "next_deadline": (
-            "min(expires_at) FILTER (state IN ('pending', 'unfinished'))",
+            f"min(expires_at) FILTER ({state_in(OPEN_STATES)})",
             "The earliest deadline of what is not exported; null when all is.",
         ),
     }

@@ -23,11 +23,9 @@ from warehouse.errors import CommitRace, RepairWarehouse, WarehouseError
 from warehouse.schema import Table
 from warehouse.store import commits, sealed
 from warehouse.store.commits import Commit, LiveFile
-from warehouse.store.damage import DAMAGED, reading_errors
+from warehouse.store.damage import DAMAGED, fault, reading_errors
 from warehouse.store.files import (
     Access,
-    refuse_links,
-    sha256_of,
     storage_errors,
     sync_and_hash,
     sync_folder,
@@ -131,14 +129,12 @@ class Archive:
             RepairWarehouse: they are not.
             Untrusted: it is a link.
         """
-        refuse_links(self.root, file.path)
         try:
-            same = sha256_of(self.root / file.path) == file.sha256
+            if fault(self.root, file) is None:
+                return file
         except (FileNotFoundError, IsADirectoryError):
-            same = False
-        if not same:
-            raise RepairWarehouse(DAMAGED.format(file.path))
-        return file
+            pass
+        raise RepairWarehouse(DAMAGED.format(file.path))
 
     def commit(
         self,

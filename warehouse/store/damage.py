@@ -8,10 +8,10 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from warehouse.errors import FixWarehouse, RepairWarehouse
+from warehouse.errors import FixWarehouse, RepairWarehouse, Untrusted
 from warehouse.store import commits
 from warehouse.store.commits import LiveFile
-from warehouse.store.files import cannot, sha256_of
+from warehouse.store.files import cannot, refuse_links, sha256_of
 from warehouse.store.limits import limit
 
 DAMAGED = (
@@ -81,16 +81,41 @@ def check_rows(file: LiveFile, rows: int, *, without_key: int = 0) -> None:
         raise pa.ArrowInvalid(f"{file.path} gives {rows} rows of {file.rows}, {without_key} of them without a key.")
 
 
+def fault(root: Path, file: LiveFile) -> str | None:
+    """How a live file differs from what was committed, as a sentence; None when it is sound.
+
+    Raises:
+        OSError: it cannot be read.
+        Untrusted: it is a link.
+    """
+    refuse_links(root, file.path)
+    path = root / file.path
+    if (size := path.stat().st_size) != file.bytes:
+        return f"{file.path} has {size} bytes, not {file.bytes}."
+    if sha256_of(path) != file.sha256:
+        return f"{file.path} does not have the SHA-256 its commit names."
+    return None
+
+
+def is_sound(root: Path, file: LiveFile) -> bool:
+    """Whether a live file has the bytes its commit names."""
+    try:
+        return fault(root, file) is None
+    except (OSError, Untrusted):
+        return False
+
+
 def _first_damaged(root: Path) -> str | None:
     """A live file that is not what was committed; reads them all, which only happens once something has failed."""
     for table in commits.head(root).tables.values():
         for file in table.values():
-            path = root / file.path
             try:
-                if path.stat().st_size != file.bytes or sha256_of(path) != file.sha256:
+                if fault(root, file) is not None:
                     return file.path
+            except Untrusted:
+                return file.path
             except OSError as error:
                 if error.errno not in _MISSING:
-                    raise cannot("read", path, error) from error
+                    raise cannot("read", root / file.path, error) from error
                 return file.path
     return None

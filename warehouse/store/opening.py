@@ -13,7 +13,7 @@ from warehouse.store.abilities import missing
 from warehouse.store.archive import Archive, writable
 from warehouse.store.commits import FOLDER
 from warehouse.store.files import ACCESS, cannot, make_root, storage_errors, unnamed
-from warehouse.store.locks import make_lock
+from warehouse.store.lock import make_lock
 from warehouse.store.marker import read_marker, update_marker
 from warehouse.store.names import ARCHIVE_LOCK
 from warehouse.store.root import check_root

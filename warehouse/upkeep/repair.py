@@ -23,6 +23,7 @@ from warehouse.schema import CONTENTS, DELETIONS, TABLES, Table
 from warehouse.store import commits
 from warehouse.store.archive import Archive
 from warehouse.store.commits import Commit, LiveFile
+from warehouse.store.damage import is_sound
 from warehouse.store.files import refuse_links, storage_errors, sync_folder
 from warehouse.store.footers import refuse_any_newer
 from warehouse.store.lock import shared
@@ -35,7 +36,7 @@ from warehouse.upkeep.repair_head import broken_commits, newest
 from warehouse.upkeep.repair_rest import settle
 from warehouse.upkeep.repair_sources import as_received, copied, copy_of, seal_groups
 from warehouse.upkeep.repair_twice import keys, twice, without
-from warehouse.upkeep.repair_work import Repair, is_sound, label
+from warehouse.upkeep.repair_work import Repair, label
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ def _repair(archive: Archive, *, now: datetime) -> RepairReport:
     files = [file for table in head.tables.values() for file in table.values()]
     for file in files:
         refuse_links(archive.root, file.path)
-    work = Repair(archive, head, now, frozenset(file.path for file in files if not is_sound(archive, file)))
+    work = Repair(archive, head, now, frozenset(file.path for file in files if not is_sound(archive.root, file)))
     with contextlib.ExitStack() as stack:
         copy = stack.enter_context(copy_of(archive, head))
         for table in TABLES.values():
@@ -159,7 +160,7 @@ def _restore(work: Repair, table: Table, damaged: list[LiveFile], db: duckdb.Duc
     for chunked in sorted({file.chunked for file in damaged}):
         those = [file for file in damaged if file.chunked == chunked]
         others = [f for f in live.values() if f.folder == damaged[0].folder and f.chunked == chunked and f not in those]
-        if not all(is_sound(archive, file) for file in others):
+        if not all(is_sound(archive.root, file) for file in others):
             return _undo(archive, done)
         held = {key for f in others for batch in archive.read(f, table, [table.key]) for key in keys(batch, table)}
         missing = (without(batch, table, held) for batch in copied(db, table, day, chunked=chunked))

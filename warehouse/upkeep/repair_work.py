@@ -7,7 +7,6 @@ from datetime import datetime
 from warehouse.schema import Table
 from warehouse.store.archive import Archive
 from warehouse.store.commits import Commit, LiveFile
-from warehouse.store.files import sha256_of
 from warehouse.store.names import NULL_DAY
 
 
@@ -25,15 +24,6 @@ class Repair:
     restored: Counter[str] = field(default_factory=Counter)
     again: Counter[str] = field(default_factory=Counter)
     gone: Counter[str] = field(default_factory=Counter)
-
-
-def is_sound(archive: Archive, file: LiveFile) -> bool:
-    """Whether a file has the bytes its commit names."""
-    path = archive.root / file.path
-    try:
-        return path.stat().st_size == file.bytes and sha256_of(path) == file.sha256
-    except OSError:
-        return False
 
 
 def label(table: Table, file: LiveFile) -> str:

@@ -31,8 +31,7 @@ from warehouse.schema import (
 from warehouse.store import commits
 from warehouse.store.archive import Archive, Snapshot
 from warehouse.store.commits import Commit, LiveFile
-from warehouse.store.damage import reading_errors
-from warehouse.store.files import refuse_links, sha256_of
+from warehouse.store.damage import fault, reading_errors
 from warehouse.store.lock import shared
 from warehouse.store.marker import read_marker
 from warehouse.store.names import MARKER, NULL_DAY
@@ -176,13 +175,9 @@ def _broken_commits(archive: Archive) -> Iterator[Mismatch]:
 
 def _damaged_files(archive: Archive, files: Iterable[LiveFile]) -> Iterator[Mismatch]:
     for file in files:
-        path = archive.root / file.path
         try:
-            refuse_links(archive.root, file.path)
-            if path.stat().st_size != file.bytes:
-                yield Mismatch("file", file.path, f"{file.path} has {path.stat().st_size} bytes, not {file.bytes}.")
-            elif sha256_of(path) != file.sha256:
-                yield Mismatch("file", file.path, f"{file.path} does not have the SHA-256 its commit names.")
+            if (sentence := fault(archive.root, file)) is not None:
+                yield Mismatch("file", file.path, sentence)
         except OSError as error:
             yield Mismatch("file", file.path, f"{file.path} cannot be read: {error.strerror}.")
         except Untrusted as link:
