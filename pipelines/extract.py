@@ -33,7 +33,7 @@ from pipelines.normalize import (
 from pipelines.records.dates import utc_day
 from pipelines.records.items import kept
 from pipelines.records.rows import AddOnResult, Malformed, Payload, parse_add_on_result, parse_payload
-from pipelines.records.sids import add_on_result_sid, in_lower_case
+from pipelines.records.sids import add_on_result_sid, in_lower_case, payload_sid
 from pipelines.records.sniff import error_document
 from pipelines.tally import Extraction
 from pipelines.twilio.client import Content, TwilioClient
@@ -49,6 +49,9 @@ DOUBTFUL = "The content has come, and nothing proves that these bytes are the wh
 """How the reason begins of contents in quarantine that only somebody who looks at them can land."""
 
 GONE = "It is landed without all its contents, and Twilio no longer has it."
+"""In quarantine, by earlier versions."""
+
+NO_MORE = "It is landed without all its contents, and Twilio no longer has the rest."
 """What is said of a result that somebody deleted at Twilio, perhaps."""
 
 Emit = Callable[[Extracted], Awaitable[None]]
@@ -173,7 +176,7 @@ class _Extract:
     async def _gone(self, sid: str) -> None:
         """Nothing more of a landed result can be had. Earlier versions kept that in quarantine."""
         if self.before is None or not self.before.results[sid].gone:
-            self.tally.goes(f"add-on result {sid}: {GONE}")
+            self.tally.goes(f"add-on result {sid}: {NO_MORE}")
             await self.emit(ExtractedAbsence(sid, self.clock()))
         row = QuarantineRow("add_on_result", sid, self.recording.sid, self.client.account_sid, GONE, None)
         self.tally.is_settled(row)
@@ -219,12 +222,30 @@ class _Extract:
         had = await _side_by_side([self._payload(result, p, landed, observed_at) for p in payloads])
         whole = all_read and all(had)
         listed = {payload.sid for payload in payloads}
-        for sid, has_content in ({} if landed is None else landed.contents).items():
-            if all_read and not has_content and sid not in listed:
-                whole = False
-                self._pending(f"payload {sid} is landed without its content and is not listed now")
+        for sid, has_content in ({} if landed is None or not all_read else landed.contents).items():
+            if not has_content and sid not in listed:
+                whole = await self._missed_payload(result, sid, landed, observed_at) and whole
         count = len(payloads) if all_read else None  # of the others nobody knows
         await self._hand_on(result, count, whole=whole, observed_at=observed_at)
+
+    async def _missed_payload(
+        self, result: AddOnResult, sid: str, landed: LandedResult | None, observed_at: datetime
+    ) -> bool:
+        """A payload that is landed without its content and not listed any more; False when it cannot be had."""
+        if landed is not None and landed.gone and not self.scope.full:
+            return False
+        try:
+            raw = await self.client.missed_payload(self.recording.sid, result.sid, payload_sid(sid))
+        except (SourceRefused, SourceUntrusted, SourceUnavailable) as error:
+            self._unanswered(error)
+            self._pending(f"payload {sid} is landed without its content and is not listed now: {error}")
+            return False
+        self.tally.answered(self.client.account_sid)
+        if raw is None:
+            await self._gone(result.sid)
+            return False
+        payload = await self._read_payload(raw, result)
+        return payload is not None and await self._payload(result, payload, landed, observed_at)
 
     def _wants_again(self, result: AddOnResult, landed: LandedResult) -> bool:
         """Whether payloads are listed again of a result that is whole here."""
@@ -249,14 +270,8 @@ class _Extract:
         try:
             async for page in self.client.payloads(self.recording.sid, result.sid):
                 for raw in page:
-                    try:
-                        payload = parse_payload(raw)
-                        belongs(payload.account_sid, self.client.account_sid)
-                        belongs(payload.reference_sid, self.recording.sid)
-                        belongs(payload.add_on_result_sid, result.sid)
-                    except Malformed as reason:
+                    if (payload := await self._read_payload(raw, result)) is None:
                         all_read = False
-                        await self._quarantine("payload", None, result.sid, f"The payload {reason}.", raw)
                         continue
                     first = found.get(payload.sid)
                     if first is not None and (payload.raw, payload.date_updated) != (first.raw, first.date_updated):
@@ -279,6 +294,17 @@ class _Extract:
             await self._quarantine("payload", in_lower_case(sid), result.sid, OTHER_CASE, copy.raw.encode())
         self.tally.payloads += len(found)
         return list(found.values()), all_read
+
+    async def _read_payload(self, raw: bytes, result: AddOnResult) -> Payload | None:
+        try:
+            payload = parse_payload(raw)
+            belongs(payload.account_sid, self.client.account_sid)
+            belongs(payload.reference_sid, self.recording.sid)
+            belongs(payload.add_on_result_sid, result.sid)
+        except Malformed as reason:
+            await self._quarantine("payload", None, result.sid, f"The payload {reason}.", raw)
+            return None
+        return payload
 
     async def _payload(
         self, result: AddOnResult, payload: Payload, landed: LandedResult | None, observed_at: datetime

@@ -66,37 +66,50 @@ def exit_code(error: BaseException) -> ExitCode:
 def end_with(work: Callable[[], int]) -> NoReturn:
     """Do the work and end the process with its exit code, or with that of the error that it raises."""
     try:
-        sys.exit(work())
+        try:
+            sys.exit(_done(work))
+        finally:
+            let_go()
+            drop_what_cannot_be_printed()
+    except KeyboardInterrupt:
+        _end_interrupted()
+
+
+def _done(work: Callable[[], int]) -> int:
+    """The exit code of the work; of an error, once it is said."""
+    try:
+        return work()
     except ExportError as error:
         if interrupted():
-            _end_interrupted()
+            raise KeyboardInterrupt from None
         for reason in error.reasons[1:] if isinstance(error, PlanAgain) else ():
             say(reason)
         say(str(error))
-        sys.exit(exit_code(error))
-    except KeyboardInterrupt:
-        _end_interrupted()
+        return exit_code(error)
     except BrokenPipeError:
-        sys.exit(ExitCode.OK)  # the reader of our output has seen enough
+        return ExitCode.OK  # the reader of our output has seen enough
     except PermissionError as error:
         what = error.filename or "the files of this command"
         say(f"You may not use {what}: it is private to another user; be that user, or ask for EXPORT_SHARED_READ.")
-        sys.exit(ExitCode.WAREHOUSE)
+        return ExitCode.WAREHOUSE
     except Exception as error:  # the outermost edge: report and exit 1
         if interrupted():
-            _end_interrupted()
+            raise KeyboardInterrupt from None
         if (reached := limit(error, Path.cwd())) is not None:
             say(str(reached))
-            sys.exit(exit_code(reached))
+            return exit_code(reached)
         say(discreet(error))
         say("This is a defect of addon-export; nothing that was landed is harmed.")
-        sys.exit(ExitCode.UNEXPECTED)
-    finally:
-        let_go()
-        drop_what_cannot_be_printed()
+        return ExitCode.UNEXPECTED
 
 
 def _end_interrupted() -> NoReturn:
+    while True:
+        try:
+            let_go()
+            break
+        except KeyboardInterrupt:  # one more
+            continue
     say(f"{interruption()}; what was landed stays, and the next export goes on from there.")
     drop_what_cannot_be_printed()
     os._exit(ExitCode.INTERRUPTED)  # everything has unwound; libraries' exit hooks may not change the code

@@ -1,12 +1,15 @@
 """The command `addon-export erase`: for good, and here only."""
 
 import argparse
+import contextlib
 import json
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from assets.cli.opened import open_and_say
+from assets.cli.process import interrupted
 from assets.terminal import say, show
 from pipelines.errors import ConfirmErasure, FixConfiguration, FixWarehouse
 from pipelines.records import sids
@@ -73,7 +76,8 @@ def _erase(options: argparse.Namespace) -> int:
         with alone(archive.root, wait=False) as free:
             if not free:
                 say(IN_USE)
-        finished = finish(archive, settings.destination, now=now, wait=True)
+        with _to_its_end(archive, settings.destination, now=now):
+            finished = finish(archive, settings.destination, now=now, wait=True)
     if finished:
         say("An erasure that had been cut off is finished.")
     if not (finished or asked):
@@ -93,7 +97,8 @@ def _erase(options: argparse.Namespace) -> int:
         if not _agreed(rows_found):
             say("Nothing was erased.")
             return 3
-    erased = run(dry_run=dry)
+    with _to_its_end(archive, settings.destination, now=now):
+        erased = run(dry_run=dry)
     done = [each for each in erased if each is not None]
     rows: dict[str, int] = {}
     for each in done:
@@ -112,6 +117,22 @@ def _erase(options: argparse.Namespace) -> int:
         )
         return 4
     return 0
+
+
+@contextlib.contextmanager
+def _to_its_end(archive: "Archive", destination: "Destination", *, now: datetime) -> Iterator[None]:
+    """Finish an erasure that the block has begun and was interrupted in: what is erased is not to stay on the disk.
+
+    A second interruption stops that too; then `verify` says so, and the next export or erasure finishes it.
+    """
+    from warehouse.upkeep.erase import finish
+
+    try:
+        yield
+    except BaseException:
+        if interrupted():
+            finish(archive, destination, now=now)
+        raise
 
 
 def _older(

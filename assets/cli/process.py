@@ -47,10 +47,9 @@ def open_standard_streams() -> None:
 
 
 def let_go() -> None:
-    """Let signals end the process as they do by default: its work is done, and nothing is left to unwind."""
+    """Ignore signals from here on: the work is done, its exit code is known, and the process ends by itself."""
     for number in SIGNALS:
-        if signal.getsignal(number) not in (signal.SIG_IGN, _ignore_interrupt):
-            signal.signal(number, signal.SIG_DFL)
+        signal.signal(number, signal.SIG_IGN)
 
 
 def interrupted() -> bool:

@@ -247,21 +247,31 @@ class TwilioClient:
 
     async def add_on_result(self, recording: RecordingSid, result: AddOnResultSid) -> bytes | None:
         """Fetch one add-on result's JSON as received, None when Twilio has none (404, asked twice)."""
-        url = self._base_url + self._resources.add_on_result(recording, result)
+        return await self._one(self._resources.add_on_result(recording, result), f"add-on result {result}")
+
+    async def missed_add_on_result(self, recording: RecordingSid, result: AddOnResultSid) -> bytes | None:
+        """The same of one that should be there: None only when Twilio has none some time later either."""
+        return await self._missed(self._resources.add_on_result(recording, result), f"add-on result {result}")
+
+    async def missed_payload(
+        self, recording: RecordingSid, result: AddOnResultSid, payload: PayloadSid
+    ) -> bytes | None:
+        """The same of a payload."""
+        return await self._missed(self._resources.payload(recording, result, payload), f"payload {payload}")
+
+    async def _missed(self, path: str, subject: str) -> bytes | None:
+        if (found := await self._one(path, subject)) is None:
+            await self._sleep(self._tuning.apart)
+            found = await self._one(path, subject)
+        return found
+
+    async def _one(self, path: str, subject: str) -> bytes | None:
         try:
-            reply = await self._get(url, subject=f"add-on result {result}")
+            return (await self._get(self._base_url + path, subject=subject)).body
         except SourceRefused as refusal:
             if refusal.status == 404:
                 return None
             raise
-        return reply.body
-
-    async def missed_add_on_result(self, recording: RecordingSid, result: AddOnResultSid) -> bytes | None:
-        """The same of one that should be there: None only when Twilio has none some time later either."""
-        if (found := await self.add_on_result(recording, result)) is None:
-            await self._sleep(self._tuning.apart)
-            found = await self.add_on_result(recording, result)
-        return found
 
     async def delete_add_on_result(self, recording: RecordingSid, result: AddOnResultSid) -> DeleteReply:
         """Delete an add-on result and its payloads at Twilio, for good.

@@ -60,6 +60,10 @@ class Resources:
         """Return the path of one add-on result."""
         return f"{self._result(recording, result)}.json"
 
+    def payload(self, recording: RecordingSid, result: AddOnResultSid, payload: PayloadSid) -> str:
+        """One payload."""
+        return f"{self._result(recording, result)}/Payloads/{payload}.json"
+
     def data(self, recording: RecordingSid, result: AddOnResultSid, payload: PayloadSid) -> str:
         """Return the path that redirects to a payload's content."""
         return f"{self._result(recording, result)}/Payloads/{payload}/Data.json"

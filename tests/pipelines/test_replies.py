@@ -86,23 +86,29 @@ def test_a_content_that_is_too_large_to_be_read_is_no_reason_to_run_again(
     assert not caught.value.again
 
 
+@pytest.mark.parametrize(
+    ("key", "listing", "itself"),
+    [
+        ("add_on_results", "ListRecordingAddOnResult", "FetchRecordingAddOnResult"),
+        ("payloads", "ListRecordingAddOnResultPayload", "FetchRecordingAddOnResultPayload"),
+    ],
+)
 @pytest.mark.parametrize("there", [True, False])
 def test_what_is_owed_and_listed_no_more_is_asked_for_itself(
-    there: bool, world: World, sandbox: Sandbox, exporter: Exporter
+    there: bool, key: str, listing: str, itself: str, world: World, sandbox: Sandbox, exporter: Exporter
 ) -> None:
     """Still there, it is landed; gone, that is said once, and it is not "run again" until day 30."""
     one(world, sandbox)
+    asked: list[str | None] = []
 
     def refused(request: Request) -> Reply | None:
         return Reply(409, b"{}") if request.operation == DATA else None
 
-    asked: list[str | None] = []
-
     def unlisted(request: Request) -> Reply | None:
         asked.append(request.operation)
-        if request.operation == "ListRecordingAddOnResult":
-            return Reply(200, b'{"add_on_results":[],"next_page_uri":null}')
-        gone = request.operation == "FetchRecordingAddOnResult" and not there
+        if request.operation == listing:
+            return Reply(200, f'{{"{key}":[],"next_page_uri":null}}'.encode())
+        gone = request.operation == itself and not there
         return Reply(404, b'{"code":20404,"message":"no","status":404}') if gone else None
 
     sandbox.settings.intercept = refused
@@ -113,13 +119,13 @@ def test_what_is_owed_and_listed_no_more_is_asked_for_itself(
         exporter().verdict()
         assert exporter.rows("SELECT content FROM contents") == [(TEXT,)]
         return
-    with pytest.raises(IncompleteExport, match="no longer has it") as caught:
+    with pytest.raises(IncompleteExport, match="no longer has") as caught:
         exporter().verdict()
     assert not caught.value.again
     assert exporter.rows("SELECT state FROM retention") == [("gone",)]
     asked.clear()
     exporter().verdict()
-    assert "FetchRecordingAddOnResult" not in asked
+    assert itself not in asked
     assert status(exporter.archive, now=NOW, settle=timedelta(hours=48)).results["gone"] == 1
     assert entries(exporter.archive) == []
     assert verify(exporter.archive).mismatches == ()

@@ -114,6 +114,7 @@ class Series:
             yield f"{where}: it hangs"
             return
         self.tally[f"exit {process.returncode}"] += 1
+        where = f"{where}, exit {process.returncode}"
         yield from (f"{where}: {wrong}" for wrong in (*_ending(process.returncode, talk), *self._left(process.pid)))
 
     def _drawn(self) -> tuple[str, ...]:
@@ -157,8 +158,8 @@ class Series:
             if strange:
                 yield f"{strange} are left"
         alive = self.folder / "home" / "alive"
-        if alive.is_dir() and list(alive.iterdir()):
-            yield "a run seems to go on"
+        if alive.is_dir() and (runs := [path.name for path in alive.iterdir() if not path.name.startswith(".")]):
+            yield f"runs seem to go on: {runs}"
         if (self.root / "_commits").is_dir():
             yield from (mismatch.sentence for mismatch in verify(existing_archive(self.root)).mismatches)
 
@@ -177,11 +178,11 @@ def _until_it_handles_signals(process: "subprocess.Popen[str]") -> None:
 def _ending(code: int, talk: str) -> Iterator[str]:
     said = [line for line in talk.splitlines() if "what was landed stays, and the next export goes on" in line]
     if code not in (0, 130):
-        yield f"exit {code}: {talk[-700:]}"
+        yield talk[-700:]
     if len(said) != (code == 130):
-        yield f"exit {code} with {len(said)} sentences: {talk[-700:]}"
+        yield f"with {len(said)} sentences: {talk[-700:]}"
     if any(trace in talk for trace in TRACES):
-        yield f"exit {code}: {talk[-1500:]}"
+        yield talk[-1500:]
 
 
 def series(folder: Path, random: Random, signals: int, tally: Counter[str]) -> list[str]:

@@ -22,10 +22,14 @@ from pipelines.errors import ExportError, FixProcess
 from pipelines.sandbox.run import Sandbox
 from tests.assets.cli.terminals import on_a_terminal
 from tests.assets.conftest import CommandLine
+from tests.pipelines.conftest import Exporter
 from warehouse.errors import FixWarehouse
 from warehouse.store.damage import reading_errors
 from warehouse.store.files import storage_errors
 from warehouse.store.limits import limit
+from warehouse.store.opening import open_archive
+from warehouse.upkeep.erase import MARK
+from warehouse.upkeep.verify import verify
 
 
 def in_a_shell(
@@ -228,3 +232,48 @@ def test_a_file_system_without_inodes_is_told_from_a_full_one(tmp_path: Path, mo
     monkeypatch.setattr(os, "statvfs", lambda path: os.statvfs_result((*real[:5], 10, 0, 0, *real[8:])))
     with pytest.raises(FixWarehouse, match="no room for more files"), storage_errors(tmp_path):
         raise full
+
+
+def test_an_erasure_that_is_interrupted_is_finished_all_the_same(command: CommandLine, sandbox: Sandbox) -> None:
+    """What is erased must not stay on the disk until somebody comes back; then it ends with 130 and one sentence."""
+    archive = open_archive(command.root)
+    Exporter(sandbox, archive)().verdict()
+    ((sid,),) = command.rows("SELECT min(add_on_result_sid) FROM add_on_payloads WHERE content_sha256 IS NOT NULL")
+    program = command.folder / "program.py"
+    program.write_text(
+        f"import os, signal, sys; sys.path[:0] = {sys.path!r}\n"
+        "sent = []\n"
+        "def hook(event, arguments):\n"  # a folder of that name is made to publish in, after the commit
+        "    if event == 'os.mkdir' and not sent and str(arguments[0]).endswith('.tmp'):\n"
+        "        sent.append(event)\n        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "from assets.cli.main import main\n"
+        "sys.addaudithook(hook)\n"
+        f"main(['erase', '--result', {sid!r}, '--yes'])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, program],
+        env=command.clean_environment(),
+        cwd=command.folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (130, "")
+    assert len(done.stderr.splitlines()) == 1
+    assert not (command.root / MARK).exists()
+    assert verify(archive).mismatches == ()
+    assert command.rows(f"SELECT count(*) FROM add_on_results WHERE sid = '{sid}'") == [(0,)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_while_a_process_ends_changes_nothing_of_its_end(number: signal.Signals, tmp_path: Path) -> None:
+    """Its work is done, and its exit code is known; also where it ends because of another signal."""
+    program = tmp_path / "program.py"
+    program.write_text(
+        f"import sys; sys.path[:0] = {sys.path!r}\nimport atexit, os\n"
+        "from assets.cli.ending import end_with\nfrom assets.cli.process import prepare\n"
+        f"prepare()\natexit.register(os.kill, os.getpid(), {int(number)})\nend_with(lambda: 5)\n"
+    )
+    done = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=50, check=False)
+    assert (done.returncode, done.stderr) == (5, "")
