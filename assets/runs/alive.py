@@ -42,6 +42,8 @@ def hold(instance: dg.DagsterInstance, run_id: str) -> None:
             os.rename(beginning, run_id, src_dir_fd=above, dst_dir_fd=above)
         except BaseException:
             unlock(handle, lock)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(beginning, dir_fd=above)
             raise
     _HELD[path] = (handle, lock)
 

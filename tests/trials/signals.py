@@ -158,7 +158,7 @@ class Series:
             if strange:
                 yield f"{strange} are left"
         alive = self.folder / "home" / "alive"
-        if alive.is_dir() and (runs := [path.name for path in alive.iterdir() if not path.name.startswith(".")]):
+        if alive.is_dir() and (runs := [path.name for path in alive.iterdir() if not path.name.startswith(".waits-")]):
             yield f"runs seem to go on: {runs}"
         if (self.root / "_commits").is_dir():
             yield from (mismatch.sentence for mismatch in verify(existing_archive(self.root)).mismatches)
