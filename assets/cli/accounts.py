@@ -1,54 +1,41 @@
-"""`addon-export accounts`: whose results the archive is for, and who is no longer wanted. Needs no credentials."""
+"""The command `addon-export accounts`: whose results the archive is for, and who is no longer wanted."""
 
-import argparse
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
+import click
+
+from assets.cli.arguments import Command
 from assets.terminal import say, show
 from pipelines.accounts.account import STATES
+from pipelines.accounts.wanted import drop
 from pipelines.errors import FixConfiguration
+from pipelines.monitoring.status import AccountStatus, status
+from pipelines.opening import to_read, to_write
 from pipelines.records.sids import account_sid
 from pipelines.settings import environment, settle_time, warehouse_settings
-
-if TYPE_CHECKING:
-    from pipelines.monitoring.status import AccountStatus
-    from warehouse.store.archive import Archive
+from warehouse.store.archive import Archive
 
 SHOWN = 10
 """Accounts that `status` prints of those of which there is something to say."""
 
 
-def add_accounts_command(command: argparse.ArgumentParser) -> None:
-    """Options of the command."""
-    command.add_argument("--json", action="store_true", help="print the accounts as JSON")
-    command.add_argument(
-        "--drop", metavar="AC...", help="this account is no longer wanted: nothing waits for it any more"
-    )
-    command.set_defaults(run=_accounts)
-
-
-def _accounts(options: argparse.Namespace) -> int:
-    from pipelines.monitoring.status import status
-    from pipelines.opening import to_read, to_write
-
+@click.command(cls=Command)
+@click.option("--json", "as_json", is_flag=True, help="Print the accounts as JSON.")
+@click.option("--drop", "dropped", metavar="AC...", help="This account is no longer wanted: nothing waits for it.")
+def command(as_json: bool, dropped: str | None) -> None:
+    """Say whose results are kept here, and who is no longer wanted; needs no credentials."""
     settings = warehouse_settings(environment())
     archive = to_read(settings)
-    if options.drop is not None:
-        say(_drop(to_write(settings), options.drop))
+    if dropped is not None:
+        say(_drop(to_write(settings), dropped))
     found = status(archive, now=datetime.now(UTC), settle=settle_time(environment())).accounts
-    if options.json:
-        show(json.dumps([each.as_json() for each in found]))
-        return 0
-    for each in found:
-        show(_line(each))
-    return 0
+    for line in [json.dumps([each.as_json() for each in found])] if as_json else map(_line, found):
+        show(line)
 
 
-def _drop(archive: "Archive", text: str) -> str:
-    from pipelines.accounts.wanted import drop
-
+def _drop(archive: Archive, text: str) -> str:
     try:
         account = drop(archive, account_sid(text))
     except ValueError as reason:
@@ -58,20 +45,21 @@ def _drop(archive: "Archive", text: str) -> str:
     )
 
 
-def show_accounts(accounts: Sequence["AccountStatus"]) -> None:
+def account_lines(accounts: Sequence[AccountStatus]) -> list[str]:
     """What `status` says: how many there are, and those of which there is something to say."""
     if not accounts:
-        return
+        return []
     counts = {words: sum(each.account.state == state for each in accounts) for state, words in STATES.items()}
-    show(f"accounts    {', '.join(f'{count} {words}' for words, count in counts.items() if count)}")
     special = [each for each in accounts if each.account.trouble or not each.account.wanted]
-    for each in special[:SHOWN]:
-        show(f"            {_line(each)}")
-    if len(special) > SHOWN:
-        show(f"            and {len(special) - SHOWN} more; `addon-export accounts` has them all")
+    more = len(special) - SHOWN
+    return [
+        f"accounts    {', '.join(f'{count} {words}' for words, count in counts.items() if count)}",
+        *(f"            {_line(each)}" for each in special[:SHOWN]),
+        *([f"            and {more} more; `addon-export accounts` has them all"] if more > 0 else []),
+    ]
 
 
-def _line(each: "AccountStatus") -> str:
+def _line(each: AccountStatus) -> str:
     account = each.account
     listed = "never listed to the end" if each.listed_at is None else f"last listed {each.listed_at:%Y-%m-%d %H:%M} UTC"
     parts = [f"{account.label}: {STATES[account.state]}, {listed}"]

@@ -1,23 +1,26 @@
 """The command `addon-export alert --test`: whether somebody would be told, tried on every channel."""
 
-import argparse
 import logging
 from datetime import UTC, datetime
 
+import click
+
 from assets.channels.alert import Alert
 from assets.channels.send import channel_names, send
+from assets.cli.arguments import Command
 from assets.terminal import show
 from pipelines.environment import environment
 from pipelines.errors import AlertNotDelivered, FixConfiguration
 
 
-def add_alert_command(command: argparse.ArgumentParser) -> None:
-    """Give the parser of `alert` its options."""
-    command.set_defaults(run=_alert, needs_account=False)
-    command.add_argument("--test", action="store_true", required=True, help="send one message to each channel")
+@click.command(cls=Command)
+@click.option("--test", is_flag=True, required=True, expose_value=False, help="Send one message to each channel.")
+def command() -> None:
+    """Try the channels that alerts go to."""
+    try_channels()
 
 
-def _alert(options: argparse.Namespace) -> int:
+def try_channels() -> None:
     """Send one message to each channel that is configured and print what became of it.
 
     Raises:
@@ -42,4 +45,3 @@ def _alert(options: argparse.Namespace) -> int:
             failed.append(name)
     if failed:
         raise AlertNotDelivered(f"Of {len(names)} channels {len(failed)} did not take the test: {', '.join(failed)}.")
-    return 0

@@ -1,30 +1,28 @@
 """The command `addon-export compact`: one file a partition and table, then publish, collect and verify."""
 
-import argparse
 import json
 import uuid
 from datetime import UTC, datetime
 
+import click
+
+from assets.cli.arguments import Command
 from assets.cli.opened import open_and_say
 from assets.terminal import say, show
+from pipelines.conclude import conclude
 from pipelines.errors import VerificationMismatch
 from pipelines.settings import environment, warehouse_settings
+from pipelines.shown_time import stamp_time, trusted_time
+from warehouse.memory import return_freed_memory
+from warehouse.upkeep.compact import compact
 
 TRIES = 20
 """Times that exports which land meanwhile may come first."""
 
 
-def add_compact_command(compact: argparse.ArgumentParser) -> None:
-    """Let the parser of `compact` run it."""
-    compact.set_defaults(run=_compact)
-
-
-def _compact(options: argparse.Namespace) -> int:
-    from pipelines.conclude import conclude
-    from pipelines.shown_time import stamp_time, trusted_time
-    from warehouse.memory import return_freed_memory
-    from warehouse.upkeep.compact import compact
-
+@click.command(cls=Command)
+def command() -> None:
+    """Join files, so that there is one for each partition and table; then publish, collect and verify."""
     return_freed_memory()
     settings = warehouse_settings(environment())
     archive = open_and_say(settings)
@@ -38,4 +36,3 @@ def _compact(options: argparse.Namespace) -> int:
     if done.mismatches:
         raise VerificationMismatch(done.mismatches[0].sentence)
     say(f"{replaced} files were joined; {files} are left. Readers keep the old ones for a day.")
-    return 0

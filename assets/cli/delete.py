@@ -1,82 +1,94 @@
 """The commands `addon-export delete plan` and `delete apply`."""
 
-import argparse
 import json
 from collections import Counter
-from collections.abc import Callable
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from assets.terminal import progress_line, say, show
-from pipelines.errors import FixConfiguration
+import click
 
-if TYPE_CHECKING:
-    from pipelines.delete.plan import DeletePlan
-
-
-def add_delete_commands(delete: argparse.ArgumentParser, add_days: Callable[..., None]) -> None:
-    """Give the parser of `delete` its two commands; `add_days` adds --from and --to."""
-    steps = delete.add_subparsers(metavar="plan|apply", required=True)
-    text = "write down what would be deleted and why that is safe; deletes nothing"
-    plan = steps.add_parser("plan", help=text, description=text)
-    plan.set_defaults(run=_plan, needs_account=True)
-    add_days(plan, required=True)
-    plan.add_argument(
-        "--min-age-hours", type=_hours, metavar="H", help="rest time (default: EXPORT_DELETE_MIN_AGE_HOURS, else 72)"
-    )
-    plan.add_argument(
-        "--max-delete", type=_count, metavar="N", help="most results (default: EXPORT_DELETE_MAX, else 500)"
-    )
-    plan.add_argument(
-        "--max-share",
-        type=_share,
-        metavar="S",
-        help="largest share of what is exported (default: EXPORT_DELETE_MAX_SHARE, else 0.2)",
-    )
-    plan.add_argument("--out", type=Path, metavar="FILE", help="write the plan to a file too, for people to read")
-    text = "delete at Twilio, for good, what a plan names"
-    apply = steps.add_parser("apply", help=text, description=text)
-    apply.set_defaults(run=_apply, needs_account=False)
-    apply.add_argument("plan", metavar="PLAN", help="the plan's id that `delete plan` printed, or its file")
-    apply.add_argument("--confirm", required=True, metavar="HASH", help="the hash that `delete plan` printed")
+from assets.cli.arguments import Group, check_order, days, number, whole_number
+from assets.plan_folder import kept_plan, plan_file
+from assets.plans import carry_out, confirmed_plan, limits, make_sealed_plan
+from assets.progress_line import progress_line
+from assets.runs.home import dagster_home
+from assets.terminal import say, show
+from pipelines.delete.apply import DeleteReport
+from pipelines.delete.plan import DeletePlan, Terms, is_plan_id
+from pipelines.settings import delete_settings, environment, twilio_settings, warehouse_settings
 
 
-def _plan(options: argparse.Namespace) -> int:
-    from assets.plans import limits, make_sealed_plan
-    from pipelines.delete.plan import Terms
+@click.group(cls=Group)
+def command() -> None:
+    """Delete at Twilio what is proven to be safe here: first a plan, then its confirmation."""
 
-    first: date = options.first
-    last: date = options.last
-    if first > last:
-        raise FixConfiguration(f"--from {first} is after --to {last}; swap them.")
+
+@command.command(
+    epilog="""
+    Examples:
+      addon-export delete plan --from 2026-11-01 --to 2026-11-10
+      addon-export delete plan --from 2026-11-01 --to 2026-11-10 --out plan.json
+    """
+)
+@days(required=True)
+@click.option(
+    "--min-age-hours",
+    type=number("hours from 0 to 1,000", most=1000),
+    metavar="H",
+    help="Rest time.  [default: EXPORT_DELETE_MIN_AGE_HOURS, else 72]",
+)
+@click.option(
+    "--max-delete",
+    type=whole_number("a whole number", most=999_999_999),
+    metavar="N",
+    help="Most results.  [default: EXPORT_DELETE_MAX, else 500]",
+)
+@click.option(
+    "--max-share",
+    type=number("a share from 0 to 1", most=1),
+    metavar="S",
+    help="Largest share of what is exported.  [default: EXPORT_DELETE_MAX_SHARE, else 0.2]",
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), metavar="FILE", help="Write the plan to a file too, for people to read."
+)
+def plan(
+    first: date,
+    last: date,
+    min_age_hours: float | None,
+    max_delete: int | None,
+    max_share: float | None,
+    out: Path | None,
+) -> None:
+    """Write down what would be deleted and why; deletes nothing."""
+    twilio_settings(environment())  # first, so that missing credentials are said at once
+    check_order(first, last)
     allowed = limits()
     terms = Terms(
-        min_age_hours=allowed.min_age_hours if options.min_age_hours is None else options.min_age_hours,
-        max_delete=allowed.max_delete if options.max_delete is None else options.max_delete,
-        max_share=allowed.max_share if options.max_share is None else options.max_share,
+        min_age_hours=allowed.min_age_hours if min_age_hours is None else min_age_hours,
+        max_delete=allowed.max_delete if max_delete is None else max_delete,
+        max_share=allowed.max_share if max_share is None else max_share,
     )
-    plan = make_sealed_plan(first, last, terms=terms, out=options.out)
+    made = make_sealed_plan(first, last, terms=terms, out=out)
     show(
         json.dumps(
             {
-                "plan": plan.id if options.out is None else str(options.out),
-                "id": plan.id,
-                "hash": plan.hash,
-                "results": len(plan.results),
-                "payloads": sum(len(result.payloads) for result in plan.results),
-                "content_bytes": plan.content_bytes,
-                "left_out": len(plan.left_out),
-                "exported": plan.exported,
-                "valid_until": plan.valid_until.isoformat(),
+                "plan": made.id if out is None else str(out),
+                "id": made.id,
+                "hash": made.hash,
+                "results": len(made.results),
+                "payloads": sum(len(result.payloads) for result in made.results),
+                "content_bytes": made.content_bytes,
+                "left_out": len(made.left_out),
+                "exported": made.exported,
+                "valid_until": made.valid_until.isoformat(),
             }
         )
     )
-    _say_what_comes_next(plan, options.out)
-    return 0
+    _say_what_comes_next(made, out)
 
 
-def _say_what_comes_next(plan: "DeletePlan", out: Path | None) -> None:
+def _say_what_comes_next(plan: DeletePlan, out: Path | None) -> None:
     for reason, count in Counter(left.reasons[0] for left in plan.left_out).most_common(5):
         say(f"{count} left out: {reason}")
     if resting := [left.rests_until for left in plan.left_out if left.rests_until is not None]:
@@ -95,51 +107,30 @@ def _say_what_comes_next(plan: "DeletePlan", out: Path | None) -> None:
         say(f"Nothing was deleted, and no add-on result of these days can be now; {where} has every reason.")
 
 
-def _apply(options: argparse.Namespace) -> int:
-    from assets.plan_folder import kept_plan, plan_file
-    from assets.plans import carry_out, confirmed_plan
-    from assets.runs.home import dagster_home
-    from pipelines.delete.apply import DeleteReport
-    from pipelines.delete.plan import is_plan_id
-    from pipelines.settings import delete_settings, environment, warehouse_settings
+@command.command(
+    epilog="""
+    Example:
+      addon-export delete apply 0123456789abcdef --confirm HASH
+    """
+)
+@click.argument("plan")
+@click.option("--confirm", required=True, metavar="HASH", help="The hash that `delete plan` printed.")
+def apply(plan: str, confirm: str) -> None:
+    """Delete at Twilio, for good, what a plan names.
 
+    PLAN is its id that `delete plan` printed, or its file.
+    """
     report = DeleteReport()
     try:
         delete_settings(environment())  # before anything else, so that a missing one is said at once
-        named: str = options.plan
-        by_id = is_plan_id(named) and not Path(named).exists()
+        by_id = is_plan_id(plan) and not Path(plan).exists()
         root = warehouse_settings(environment()).root
-        text = kept_plan(dagster_home(root), named) if by_id else plan_file(Path(named))
-        plan = confirmed_plan(text, options.confirm)
+        text = kept_plan(dagster_home(root), plan) if by_id else plan_file(Path(plan))
+        confirmed = confirmed_plan(text, confirm)
         with progress_line("add-on results", lambda: (report.planned, report.before + report.gone, "deleted")):
-            carry_out(plan, report=report)
+            carry_out(confirmed, report=report)
     finally:
         show(json.dumps(report.as_json()))
     say(
         f"{report.before + report.gone} add-on results are deleted at Twilio; everything that was landed is still here."
     )
-    return 0
-
-
-def _hours(text: str) -> float:
-    return _bounded(text, "hours from 0 to 1,000", most=1000)
-
-
-def _share(text: str) -> float:
-    return _bounded(text, "a share from 0 to 1", most=1)
-
-
-def _bounded(text: str, what: str, *, most: float) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= most:
-        raise argparse.ArgumentTypeError(f"{text!r} is not {what}")
-    return value
-
-
-def _count(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 10):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
-    return int(text)

@@ -6,6 +6,9 @@ from collections.abc import Collection
 from datetime import UTC, datetime
 from pathlib import Path
 
+import click
+
+from assets.cli.arguments import Command
 from assets.cli.export import summary
 from assets.cli.formats import table
 from assets.cli.questions import DEMO
@@ -29,6 +32,15 @@ from warehouse.store.strangers import files_under, remove_ours
 from warehouse.upkeep.verify import verify
 
 FOLDER = Path("demo-data")
+
+
+@click.command(cls=Command)
+def command() -> None:
+    """Show the whole job without an account: sandbox, export through Dagster, verification and a few SQL answers.
+
+    Goes to EXPORT_ROOT where that is empty or of a demo, else to ./demo-data.
+    """
+    demo()
 
 
 def demo() -> None:

@@ -1,77 +1,142 @@
 """The command `addon-export erase`: for good, and here only."""
 
-import argparse
 import contextlib
 import json
 import sys
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
+import click
+
+from assets.cli.arguments import Command, parsed, whole_number
+from assets.cli.ending import ExitCode
 from assets.cli.opened import open_and_say
 from assets.cli.process import interrupted
 from assets.terminal import say, show
+from pipelines.erase.by_age import confirm, erase_by_age
+from pipelines.erase.choice import erase_older, erase_sids, unattributed
+from pipelines.erase.retention import Waits
 from pipelines.errors import ConfirmErasure, FixConfiguration, FixWarehouse
-from pipelines.records import sids
-from pipelines.records.sids import AddOnResultSid, RecordingSid
-from pipelines.settings import environment, retention_days, warehouse_settings
-
-if TYPE_CHECKING:
-    from warehouse.published.publish import Destination
-    from warehouse.store.archive import Archive
-    from warehouse.upkeep.erase import Erasure
+from pipelines.opening import to_read
+from pipelines.records.sids import AddOnResultSid, RecordingSid, add_on_result_sid, recording_sid
+from pipelines.settings import WarehouseSettings, environment, retention_days, warehouse_settings
+from pipelines.shown_time import trusted_time
+from warehouse.memory import return_freed_memory
+from warehouse.published.publish import Destination
+from warehouse.store.archive import Archive
+from warehouse.store.lock import alone
+from warehouse.upkeep.copies import copies_of_erased
+from warehouse.upkeep.erase import Erasure, finish
 
 IN_USE = "An export or another command is using the archive; waiting until it is done. Ctrl-C stops waiting."
 
 SAY_WHAT = "Say what to erase: --recording SID, --result SID or --older."
 
 
-def add_erase_command(erase: argparse.ArgumentParser) -> None:
-    """Give the parser of `erase` its options; the duty to erase may outlive the account, so it needs none."""
-    erase.set_defaults(run=_erase, needs_account=False)
-    for flag, of, text in (
-        ("--recording", _recording, "a recording (RE...) with its results, payloads and contents; may be repeated"),
-        ("--result", _result, "an add-on result (XR...) with its payloads and contents; may be repeated"),
-    ):
-        erase.add_argument(flag, type=of, action="append", default=[], metavar="SID", help=text)
-    text = "what is older than EXPORT_RETENTION_DAYS, as every export does at its end"
-    erase.add_argument("--older", action="store_true", help=text)
-    text = (
-        "with --older: go on although it is more than usual, announced for later, or by another clock; ROWS as it says"
-    )
-    erase.add_argument("--confirm", type=_rows, metavar="ROWS", help=text)
-    erase.add_argument("--yes", action="store_true", help="do not ask on a terminal")
-    erase.add_argument("--dry-run", action="store_true", help="say what would be erased; changes nothing")
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """What is to be erased: by SID, and by age where `days` is not None, with the number of rows that was confirmed."""
+
+    recordings: Sequence[RecordingSid]
+    results: Sequence[AddOnResultSid]
+    days: int | None
+    confirmed: int | None
+
+    def __bool__(self) -> bool:
+        return bool(self.recordings or self.results or self.days is not None)
 
 
-def _erase(options: argparse.Namespace) -> int:
-    from pipelines.erase.choice import erase_sids, unattributed
-    from pipelines.opening import to_read
-    from warehouse.memory import return_freed_memory
-    from warehouse.store.lock import alone
-    from warehouse.upkeep.erase import Erasure, finish
-
+@click.command(
+    cls=Command,
+    epilog="""
+    Examples:
+      addon-export erase --recording RE0123456789abcdef0123456789abcdef --dry-run
+      addon-export erase --result XR0123456789abcdef0123456789abcdef --yes
+      addon-export erase --older --confirm 1200
+    """,
+)
+@click.option(
+    "--recording",
+    "recordings",
+    type=parsed(lambda text: recording_sid(text.strip())),
+    multiple=True,
+    metavar="SID",
+    help="A recording with all that belongs to it; may be repeated.",
+)
+@click.option(
+    "--result",
+    "results",
+    type=parsed(lambda text: add_on_result_sid(text.strip())),
+    multiple=True,
+    metavar="SID",
+    help="An add-on result with its payloads and contents; may be repeated.",
+)
+@click.option("--older", is_flag=True, help="What is older than EXPORT_RETENTION_DAYS.")
+@click.option(
+    "--confirm",
+    "confirmed",
+    type=whole_number("a number of rows", most=10**18),
+    metavar="ROWS",
+    help="With --older: go on although it is more than usual, announced, or by another clock; ROWS as it says.",
+)
+@click.option("--yes", is_flag=True, help="Do not ask on a terminal.")
+@click.option("--dry-run", is_flag=True, help="Say what would be erased; changes nothing.")
+def command(
+    recordings: Sequence[RecordingSid],
+    results: Sequence[AddOnResultSid],
+    older: bool,
+    confirmed: int | None,
+    yes: bool,
+    dry_run: bool,
+) -> int:
+    """Erase a recording, a result, or what is too old, here and for good; needs no account."""
     return_freed_memory()
-    settings = warehouse_settings(environment())
+    settings, now = warehouse_settings(environment()), datetime.now(UTC)
     days = retention_days(environment())
-    if options.older and days is None:
+    if older and days is None:
         raise FixConfiguration("Nothing says what is too old: set EXPORT_RETENTION_DAYS to a number of days from 30.")
-    if options.confirm is not None and not options.older:
+    if confirmed is not None and not older:
         raise FixConfiguration("--confirm belongs to --older; SIDs need none.")
-    asked = bool(options.recording or options.result or options.older)
-    now, dry = datetime.now(UTC), options.dry_run
+    wish = _Wish(recordings, results, days if older else None, confirmed)
+    archive = _opened(settings, wish, now=now, dry_run=dry_run)
+    if wish and not dry_run and not yes and sys.stdin.isatty() and sys.stderr.isatty():
+        found = _erase(archive, settings.destination, wish, now=now, dry_run=True)
+        if not _agreed(sum(sum(each.rows.values()) for each in found)):
+            say("Nothing was erased.")
+            return ExitCode.REFUSED
+    with _to_its_end(archive, settings.destination, now=now):
+        done = _erase(archive, settings.destination, wish, now=now, dry_run=dry_run)
+    _tell(archive, done, wish, dry_run=dry_run)
+    if (recordings or results) and (unknown := unattributed(archive)):
+        say(
+            f"{unknown} payloads do not say whose they are, because their rows were lost to damage: they may belong to "
+            "it, and are still here. The next export finds out while Twilio lists them; then erase again."
+        )
+        return ExitCode.MISMATCH
+    return ExitCode.OK
+
+
+def _opened(settings: WarehouseSettings, wish: _Wish, *, now: datetime, dry_run: bool) -> Archive:
+    """The archive, once an erasure that was cut off is finished; for a dry run as it is.
+
+    Raises:
+        FixConfiguration: nothing is asked for, and nothing was cut off.
+        FixWarehouse: there is no archive, and no SID whose erasure could be recorded.
+    """
     try:
         archive = to_read(settings)
     except FixWarehouse:
-        if not asked:
+        if not wish:
             raise FixConfiguration(SAY_WHAT) from None
-        if dry or not (options.recording or options.result):
+        if dry_run or not (wish.recordings or wish.results):
             raise
         # it may be asked for on the day of the call, and must be known before the first export
         archive = open_and_say(settings)
         say(f"Nothing has been exported to {settings.root.absolute()} yet; the wish is recorded there.")
     finished = False
-    if not dry:
+    if not dry_run:
         archive = open_and_say(settings)
         with alone(archive.root, wait=False) as free:
             if not free:
@@ -80,53 +145,43 @@ def _erase(options: argparse.Namespace) -> int:
             finished = finish(archive, settings.destination, now=now, wait=True)
     if finished:
         say("An erasure that had been cut off is finished.")
-    if not (finished or asked):
+    elif not wish:
         raise FixConfiguration(SAY_WHAT)
+    return archive
 
-    def run(*, dry_run: bool) -> list[Erasure | None]:
-        found: list[Erasure | None] = []
-        if options.recording or options.result:
-            sids_of = {"recordings": options.recording, "results": options.result}
-            found.append(erase_sids(archive, settings.destination, **sids_of, now=now, dry_run=dry_run))
-        if options.older and days is not None:
-            found.append(_older(archive, settings.destination, options, days=days, dry_run=dry_run, here=now))
-        return found
 
-    if asked and not dry and not options.yes and sys.stdin.isatty() and sys.stderr.isatty():
-        rows_found = sum(sum(each.rows.values()) for each in run(dry_run=True) if each is not None)
-        if not _agreed(rows_found):
-            say("Nothing was erased.")
-            return 3
-    with _to_its_end(archive, settings.destination, now=now):
-        erased = run(dry_run=dry)
-    done = [each for each in erased if each is not None]
-    rows: dict[str, int] = {}
-    for each in done:
-        for name, count in each.rows.items():
-            rows[name] = rows.get(name, 0) + count
-    facts = {"rows": rows, "files_removed": sum(each.files_removed for each in done)}
-    show(json.dumps({**facts, "commit": archive.head().number, "dry_run": dry}))
-    if asked:
-        _explain(rows, dry_run=dry, recorded=bool(done))
-    if asked and not dry:
-        _name_copies(archive)
-    if (options.recording or options.result) and (unknown := unattributed(archive)):
-        say(
-            f"{unknown} payloads do not say whose they are, because their rows were lost to damage: they may belong to "
-            "it, and are still here. The next export finds out while Twilio lists them; then erase again."
+def _erase(
+    archive: Archive, destination: Destination, wish: _Wish, *, now: datetime, dry_run: bool
+) -> Sequence[Erasure]:
+    """Erase, or count what would be; nothing is said of what was not there."""
+    found: list[Erasure | None] = []
+    if wish.recordings or wish.results:
+        found.append(
+            erase_sids(archive, destination, recordings=wish.recordings, results=wish.results, now=now, dry_run=dry_run)
         )
-        return 4
-    return 0
+    if wish.days is not None:
+        found.append(_older(archive, destination, days=wish.days, confirmed=wish.confirmed, dry_run=dry_run, here=now))
+    return [each for each in found if each is not None]
+
+
+def _tell(archive: Archive, done: Sequence[Erasure], wish: _Wish, *, dry_run: bool) -> None:
+    rows: Counter[str] = Counter()
+    for each in done:
+        rows.update(each.rows)
+    facts = {"rows": rows, "files_removed": sum(each.files_removed for each in done)}
+    show(json.dumps({**facts, "commit": archive.head().number, "dry_run": dry_run}))
+    if wish:
+        _explain(rows, dry_run=dry_run, recorded=bool(done))
+    if wish and not dry_run:
+        _name_copies(archive)
 
 
 @contextlib.contextmanager
-def _to_its_end(archive: "Archive", destination: "Destination", *, now: datetime) -> Iterator[None]:
+def _to_its_end(archive: Archive, destination: Destination, *, now: datetime) -> Iterator[None]:
     """Finish an erasure that the block has begun and was interrupted in: what is erased is not to stay on the disk.
 
     A second interruption stops that too; then `verify` says so, and the next export or erasure finishes it.
     """
-    from warehouse.upkeep.erase import finish
-
     try:
         yield
     except BaseException:
@@ -136,39 +191,28 @@ def _to_its_end(archive: "Archive", destination: "Destination", *, now: datetime
 
 
 def _older(
-    archive: "Archive",
-    destination: "Destination",
-    options: argparse.Namespace,
+    archive: Archive,
+    destination: Destination,
     *,
     days: int,
+    confirmed: int | None,
     dry_run: bool,
     here: datetime,
-) -> "Erasure | None":
+) -> Erasure | None:
     """Erase by age, or say what that would take.
 
     Raises:
         ConfirmErasure: it waits.
     """
-    from pipelines.erase.by_age import confirm, erase_by_age
-    from pipelines.erase.choice import erase_older
-    from pipelines.erase.retention import Waits
-    from pipelines.shown_time import trusted_time
-
     if dry_run:
         now = trusted_time(archive, here=here) or here
         return erase_older(archive, destination, days=days, now=now, wait=True, dry_run=True)
-    if options.confirm is not None:
-        return confirm(archive, destination, days=days, here=here, rows=options.confirm)
+    if confirmed is not None:
+        return confirm(archive, destination, days=days, here=here, rows=confirmed)
     found = erase_by_age(archive, destination, days=days, here=here, wait=True)
     if isinstance(found, Waits):
         raise ConfirmErasure(found.sentence)
     return found
-
-
-def _rows(text: str) -> int:
-    if not (text.isascii() and text.isdigit()):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of rows")
-    return int(text)
 
 
 def _agreed(rows: int) -> bool:
@@ -177,9 +221,7 @@ def _agreed(rows: int) -> bool:
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
-def _name_copies(archive: "Archive") -> None:
-    from warehouse.upkeep.copies import copies_of_erased
-
+def _name_copies(archive: Archive) -> None:
     copies = copies_of_erased(archive)
     for path in copies.holding:
         say(f"{path} under EXPORT_ROOT is not ours and holds a SID that is erased; remove it if you must.")
@@ -199,17 +241,3 @@ def _explain(rows: dict[str, int], *, dry_run: bool, recorded: bool) -> None:
         say("Nothing of it was landed; it is recorded, and will not be exported.")
     else:
         say("There was nothing to erase, or it was erased before.")
-
-
-def _recording(text: str) -> RecordingSid:
-    try:
-        return sids.recording_sid(text.strip())
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _result(text: str) -> AddOnResultSid:
-    try:
-        return sids.add_on_result_sid(text.strip())
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None

@@ -1,50 +1,49 @@
 """The command `addon-export export`: on a terminal what was exported and what comes next, for programs JSON."""
 
-import argparse
 import json
 import os
 import sys
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from datetime import date
 
+import click
+
+from assets.cli.arguments import Command, check_order, days
 from assets.terminal import show
-from pipelines.errors import FixConfiguration
+from pipelines.export import Progress
 from pipelines.settings import environment, twilio_settings, warehouse_settings
-
-if TYPE_CHECKING:
-    from pipelines.export import Progress
+from warehouse.published.publish import NAME
 
 
-def add_export_command(export: argparse.ArgumentParser, add_days: Callable[..., None]) -> None:
-    """Give the parser of `export` its options; `add_days` adds --from and --to."""
-    export.set_defaults(run=_export, needs_account=True)
-    add_days(export)
-    export.add_argument("--full", action="store_true", help="list settled recordings again too")
-    export.add_argument(
-        "--no-wait", action="store_true", help="leave at once (exit code 5) while another run uses Twilio"
-    )
-    export.add_argument(
-        "--add-account", action="store_true", help="let this account into a root that belongs to other accounts"
-    )
-    export.add_argument("--json", action="store_true", help="print the numbers as JSON, as where stdout is no terminal")
+@click.command(
+    cls=Command,
+    epilog="""
+    Examples:
+      addon-export export
+      addon-export export --from 2026-11-01 --to 2026-11-10
+      addon-export export --full --json
+    """,
+)
+@days()
+@click.option("--full", is_flag=True, help="List settled recordings again too.")
+@click.option("--no-wait", is_flag=True, help="Leave at once (exit code 5) while another run uses Twilio.")
+@click.option("--add-account", is_flag=True, help="Let this account into a root that belongs to other accounts.")
+@click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON, as where stdout is no terminal.")
+def command(first: date | None, last: date | None, full: bool, no_wait: bool, add_account: bool, as_json: bool) -> None:
+    """Export what can still be had and is not landed, or the days asked for."""
+    account = twilio_settings(environment()).account_sid  # first, so that missing credentials are said at once
+    check_order(first, last)
+    if add_account:
+        os.environ["EXPORT_ADD_ACCOUNT"] = account
+    from assets.cli.run import run_export  # with Dagster, which takes longer than to see all this
 
-
-def _export(options: argparse.Namespace) -> int:
-    from assets.cli.run import run_export
-
-    if options.first is not None and options.last is not None and options.first > options.last:
-        raise FixConfiguration(f"--from {options.first} is after --to {options.last}; swap them.")
-    if options.add_account:
-        os.environ["EXPORT_ADD_ACCOUNT"] = twilio_settings(environment()).account_sid
-    progress = run_export(options.first, options.last, full=options.full, wait=not options.no_wait)
-    if options.json or not sys.stdout.isatty():
+    progress = run_export(first, last, full=full, wait=not no_wait)
+    if as_json or not sys.stdout.isatty():
         show(json.dumps(_numbers(progress)))
     else:
         show(f"{summary(progress)}\n{_next(progress)}")
-    return 0
 
 
-def _numbers(progress: "Progress") -> dict[str, object]:
+def _numbers(progress: Progress) -> dict[str, object]:
     found, landed = progress.extraction, progress.landed
     return {
         "recordings_listed": found.recordings,
@@ -63,7 +62,7 @@ def _numbers(progress: "Progress") -> dict[str, object]:
     }
 
 
-def summary(progress: "Progress") -> str:
+def summary(progress: Progress) -> str:
     """One sentence: rows and bytes that are landed new, and what they cost."""
     requests = f"{progress.traffic().requests:,} requests"
     counts = [
@@ -82,9 +81,7 @@ def summary(progress: "Progress") -> str:
     return f"Nothing new: {looked:,} recordings looked at, {changed:,} results changed, with {requests}."
 
 
-def _next(progress: "Progress") -> str:
-    from warehouse.published.publish import NAME
-
+def _next(progress: Progress) -> str:
     waits = progress.extraction.unfinished
     wait = f"{waits:,} results are unfinished at Twilio; the next export looks again.\n" if waits else ""
     file = warehouse_settings(environment()).root / NAME

@@ -1,31 +1,33 @@
 """The command `addon-export rebuild`, of `addons.duckdb`, and with --archive of damaged archive files first."""
 
-import argparse
 import json
 from datetime import UTC, datetime
 
+import click
+
+from assets.cli.arguments import Command
 from assets.cli.opened import open_and_say
 from assets.terminal import say, show
 from pipelines.settings import environment, warehouse_settings
+from warehouse.memory import return_freed_memory
+from warehouse.published.publish import NAME, publish
+from warehouse.upkeep.repair import repair
 
 
-def add_rebuild_options(rebuild: argparse.ArgumentParser) -> None:
-    """Give the parser of `rebuild` its option."""
-    text = "first repair damaged or missing archive files, as far as there is a copy; damaged ones are set aside"
-    rebuild.add_argument("--archive", action="store_true", help=text)
-
-
-def run_rebuild(options: argparse.Namespace) -> int:
-    """Repair the archive if asked to, then publish afresh; 4 when something is not as it was."""
-    from warehouse.memory import return_freed_memory
-    from warehouse.published.publish import NAME, publish
-    from warehouse.upkeep.repair import repair
-
+@click.command(cls=Command)
+@click.option(
+    "--archive",
+    "repairs",
+    is_flag=True,
+    help="First repair damaged or missing archive files, as far as there is a copy; damaged ones are set aside.",
+)
+def command(repairs: bool) -> int:
+    """Build addons.duckdb afresh from the archive; exit code 4 when something of the archive is not as it was."""
     return_freed_memory()
     settings = warehouse_settings(environment())
     archive = open_and_say(settings)
     code = 0
-    if options.archive:
+    if repairs:
         done = repair(archive, now=datetime.now(UTC))
         facts = ("commit", "restored", "again", "gone", "aside", "left")
         show(json.dumps({name: getattr(done, name) for name in facts}))

@@ -11,20 +11,25 @@ import time
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING
+
+import dagster as dg
+from dagster._core.errors import DagsterAssetCheckFailedError  # it is in no public module
 
 from assets.cli.opened import open_and_say
-from assets.runs.home import dagster_home, home_errors, opened
-from assets.terminal import progress_line, say
+from assets.definitions import build_definitions
+from assets.export import export_add_ons, op_config, partition_tags
+from assets.progress_line import progress_line
+from assets.runs.home import dagster_home, home_errors
+from assets.runs.instance import opened
+from assets.runs.pool import Patience, slot
+from assets.runs.switched_off import notice, sentence_on
+from assets.terminal import say
 from pipelines.discover import Scope, no_longer_kept
 from pipelines.errors import ExportError, FixConfiguration, VerificationMismatch
 from pipelines.export import Progress
 from pipelines.settings import environment, start_date, twilio_settings, warehouse_settings
 from pipelines.shown_time import reading_time
 from warehouse.store.archive import Archive
-
-if TYPE_CHECKING:
-    import dagster as dg
 
 
 def run_export(first: date | None, last: date | None, *, full: bool, wait: bool = True) -> Progress:
@@ -52,13 +57,6 @@ def run_export(first: date | None, last: date | None, *, full: bool, wait: bool 
         last = today
     os.environ["EXPORT_START_DATE"] = min(first, start_date(environment()) or first).isoformat()
     home = dagster_home(archive.root)
-    import dagster as dg
-    from dagster._core.errors import DagsterAssetCheckFailedError  # it is in no public module
-
-    from assets.definitions import build_definitions
-    from assets.export import export_add_ons, op_config, partition_tags
-    from assets.runs.pool import Patience, slot
-
     logging.getLogger("dagster").setLevel(logging.CRITICAL)
     progress = Progress()
     job = build_definitions(progress).resolve_job_def("export")
@@ -103,10 +101,8 @@ def run_export(first: date | None, last: date | None, *, full: bool, wait: bool 
 
 
 @contextlib.contextmanager
-def _telling_what_is_off(instance: "dg.DagsterInstance", archive: Archive) -> Iterator[None]:
+def _telling_what_is_off(instance: dg.DagsterInstance, archive: Archive) -> Iterator[None]:
     """Say after the work what should run by itself and does not, as it was before it."""
-    from assets.runs.switched_off import notice, sentence_on
-
     off = notice(instance, archive, by="addon-export export", now=datetime.now(UTC))
     try:
         yield

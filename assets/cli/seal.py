@@ -1,20 +1,22 @@
 """The command `addon-export seal`: make the operator's own what was committed without the key."""
 
-import argparse
 from datetime import UTC, datetime
 
+import click
+
+from assets.cli.arguments import Command
 from assets.terminal import say, show
 from pipelines.errors import FixConfiguration
+from pipelines.opening import to_write
 from pipelines.settings import environment, warehouse_settings
+from warehouse.published.publish import publish
+from warehouse.store.seal import is_sealed
+from warehouse.upkeep.verify import verify
 
 
-def run_seal(options: argparse.Namespace) -> int:
-    """Verify the archive, and commit its state once more with a seal."""
-    from pipelines.opening import to_write
-    from warehouse.published.publish import publish
-    from warehouse.store.seal import is_sealed
-    from warehouse.upkeep.verify import verify
-
+@click.command(cls=Command)
+def command() -> int:
+    """Verify the archive, and commit its state once more with the seal of EXPORT_SEAL_KEY."""
     settings, now = warehouse_settings(environment()), datetime.now(UTC)
     if not settings.seal_secret:
         raise FixConfiguration("There is no key to seal with: set EXPORT_SEAL_KEY (`openssl rand -hex 32` makes one).")

@@ -1,10 +1,12 @@
 """The command `addon-export ui`."""
 
-import argparse
 import os
 import re
 import sys
 
+import click
+
+from assets.cli.arguments import Command, whole_number
 from pipelines.errors import FixConfiguration
 from pipelines.settings import environment
 
@@ -12,23 +14,30 @@ LEAST_TOKEN = 32
 """Letters of a token that a proxy sends: nobody may guess it."""
 
 
-def add_ui_command(ui: argparse.ArgumentParser) -> None:
-    """Give the parser of `ui` its options."""
-    ui.set_defaults(run=_ui, needs_account=False)
-    ui.add_argument("--port", type=_port, metavar="N", help="port on this machine (default 3000, or any that is free)")
-    ui.add_argument("--read-only", action="store_true", help="nothing can be changed; starts no daemon")
-    ui.add_argument("--no-browser", action="store_true", help="only print the address")
-    ui.add_argument(
-        "--behind-proxy",
-        metavar="HOST",
-        help="answer a proxy of this name that sends EXPORT_UI_TOKEN as a bearer token",
-    )
-
-
-def _ui(options: argparse.Namespace) -> int:
-    from assets.cli.ui_processes import serve_ui
-
-    proxy: str | None = options.behind_proxy
+@click.command(
+    cls=Command,
+    epilog="""
+    Examples:
+      addon-export ui
+      addon-export ui --read-only --port 3333
+    """,
+)
+@click.option(
+    "--port",
+    type=whole_number("a port", most=65535),
+    metavar="N",
+    help="Port on this machine.  [default: 3000, or any that is free]",
+)
+@click.option("--read-only", is_flag=True, help="Nothing can be changed; starts no daemon.")
+@click.option("--no-browser", is_flag=True, help="Only print the address.")
+@click.option(
+    "--behind-proxy",
+    "proxy",
+    metavar="HOST",
+    help="Answer a proxy of this name that sends EXPORT_UI_TOKEN as a bearer token.",
+)
+def command(port: int | None, read_only: bool, no_browser: bool, proxy: str | None) -> None:
+    """Open Dagster's UI on this DAGSTER_HOME, with schedules, sensors and alerts."""
     if proxy is not None and not re.fullmatch(r"[a-z0-9.-]+(:\d+)?", proxy):
         raise FixConfiguration(
             "--behind-proxy must be the host name that browsers use, in lower case, with its port if any."
@@ -39,23 +48,13 @@ def _ui(options: argparse.Namespace) -> int:
             f"--behind-proxy needs EXPORT_UI_TOKEN: {LEAST_TOKEN} letters or more that the proxy sends as "
             "`Authorization: Bearer ...`."
         )
-    serve_ui(
-        port=options.port,
-        read_only=options.read_only,
-        proxy=proxy,
-        token=token or None,
-        browser=not options.no_browser and _has_screen(),
-    )
-    return 0
+    from assets.cli.ui_processes import serve_ui  # with Dagster, which takes longer than to see all this
+
+    browser = not no_browser and _has_screen()
+    serve_ui(port=port, read_only=read_only, proxy=proxy, token=token or None, browser=browser)
 
 
 def _has_screen() -> bool:
     """Whether a browser can be opened for whoever sits at the terminal."""
     shown = sys.platform == "darwin" or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
     return shown and sys.stderr.isatty()
-
-
-def _port(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text) < 65536):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a port")
-    return int(text)

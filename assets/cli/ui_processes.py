@@ -24,8 +24,16 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
+import uvicorn
+from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load_target import WorkspaceFileTarget
+from dagster_webserver.app import create_app_from_workspace_process_context
+from dagster_webserver.version import __version__
+
 from assets.cli.front import Door, Front
-from assets.runs.home import check_launching, dagster_home, home_errors, opened
+from assets.runs.home import dagster_home, home_errors
+from assets.runs.instance import check_launching, opened
 from assets.runs.whose import claim
 from assets.terminal import say
 from pipelines.environment import environment, trusted_writers
@@ -115,8 +123,6 @@ def _announce(door: Door, proxy: str | None, private: Path | None, *, read_only:
 
 async def _serve(app: Front, listening: socket.socket, parts: Mapping[str, "subprocess.Popen[bytes]"]) -> str | None:
     """Serve until a signal; or until a part ends, whose name is returned."""
-    import uvicorn
-
     config = uvicorn.Config(
         app,
         log_level="warning",
@@ -137,12 +143,7 @@ async def _serve(app: Front, listening: socket.socket, parts: Mapping[str, "subp
 
 
 @contextlib.contextmanager
-def _web_application(instance: Any, workspace: Path, prefix: str, *, read_only: bool) -> Iterator[Any]:
-    from dagster._core.workspace.context import WorkspaceProcessContext
-    from dagster._core.workspace.load_target import WorkspaceFileTarget
-    from dagster_webserver.app import create_app_from_workspace_process_context
-    from dagster_webserver.version import __version__
-
+def _web_application(instance: dg.DagsterInstance, workspace: Path, prefix: str, *, read_only: bool) -> Iterator[Any]:
     logging.getLogger("dagster-webserver").setLevel(logging.WARNING)
     instance.optimize_for_webserver(statement_timeout=15000, pool_recycle=3600, max_overflow=20)
     target = WorkspaceFileTarget([str(workspace)])

@@ -6,28 +6,20 @@ for the operator to see to the folder: that is one sentence and exit code 2, nev
 
 import contextlib
 import errno
-import fcntl
 import os
 import re
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from assets.runs.older import bring_up_to_date, is_of_another_version
 from assets.runs.whose import HISTORY, found_home, home_of, recorded
 from assets.terminal import say
 from pipelines.environment import environment, path_of, trusted_writers
 from pipelines.errors import ExportError, FixConfiguration
 from warehouse.store.files import ACCESS, Access, sync_and_hash, sync_folder, unnamed
-from warehouse.store.flocks import flock, unlock
-from warehouse.store.limits import chain, file_size_reached, inodes_left, is_full, limit
-from warehouse.store.opens import open_lock
+from warehouse.store.limits import chain, file_size_reached, inodes_left, is_full
 from warehouse.store.trust import Writers, check_trusted
-
-if TYPE_CHECKING:
-    import dagster as dg
 
 DEFAULT_HOME = ".dagster_home"
 """DAGSTER_HOME when none is set: in the current folder, as the default EXPORT_ROOT is."""
@@ -40,12 +32,10 @@ _FILE_SIZE = ("a file would grow beyond the limit on the size of files", "raise 
 
 _WRITABLE = "make it a folder that you may write to, or set another one"
 
-_OLDER = (
+OLDER = (
     "its history is not one of this version of Dagster",
     "copy the folder and run `dagster instance migrate`, or move it away, so that a new one is begun",
 )
-
-_CORRECT = "`dagster instance info` says more; correct the file, or move it away, so that the usual one is written"
 
 _NO_LOCKS = (
     "its file system has no locks that work",
@@ -65,6 +55,9 @@ _LOCKING = frozenset(
 
 _ODD = re.compile(r"[?]|%[0-9A-Fa-f]{2}")
 """What a path must not hold: Dagster makes a URL of it without escaping, and SQLAlchemy then opens another file."""
+
+LACKS = ("no such column", "no such table", "has no column named")
+"""How SQLite says that a history was made by another version; other errors in SQL are defects."""
 
 _REFUSALS = {
     sqlite3.SQLITE_FULL: ("its disk is full", _SPACE),
@@ -93,7 +86,7 @@ def dagster_home(root: Path) -> Path:
     """
     base, writers = _home(), trusted_writers(environment())
     if (odd := _ODD.search(str(base))) is not None:
-        raise _refusal(base, f"Dagster opens no history in a path with `{odd[0]}` in it", "set it to another folder")
+        raise refusal(base, f"Dagster opens no history in a path with `{odd[0]}` in it", "set it to another folder")
     try:
         _make(base, writers)
         home, said = home_of(base, root, writers)
@@ -101,7 +94,7 @@ def dagster_home(root: Path) -> Path:
             _make(home, writers)
         _configure(home, replace(ACCESS["none"], writers=writers))
     except OSError as error:
-        raise _refusal(base, *_said_by_the_system(error)) from error
+        raise refusal(base, *_said_by_the_system(error)) from error
     os.environ["DAGSTER_HOME"] = str(home)
     if said is not None:
         say(said)
@@ -156,103 +149,6 @@ def _configure(home: Path, access: Access) -> None:
 
 
 @contextlib.contextmanager
-def opened(home: Path) -> "Iterator[dg.DagsterInstance]":
-    """Dagster's history in `home`, opened by one process at a time.
-
-    Two that open a new one together both try to create its tables, and one of them fails. What steps print goes to the
-    terminal and not into files: to capture it, Dagster would lead this process's own streams elsewhere, where a line of
-    progress is not seen, and start two processes that answer Ctrl-C with a traceback each.
-    """
-    import dagster as dg
-    from dagster._core.instance.ref import InstanceRef  # it is in no public module
-
-    uncaptured = {
-        "module": "dagster._core.storage.noop_compute_log_manager",
-        "class": "NoOpComputeLogManager",
-    }
-
-    lock = open_lock(home, ".open.lock", 0o600, writers=trusted_writers(environment()))
-    held = None
-    try:
-        held = flock(lock, fcntl.LOCK_EX)
-        with _opening(home):
-            ref = InstanceRef.from_dir(str(home), overrides={"compute_logs": uncaptured})
-            instance = dg.DagsterInstance.from_ref(ref)
-            try:
-                _ask_all(instance)
-            except Exception as error:
-                if not is_of_another_version(error):
-                    raise
-                copy = bring_up_to_date(home)
-                say(
-                    f"The history in DAGSTER_HOME was of another version of Dagster, and is brought up to date; {copy} "
-                    "has it as it was."
-                )
-                instance = dg.DagsterInstance.from_ref(ref)
-                _ask_all(instance)
-    finally:
-        unlock(lock, held)
-    with instance:
-        yield instance
-
-
-def check_launching(instance: "dg.DagsterInstance", home: Path) -> None:
-    """Refuse a configuration with which no run can be started: an export of the command line needs none of it.
-
-    Raises:
-        FixConfiguration: the sentence says what Dagster refuses.
-    """
-    with _opening(home):
-        for part in ("run_launcher", "run_coordinator", "scheduler"):
-            getattr(instance, part)
-
-
-def _ask_all(instance: "dg.DagsterInstance") -> None:
-    """Ask each part of a history for something, which creates its tables too, and shows what it lacks."""
-    instance.all_asset_keys()
-    instance.get_run_records(limit=1)
-    instance.all_instigator_state()
-    if instance.event_log_storage.supports_global_concurrency_limits:
-        instance.event_log_storage.get_concurrency_info("twilio")
-
-
-@contextlib.contextmanager
-def _opening(home: Path) -> Iterator[None]:
-    """Turn whatever keeps Dagster from opening its history into one sentence: only what is in the folder decides it.
-
-    Raises:
-        FixConfiguration: it cannot be opened; the sentence names `dagster.yaml` and what Dagster says of it, or says
-            how a history of an older Dagster is brought up to date.
-    """
-    try:
-        yield
-    except ExportError:
-        raise
-    except Exception as error:
-        if home_refusal(error) is not None or limit(error, home) is not None:
-            raise  # it is said where all such errors are
-        if any(isinstance(each, sqlite3.DatabaseError) for each in chain(error)):
-            raise _refusal(home, *_OLDER) from error
-        raise _refusal(home, f"Dagster refuses {home / 'dagster.yaml'} ({_what_is_wrong(error)})", _CORRECT) from error
-
-
-def _what_is_wrong(error: BaseException) -> str:
-    """The line, the setting or the module that is wrong; never a value, which may be a password."""
-    for each in chain(error):
-        if (mark := getattr(each, "problem_mark", None)) is not None:
-            return f"line {mark.line + 1} is not YAML"
-        for found in getattr(each, "errors", ()):
-            data = found.error_data
-            names = [*getattr(found.stack, "levels", ()), getattr(data, "field_name", None)]
-            return (
-                f"at {':'.join(name for name in names if isinstance(name, str)) or 'its root'}" if data else "a value"
-            )
-        if isinstance(each, ImportError) and each.name:
-            return f"no module {each.name}"
-    return type(error).__name__
-
-
-@contextlib.contextmanager
 def home_errors() -> Iterator[None]:
     """Turn what says that DAGSTER_HOME cannot be used into one sentence.
 
@@ -278,16 +174,24 @@ def home_refusal(error: BaseException) -> FixConfiguration | None:
     for each in chain(error):
         match each:
             case sqlite3.DatabaseError() if _code(each) == sqlite3.SQLITE_IOERR and file_size_reached(home):
-                return _refusal(home, *_FILE_SIZE)
+                return refusal(home, *_FILE_SIZE)
             case sqlite3.DatabaseError() if getattr(each, "sqlite_errorcode", 0) in _LOCKING:
-                return _refusal(home, *_NO_LOCKS)
+                return refusal(home, *_NO_LOCKS)
             case sqlite3.DatabaseError() if known := _REFUSALS.get(_code(each)):
-                return _refusal(home, *known)
+                return refusal(home, *known)
             case sqlite3.OperationalError() if is_of_another_version(each):
-                return _refusal(home, *_OLDER)
+                return refusal(home, *OLDER)
             case OSError() if _is_within(each.filename, home):
-                return _refusal(home, *_said_by_the_system(each))
+                return refusal(home, *_said_by_the_system(each))
     return None
+
+
+def is_of_another_version(error: BaseException) -> bool:
+    """Whether an error says that a history lacks what this version of Dagster asks for."""
+    return any(
+        isinstance(each, sqlite3.OperationalError) and any(words in str(each) for words in LACKS)
+        for each in chain(error)
+    )
 
 
 def _code(error: sqlite3.DatabaseError) -> int:
@@ -295,7 +199,8 @@ def _code(error: sqlite3.DatabaseError) -> int:
     return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
 
-def _refusal(home: Path, reason: str, remedy: str) -> FixConfiguration:
+def refusal(home: Path, reason: str, remedy: str) -> FixConfiguration:
+    """What is the matter with DAGSTER_HOME, and what to do."""
     return FixConfiguration(f"DAGSTER_HOME {home} cannot be used: {reason}; {remedy}. What was landed stays.")
 
 

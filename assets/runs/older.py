@@ -8,23 +8,14 @@ of a second for each run that there ever was. Only for histories in SQLite, in t
 import sqlite3
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from warehouse.store.limits import chain
-
-if TYPE_CHECKING:
-    from sqlalchemy import MetaData
-
-LACKS = ("no such column", "no such table", "has no column named")
-"""How SQLite says that a history was made by another version; other errors in SQL are defects."""
-
-
-def is_of_another_version(error: BaseException) -> bool:
-    """Whether an error says that a history lacks what this version of Dagster asks for."""
-    return any(
-        isinstance(each, sqlite3.OperationalError) and any(words in str(each) for words in LACKS)
-        for each in chain(error)
-    )
+import dagster as dg
+from dagster._core.storage.event_log.schema import SqlEventLogStorageMetadata
+from dagster._core.storage.runs.schema import RunStorageSqlMetadata
+from dagster._core.storage.schedules.schema import ScheduleStorageSqlMetadata
+from sqlalchemy import MetaData
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.schema import CreateColumn, CreateTable
 
 
 def bring_up_to_date(home: Path) -> Path:
@@ -35,8 +26,6 @@ def bring_up_to_date(home: Path) -> Path:
     Raises:
         sqlite3.Error, OSError: it cannot be copied or changed; the copy stays.
     """
-    import dagster as dg
-
     databases = {path: metadata for path, metadata in _databases(home).items() if path.exists()}
     copies = home / f"before-dagster-{dg.__version__}"
     copies.mkdir(mode=0o700, exist_ok=True)
@@ -47,12 +36,8 @@ def bring_up_to_date(home: Path) -> Path:
     return copies
 
 
-def _databases(home: Path) -> "dict[Path, MetaData]":
+def _databases(home: Path) -> dict[Path, MetaData]:
     """Where Dagster keeps what is common to all runs; what it declares for each."""
-    from dagster._core.storage.event_log.schema import SqlEventLogStorageMetadata
-    from dagster._core.storage.runs.schema import RunStorageSqlMetadata
-    from dagster._core.storage.schedules.schema import ScheduleStorageSqlMetadata
-
     return {
         home / "history" / "runs" / "index.db": SqlEventLogStorageMetadata,
         home / "history" / "runs.db": RunStorageSqlMetadata,
@@ -71,11 +56,8 @@ def _copy(path: Path, copy: Path) -> None:
     begun.rename(copy)
 
 
-def _add_what_is_missing(path: Path, metadata: "MetaData") -> None:
+def _add_what_is_missing(path: Path, metadata: MetaData) -> None:
     """Add the tables and columns that a database lacks."""
-    from sqlalchemy.dialects import sqlite
-    from sqlalchemy.schema import CreateColumn, CreateTable
-
     with closing(sqlite3.connect(path)) as db, db:
         for table in metadata.tables.values():
             db.execute(str(CreateTable(table, if_not_exists=True).compile(dialect=sqlite.dialect())))

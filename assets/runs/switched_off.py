@@ -8,10 +8,12 @@ archive's marker, which the UI cannot reach: what, when it was noticed, by which
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 
 import dagster as dg
 
 from assets.channels.send import channel_names
+from assets.runs.instance import opened
 from assets.runs.pool import pool_is_shut
 from pipelines.settings import environment
 from warehouse.store.archive import Archive
@@ -40,6 +42,12 @@ def switched_off(instance: dg.DagsterInstance) -> list[str]:
         if not state.is_running and state.instigator_name in names
     }
     return [*([THE_POOL] if pool_is_shut(instance) else []), *sorted(off)]
+
+
+def switched_off_in(home: Path) -> list[str]:
+    """The same, of the history in a folder."""
+    with opened(home) as instance:
+        return switched_off(instance)
 
 
 def sentence_on(off: Sequence[str]) -> str:

@@ -9,7 +9,6 @@ import socketserver
 import ssl
 import sys
 import threading
-from argparse import Namespace
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -26,7 +25,7 @@ from assets.channels.alert import Alert
 from assets.channels.forms import form_of
 from assets.channels.send import _tls, channel_names, send
 from assets.channels.watch import FailedRun, Said, deadline_alert, failure_alert
-from assets.cli.alert import _alert
+from assets.cli.alert import try_channels
 from pipelines.errors import AlertNotDelivered, FixConfiguration
 from pipelines.monitoring.alerts import FORMS, alert_settings
 from pipelines.monitoring.deadlines import AtRisk, Deadlines
@@ -215,15 +214,15 @@ def test_a_test_is_sent_to_every_channel_and_each_answer_is_printed(
     """One that refuses keeps the others from nothing; where nobody would be told, that is said."""
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FixConfiguration, match="Nobody is told"):
-        _alert(Namespace(test=True))
+        try_channels()
     monkeypatch.setenv("EXPORT_ALERT_WEBHOOK", hook.url)
     monkeypatch.setenv("EXPORT_ALERT_EMAIL_TO", "ops@example.com")
     monkeypatch.setenv("EXPORT_ALERT_EMAIL_FROM", "export@example.com")
     monkeypatch.setenv("EXPORT_SMTP_URL", f"smtp://127.0.0.1:{mailbox.server_address[1]}")
-    assert _alert(Namespace(test=True)) == 0
+    try_channels()
     hook.status = 403
     with pytest.raises(AlertNotDelivered, match="Of 2 channels 1 did not take the test: webhook"):
-        _alert(Namespace(test=True))
+        try_channels()
     first, second, refused, mailed = capsys.readouterr().out.splitlines()
     assert first == "webhook: it answered HTTP 200 to the form json"
     assert second == mailed == "email: the mail server took it"

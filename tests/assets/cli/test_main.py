@@ -86,7 +86,7 @@ def test_only_what_talks_to_twilio_asks_for_credentials(exported: CommandLine) -
 def test_a_bare_command_shows_help(command: CommandLine) -> None:
     """Whoever types only the name sees which commands there are."""
     done = command()
-    assert (done.returncode, "addon-export [-h] COMMAND" in done.stdout) == (0, True)
+    assert (done.returncode, "Usage: addon-export [OPTIONS] COMMAND" in done.stdout) == (0, True)
 
 
 def test_an_erasure_on_a_terminal_asks_first(exported: CommandLine) -> None:

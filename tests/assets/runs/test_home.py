@@ -16,7 +16,8 @@ import pytest
 import sqlalchemy as sa
 
 from assets.runs.alive import alive, gone, held
-from assets.runs.home import check_launching, dagster_home, home_errors, home_refusal, make_private, opened
+from assets.runs.home import dagster_home, home_errors, home_refusal, make_private
+from assets.runs.instance import check_launching, opened
 from assets.runs.pool import POOL
 from assets.runs.undisclosed import undisclosed
 from pipelines.errors import FixConfiguration
