@@ -78,7 +78,7 @@ trial: $(VENV)/.dev ## run one trial: NAME=kills ARGS="--kills 20"; without NAME
 torture: ## the trials crashes, kills and deletions as they come (two hours)
 	@for name in crashes kills deletions; do $(MAKE) --no-print-directory trial NAME=$$name || exit 1; done
 
-docs: $(VENV)/.runtime ## write docs/tables.md and docs/questions.md anew
+docs: $(VENV)/.runtime ## write docs/settings.md, docs/tables.md and docs/questions.md anew
 	@$(BIN)/python -m assets.cli.pages >/dev/null
 
 lock: $(VENV)/.dev ## bring the lock files up to date

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 from assets.terminal import say
 from pipelines.records.sids import AccountSid
-from pipelines.settings import DeleteSettings, Login, TwilioSettings
+from pipelines.settings import DeleteSettings, TwilioSettings
 from pipelines.twilio.base_url import stranger
 from pipelines.twilio.client import Credential, TwilioClient
 from pipelines.twilio.network import Network
@@ -28,12 +28,11 @@ def network(settings: TwilioSettings | DeleteSettings) -> Network:
 
 
 def client(
-    connections: Network, settings: TwilioSettings | DeleteSettings, account: AccountSid, login: Login
+    connections: Network, settings: TwilioSettings | DeleteSettings, account: AccountSid, login: Credential
 ) -> TwilioClient:
     """A client for one account."""
-    credential = Credential(login.username, login.password, login.variable)
     return connections.client(
-        account, credential, max_concurrency=settings.max_concurrency, tuning=patient(settings.reply_seconds)
+        account, login, max_concurrency=settings.max_concurrency, tuning=patient(settings.reply_seconds)
     )
 
 

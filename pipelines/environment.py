@@ -52,13 +52,22 @@ def trusted_writers(env: Mapping[str, str]) -> Writers:
     Raises:
         FixConfiguration: a user that is named is not known here.
     """
-    users, words = set(), {part.strip() for part in env.get(SETTING, "").split(",")} - {""}
-    for name in words - {"group", "all"}:
+    return writers(env.get(SETTING, ""), SETTING)
+
+
+def writers(text: str, name: str) -> Writers:
+    """Users of this machine, `group` or `all`, with commas between them.
+
+    Raises:
+        FixConfiguration: a user that is named is not known here.
+    """
+    users, words = set(), {part.strip() for part in text.split(",")} - {""}
+    for user in words - {"group", "all"}:
         try:
-            users.add(int(name) if name.isascii() and name.isdigit() else pwd.getpwnam(name).pw_uid)
+            users.add(int(user) if user.isascii() and user.isdigit() else pwd.getpwnam(user).pw_uid)
         except KeyError:
             raise FixConfiguration(
-                f"{SETTING} names {name!r}; it must be users of this machine with commas between them, group, or all."
+                f"{name} names {user!r}; it must be users of this machine with commas between them, group, or all."
             ) from None
     return Writers(frozenset(users), group="group" in words, everybody="all" in words)
 
@@ -73,13 +82,13 @@ def open_env_file(folder: Path | None = None) -> Path | None:
     return None
 
 
-def secret(env: Mapping[str, str], name: str) -> str:
+def secret(text: str, name: str) -> str:
     """A secret or a SID without what can never belong to it: blanks, quotes, marks nobody sees.
 
     Raises:
         FixConfiguration: what is left cannot be one; the sentence says what is odd, never the value.
     """
-    text = _EDGES.sub("", env.get(name, ""))
+    text = _EDGES.sub("", text)
     if odd := next((kind for kind, found in _ODD.items() if found.search(text)), None):
         raise FixConfiguration(f"{name} holds {odd}, which none of Twilio's credentials does; copy it again.")
     return text

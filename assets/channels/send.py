@@ -14,14 +14,16 @@ from collections.abc import Callable, Mapping
 from email.message import EmailMessage
 from http.client import HTTPException, HTTPMessage
 from types import MappingProxyType
-from typing import IO
+from typing import IO, Any
 from urllib.error import HTTPError
 from urllib.request import HTTPRedirectHandler, HTTPSHandler, ProxyHandler, Request, build_opener
 
 from assets.channels.alert import Alert
 from assets.channels.forms import body, form_of
+from pipelines import variables
 from pipelines.errors import AlertNotDelivered
 from pipelines.monitoring.alerts import AlertSettings, MailServer, alert_settings
+from pipelines.parsers import Setting
 
 TIMEOUT = 10.0
 """Seconds a channel may take to connect, and again for each reply."""
@@ -29,7 +31,7 @@ TIMEOUT = 10.0
 
 def channel_names(env: Mapping[str, str]) -> tuple[str, ...]:
     """The channels that are configured; the log when there is no other. Never fails: `send` says what is wrong."""
-    chosen = [name for name, variable in VARIABLES.items() if env.get(variable, "").strip()]
+    chosen = [name for name, variable in VARIABLES.items() if variable.text(env)]
     return tuple(chosen) or ("log",)
 
 
@@ -139,8 +141,8 @@ def _unreachable(error: Exception) -> str:
     return "it did not answer in time" if isinstance(reason, TimeoutError) else type(reason).__name__
 
 
-VARIABLES: Mapping[str, str] = MappingProxyType(
-    {"webhook": "EXPORT_ALERT_WEBHOOK", "email": "EXPORT_ALERT_EMAIL_TO", "own": "EXPORT_ALERT_CALLABLE"}
+VARIABLES: Mapping[str, Setting[Any]] = MappingProxyType(
+    {"webhook": variables.ALERT_WEBHOOK, "email": variables.ALERT_EMAIL_TO, "own": variables.ALERT_CALLABLE}
 )
 """The channels, and the variable that switches each on."""
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from assets.cli.demo import FOLDER, demo
 from assets.cli.formats import table
 from assets.cli.questions import EXAMPLES
+from pipelines.variables import SETTINGS
 from warehouse.published.describe import tables_markdown
 from warehouse.published.query import answer
 
@@ -24,6 +25,19 @@ Each can be asked with `addon-export sql "..."`, or by its number with `addon-ex
 and `--format json` are for programs. The answers are those of `make demo`; where days and deadlines are asked for,
 yours show other ones. What the tables hold is said in [tables.md](tables.md), other ways to read them in
 [reading.md](reading.md).
+"""
+
+SETTINGS_HEAD = """\
+# Settings
+
+<!-- made by `make docs` of the table in `pipelines/variables.py` -->
+
+They come from the environment, or from a file `.env` in the current folder; the environment goes before the file. Only
+the account and its credentials must be set, and only for commands that talk to Twilio. Everything that is written is
+private to you unless `EXPORT_SHARED_READ` says otherwise; nobody else is let into `DAGSTER_HOME`.
+
+A subaccount has the credentials of its account, or its own: `TWILIO_AUTH_TOKEN_<AC...>`, or `TWILIO_API_KEY_<AC...>`
+and `TWILIO_API_SECRET_<AC...>`.
 """
 
 NOTE = "On the day this page was made:\n\n"
@@ -42,9 +56,21 @@ def questions_markdown(root: Path) -> str:
     return "\n".join([HEAD, *sections])
 
 
+def settings_markdown() -> str:
+    """Every setting with its meaning and its default."""
+    sections = []
+    for title, settings in SETTINGS.items():
+        rows = (
+            f"| `{one.name}` | {one.words} | {f'`{one.default}`' if one.default else one.unset} |" for one in settings
+        )
+        sections.append("\n".join((f"\n## {title}\n", "| variable | meaning | default |", "|---|---|---|", *rows, "")))
+    return "".join([SETTINGS_HEAD, *sections])
+
+
 def main() -> None:
-    """Write both pages."""
+    """Write all of them."""
     DOCS.mkdir(exist_ok=True)
+    (DOCS / "settings.md").write_text(settings_markdown())
     (DOCS / "tables.md").write_text(tables_markdown())
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         demo()

@@ -9,6 +9,7 @@ import click
 from assets.cli.arguments import Command, whole_number
 from pipelines.errors import FixConfiguration
 from pipelines.settings import environment
+from pipelines.variables import UI_TOKEN
 
 LEAST_TOKEN = 32
 """Letters of a token that a proxy sends: nobody may guess it."""
@@ -42,7 +43,7 @@ def command(port: int | None, read_only: bool, no_browser: bool, proxy: str | No
         raise FixConfiguration(
             "--behind-proxy must be the host name that browsers use, in lower case, with its port if any."
         )
-    token = environment().get("EXPORT_UI_TOKEN", "").strip()
+    token = UI_TOKEN.of(environment())
     if proxy is not None and (len(token) < LEAST_TOKEN or not re.fullmatch(r"[\w.~+/=-]+", token, re.ASCII)):
         raise FixConfiguration(
             f"--behind-proxy needs EXPORT_UI_TOKEN: {LEAST_TOKEN} letters or more that the proxy sends as "

@@ -39,6 +39,7 @@ from assets.terminal import say
 from pipelines.environment import environment, trusted_writers
 from pipelines.errors import FixConfiguration
 from pipelines.settings import warehouse_settings
+from pipelines.variables import UI_TOKEN
 from warehouse.store.flocks import flock, unlock
 
 PORT = 3000
@@ -224,7 +225,7 @@ def _start(
     stack: contextlib.ExitStack, arguments: Sequence[str], private: Path, *handed_on: int
 ) -> "subprocess.Popen[bytes]":
     """Start a part as a group of processes of its own, which ends with the stack."""
-    hidden = {name: value for name, value in os.environ.items() if name != "EXPORT_UI_TOKEN"}
+    hidden = {name: value for name, value in os.environ.items() if name != UI_TOKEN.name}
     # what Dagster makes in the folder for temporary files, sockets too, is then private under every umask; and a folder
     # `assets` where the command was started is not taken for ours
     environment = {**hidden, "TMPDIR": str(private), "PYTHONSAFEPATH": "1"}

@@ -15,14 +15,12 @@ from pathlib import Path
 
 from assets.runs.whose import HISTORY, found_home, home_of, recorded
 from assets.terminal import say
-from pipelines.environment import environment, path_of, trusted_writers
+from pipelines.environment import environment, trusted_writers
 from pipelines.errors import ExportError, FixConfiguration
+from pipelines.variables import HOME
 from warehouse.store.files import ACCESS, Access, sync_and_hash, sync_folder, unnamed
 from warehouse.store.limits import chain, file_size_reached, inodes_left, is_full
 from warehouse.store.trust import Writers, check_trusted
-
-DEFAULT_HOME = ".dagster_home"
-"""DAGSTER_HOME when none is set: in the current folder, as the default EXPORT_ROOT is."""
 
 _SPACE = "free some space and run again"
 
@@ -216,7 +214,7 @@ def _said_by_the_system(error: OSError) -> tuple[str, str]:
 
 
 def _home() -> Path:
-    return path_of(environment().get("DAGSTER_HOME", "").strip() or DEFAULT_HOME, "DAGSTER_HOME").absolute()
+    return HOME.of(environment()).absolute()
 
 
 def _is_within(name: object, home: Path) -> bool:

@@ -3,16 +3,13 @@
 A webhook's address and a mail server's URL are secrets: they are in no repr and no message.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 
+from pipelines import variables
 from pipelines.errors import FixConfiguration
 from pipelines.twilio.storage_url import is_loopback_host
-
-FORMS = ("json", "slack", "google-chat", "discord", "teams")
-"""In which a webhook can be told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,33 +43,14 @@ def alert_settings(env: Mapping[str, str]) -> AlertSettings:
     Raises:
         FixConfiguration: a value cannot be used; it is not repeated, as most of them are secrets.
     """
-    webhook = env.get("EXPORT_ALERT_WEBHOOK", "").strip()
-    to = tuple(part.strip() for part in env.get("EXPORT_ALERT_EMAIL_TO", "").split(",") if part.strip())
-    sender, server = env.get("EXPORT_ALERT_EMAIL_FROM", "").strip(), env.get("EXPORT_SMTP_URL", "").strip()
-    own = env.get("EXPORT_ALERT_CALLABLE", "").strip()
-    if webhook and not _is_webhook(webhook):
-        raise FixConfiguration("EXPORT_ALERT_WEBHOOK must be an https URL, or http on this machine.")
+    webhook, form = variables.ALERT_WEBHOOK.of(env), variables.ALERT_FORM.of(env)
+    to, sender = variables.ALERT_EMAIL_TO.of(env), variables.ALERT_EMAIL_FROM.of(env)
+    server, own = variables.SMTP_URL.of(env), variables.ALERT_CALLABLE.of(env)
     if to and not (sender and server):
         raise FixConfiguration("Alerts by e-mail need EXPORT_ALERT_EMAIL_FROM and EXPORT_SMTP_URL as well.")
     if any("\n" in address or "@" not in address for address in (*to, *([sender] if to else []))):
         raise FixConfiguration("EXPORT_ALERT_EMAIL_TO and EXPORT_ALERT_EMAIL_FROM must be e-mail addresses.")
-    if own and not re.fullmatch(r"\w+(\.\w+)*:\w+", own):
-        raise FixConfiguration("EXPORT_ALERT_CALLABLE must be package.module:function.")
-    form = env.get("EXPORT_ALERT_FORM", "").strip()
-    if form and form not in FORMS:
-        raise FixConfiguration(f"EXPORT_ALERT_FORM is {form!r}; it must be one of {', '.join(FORMS)}.")
-    return AlertSettings(webhook or None, form, _mail_server(server) if to else None, sender, to, own)
-
-
-def _is_webhook(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        return False
-    if not host or port == 0 or "@" in parts.netloc or not re.fullmatch(r"[!-~]+", url):
-        return False
-    return parts.scheme == "https" or (parts.scheme == "http" and is_loopback_host(host))
+    return AlertSettings(webhook, form or "", _mail_server(server) if to else None, sender, to, own or "")
 
 
 def _mail_server(url: str) -> MailServer:

@@ -55,7 +55,7 @@ def test_a_file_of_settings_that_others_may_read_is_told(tmp_path: Path) -> None
 )
 def test_a_secret_is_freed_of_what_copying_put_around_it(text: str) -> None:
     """Twilio would refuse it, and nobody could see why."""
-    assert secret({"TWILIO_AUTH_TOKEN": text}, "TWILIO_AUTH_TOKEN") == "token"
+    assert secret(text, "TWILIO_AUTH_TOKEN") == "token"
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_a_secret_is_freed_of_what_copying_put_around_it(text: str) -> None:
 def test_an_odd_secret_is_named_and_not_shown(text: str, odd: str) -> None:
     """The sentence says which variable it is, and what is odd about it."""
     with pytest.raises(FixConfiguration, match=f"^TWILIO_AUTH_TOKEN holds .*{odd}") as raised:
-        secret({"TWILIO_AUTH_TOKEN": text}, "TWILIO_AUTH_TOKEN")
+        secret(text, "TWILIO_AUTH_TOKEN")
     assert "secret" not in str(raised.value)
 
 

@@ -27,10 +27,11 @@ from assets.channels.send import _tls, channel_names, send
 from assets.channels.watch import FailedRun, Said, deadline_alert, failure_alert
 from assets.cli.alert import try_channels
 from pipelines.errors import AlertNotDelivered, FixConfiguration
-from pipelines.monitoring.alerts import FORMS, alert_settings
+from pipelines.monitoring.alerts import alert_settings
 from pipelines.monitoring.deadlines import AtRisk, Deadlines
 from pipelines.settings import Windows, windows
 from pipelines.twilio.certificates import tls_context
+from pipelines.variables import FORMS
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 ALERT = Alert("2 expire", ("The nearest is XR1.",), "error", {"at_risk": 2})
