@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+from assets.cli.process import interrupted
 from assets.terminal import say, show
 from pipelines.environment import open_env_file
 from pipelines.errors import FixConfiguration
@@ -53,6 +54,8 @@ class Command(_Helpful):
     def invoke(self, ctx: click.Context) -> Any:
         """Begin, and do the work; what cannot be understood has been refused before."""
         logging.basicConfig(level=logging.WARNING, format="%(message)s")
+        for handler in logging.getLogger().handlers:
+            handler.addFilter(lambda _: not interrupted())  # libraries log what they were cut short in, at length
         raise_open_files()
         if (readable := open_env_file()) is not None:
             say(f"Others on this machine may read {readable}, and the credentials in it; run `chmod go-rw` on it.")

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import time
 import warnings
 from types import FrameType
 
@@ -10,6 +11,13 @@ from assets.runs.interrupt import SIGNALS, send_again_soon, send_again_what_is_s
 
 _RECEIVED: set[int] = set()
 """Signals that have asked this process to end."""
+
+UNWINDING_SECONDS = 2.0
+"""From a signal on in which others are part of the same wish: shells and wrappers send several at once, and a second
+one would cut short the cleaning up after the first. A later one does."""
+
+_RAISED_AT: list[float] = []
+"""When the last interruption was raised (seconds of the monotonic clock), unless it was lost."""
 
 
 def prepare() -> None:
@@ -29,7 +37,7 @@ def prepare() -> None:
             signal.signal(number, _interrupt)
         elif number == signal.SIGINT:  # Dagster does with SIGTERM what is done with SIGINT
             signal.signal(number, _ignore_interrupt)
-    send_again_what_is_swallowed()
+    send_again_what_is_swallowed(_RAISED_AT.clear)
 
 
 def open_standard_streams() -> None:
@@ -76,8 +84,12 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
         signal.signal(number, signal.SIG_IGN)
     if _is_importing(frame):
         send_again_soon()
-    else:
-        raise KeyboardInterrupt
+        return
+    now = time.monotonic()
+    if _RAISED_AT and now < _RAISED_AT[0] + UNWINDING_SECONDS:
+        return
+    _RAISED_AT[:] = [now]
+    raise KeyboardInterrupt
 
 
 def _is_importing(frame: FrameType | None) -> bool:

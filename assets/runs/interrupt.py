@@ -9,7 +9,7 @@ import asyncio
 import signal
 import sys
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -74,18 +74,21 @@ def send_again_soon() -> None:
     signal.setitimer(signal.ITIMER_REAL, AGAIN_SECONDS)
 
 
-def send_again_what_is_swallowed() -> None:
+def send_again_what_is_swallowed(lost: Callable[[], None]) -> None:
     """Send SIGTERM to this process again when what its handler raised was lost, until it is not.
+
+    `lost` is called before.
 
     A handler runs wherever the interpreter happens to be. In the callback of a weak reference, of the garbage
     collector or in a `__del__` what it raises goes no further, and the process would run on as if nobody had asked.
     """
     before = sys.unraisablehook
 
-    def hook(lost: "UnraisableHookArgs") -> None:
-        if issubclass(lost.exc_type, Exception | GeneratorExit):
-            before(lost)
+    def hook(raised: "UnraisableHookArgs") -> None:
+        if issubclass(raised.exc_type, Exception | GeneratorExit):
+            before(raised)
         else:  # KeyboardInterrupt, and what Dagster's own handler raises; not from here: this would swallow it too
+            lost()
             send_again_soon()
 
     def again(number: int, frame: FrameType | None) -> None:

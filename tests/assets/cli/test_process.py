@@ -277,3 +277,33 @@ def test_a_signal_while_a_process_ends_changes_nothing_of_its_end(number: signal
     )
     done = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=50, check=False)
     assert (done.returncode, done.stderr) == (5, "")
+
+
+def test_signals_that_come_together_are_one(tmp_path: Path) -> None:
+    """Shells, wrappers and terminals send several: what is cleaned up after the first is cleaned up to its end."""
+    program = tmp_path / "program.py"
+    program.write_text(
+        f"import sys; sys.path[:0] = {sys.path!r}\nimport os, signal, time\n"
+        "from assets.cli.ending import end_with\nfrom assets.cli.process import prepare\n"
+        "def work():\n    try:\n        os.kill(os.getpid(), signal.SIGINT)\n        time.sleep(60)\n"
+        "    finally:\n        os.kill(os.getpid(), signal.SIGTERM)\n        print('cleaned up')\n"
+        "prepare()\nend_with(work)\n"
+    )
+    done = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=50, check=False)
+    assert (done.returncode, done.stdout) == (130, "cleaned up\n")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_what_libraries_log_of_being_cut_short_is_not_said(tmp_path: Path) -> None:
+    """SQLAlchemy logs a page for a connection in whose closing a signal came."""
+    program = tmp_path / "program.py"
+    program.write_text(
+        f"import sys; sys.path[:0] = {sys.path!r}\nimport logging, os, signal, time\n"
+        "import assets.cli.main as command, assets.cli.arguments as shared\n"
+        "def cut_short():\n    try:\n        os.kill(os.getpid(), signal.SIGTERM)\n        time.sleep(60)\n"
+        "    except BaseException:\n        logging.getLogger('library').exception('closing')\n        raise\n"
+        "shared.raise_open_files = cut_short\ncommand.main(['status'])\n"
+    )
+    done = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=50, check=False)
+    assert done.returncode == 130, done.stderr
+    assert len(done.stderr.splitlines()) == 1
