@@ -113,10 +113,15 @@ def account(value: str, name: str) -> AccountSid:
 
 
 def subaccounts(value: str, name: str) -> str | tuple[AccountSid, ...]:
-    """`none`, `all`, or the SIDs."""
-    if value in ("none", "all"):
-        return value
-    return tuple(account(part.strip(), name) for part in value.split(",") if part.strip()) or "none"
+    """`none`, `all`, in whatever case, or the SIDs."""
+    if value.lower() in ("none", "all"):
+        return value.lower()
+    try:
+        return tuple(sids.account_sid(part.strip()) for part in value.split(",") if part.strip()) or "none"
+    except ValueError:
+        raise FixConfiguration(
+            f"{name} must be none, all, or Account SIDs with commas between them, each AC and 32 hexadecimal digits."
+        ) from None
 
 
 def root(value: str, name: str) -> Path:

@@ -40,7 +40,7 @@ def _lines(found: Status, off: Sequence[str]) -> list[str]:
         f"contents    {found.contents} landed, {found.content_bytes:,} bytes",
         f"recordings  {found.recordings} known, {found.recordings_to_list} to be listed again",
         f"quarantine  {found.quarantined} rows open",
-        f"commit      {found.commit}, published {found.published_commit}",
+        f"commit      {found.commit}, published {_shown(found.published_commit)}",
         f"readable    by {WHOSE[found.shared_read]}",
         *_partitions(found),
         *account_lines(found.accounts),
@@ -67,6 +67,10 @@ def _partitions(found: Status) -> list[str]:
         *(f"            {day.day}: {' '.join(day.reasons())}" for day in incomplete[:DAYS_SHOWN]),
         *([f"            and {more} more; `status --json` has them all"] if more > 0 else []),
     ]
+
+
+def _shown(commit: int | None) -> str:
+    return "nothing that can be opened" if commit is None else str(commit)
 
 
 def _switched_off(root: Path) -> list[str]:

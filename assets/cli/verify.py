@@ -53,7 +53,7 @@ def _facts(found: verify.Verification) -> dict[str, object]:
 def _tell(found: verify.Verification) -> None:
     for mismatch in found.mismatches:
         show(mismatch.sentence)
-    if found.published_commit != found.commit:
+    if found.published_commit not in (None, found.commit):
         show(f"addons.duckdb shows commit {found.published_commit} of {found.commit}; the next export publishes.")
     show(
         f"{found.files} files ({found.bytes:,} bytes) and {found.contents} contents read back: "

@@ -76,6 +76,15 @@ def test_an_impossible_value_names_its_variable(name: str, value: str) -> None:
         twilio_settings({**ENV, name: value})
 
 
+@pytest.mark.parametrize("value", ["some", "true", "*", "all,none", f"{ACCOUNT};{SUBACCOUNT}", ACCOUNT.lower(), "AC1"])
+def test_an_odd_choice_of_subaccounts_is_told_what_is_allowed(value: str) -> None:
+    """Words of any case are taken."""
+    with pytest.raises(FixConfiguration, match="TWILIO_SUBACCOUNTS must be none, all, or Account SIDs with commas"):
+        twilio_settings({**ENV, "TWILIO_SUBACCOUNTS": value})
+    assert twilio_settings({**ENV, "TWILIO_SUBACCOUNTS": " ALL "}).subaccounts == "all"
+    assert twilio_settings({**ENV, "TWILIO_SUBACCOUNTS": "None"}).subaccounts == "none"
+
+
 def test_only_the_deleting_credential_deletes() -> None:
     """The export's does not stand in for it; key and secret are both needed; the secret is in no repr."""
     with pytest.raises(FixConfiguration, match="TWILIO_DELETE_API_KEY"):

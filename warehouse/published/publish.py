@@ -118,6 +118,22 @@ def published(archive: Archive) -> Published | None:
     return Published(*found[0]) if found else None
 
 
+def why_unopened(path: Path) -> str:
+    """Why a published file cannot be opened, and what to do: the end of a sentence.
+
+    DuckDB lets nobody in beside a program that may write. Another file can be published all the same.
+    """
+    try:
+        duckdb.connect(str(path), read_only=True).close()
+    except duckdb.Error as error:
+        if "set lock" in str(error):
+            return (
+                "is open in another program that may write to it; close it there, or run `addon-export rebuild`, "
+                "which publishes another file in its place"
+            )
+    return "cannot be opened; run `addon-export rebuild`"
+
+
 def stray_logs(root: Path) -> list[Path]:
     """Logs beside published files. None of ours has one, and DuckDB shows to every reader what stands in it.
 

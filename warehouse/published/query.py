@@ -19,7 +19,7 @@ import duckdb
 
 from warehouse.errors import FixQuery, FixWarehouse
 from warehouse.published.moved import reads_elsewhere
-from warehouse.published.publish import NAME, stray_logs
+from warehouse.published.publish import NAME, stray_logs, why_unopened
 from warehouse.store import commits
 from warehouse.store.files import refuse_links
 from warehouse.store.sealed import quote
@@ -214,7 +214,7 @@ def _open(path: Path, *, locked: bool = False) -> duckdb.DuckDBPyConnection:
     try:
         return duckdb.connect(str(path), read_only=True, config=config)
     except duckdb.Error as error:
-        raise FixWarehouse(f"{path} cannot be opened; run `addon-export rebuild`.") from error
+        raise FixWarehouse(f"{path} {why_unopened(path)}.") from error
 
 
 def _only_reads(db: duckdb.DuckDBPyConnection, sql: str) -> bool:

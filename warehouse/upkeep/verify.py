@@ -17,7 +17,7 @@ from warehouse.erasures import read_erased
 from warehouse.errors import FixWarehouse, NotSealed, RepairWarehouse, Untrusted, UpdateProgram, WarehouseError
 from warehouse.ledger import contradictions, deleted_results, read_ledger
 from warehouse.published import parts, views
-from warehouse.published.publish import NAME, Published, published, stray_logs, unchanged
+from warehouse.published.publish import NAME, Published, published, stray_logs, unchanged, why_unopened
 from warehouse.schema import (
     ADD_ON_PAYLOADS,
     ADD_ON_RESULTS,
@@ -322,7 +322,7 @@ def _published_differences(archive: Archive, shown: Published | None) -> Iterato
     """
     if shown is None:
         if archive.head().number:
-            yield Mismatch("published", NAME, f"{NAME} cannot be opened; run `addon-export rebuild`.")
+            yield Mismatch("published", NAME, f"{NAME} {why_unopened(archive.root / NAME)}.")
         return
     if shown.commit not in (0, *commits.numbers(archive.root)):
         yield Mismatch(

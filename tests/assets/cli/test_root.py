@@ -1,8 +1,11 @@
 """EXPORT_ROOT as a user meets it: a folder in use, an archive of a newer version, and where the demo goes."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
+from subprocess import PIPE
 
 import pytest
 
@@ -120,3 +123,54 @@ def test_a_demo_begins_anew_and_leaves_what_others_put_into_its_folder(tmp_path:
         assert archive.head().number == 0
         land_rows(archive, whole(2))
     assert (root / "recordings" / "call.wav").read_bytes() == b"audio"
+
+
+@pytest.mark.parametrize("name", ["EXPORT_ROOT", "DAGSTER_HOME"])
+def test_the_home_of_somebody_who_is_not_there_is_said(command: CommandLine, name: str) -> None:
+    """Exit code 2 and one sentence, whichever path it is, and nothing is made."""
+    done = command("export", **{name: "~nobody-here/x"})
+    assert done.returncode == 2, done.stderr
+    assert f"{name} is '~nobody-here/x', and there is no such home" in done.stderr.splitlines()[-1]
+    assert not (command.folder / "~nobody-here").exists()
+
+
+def test_what_cannot_be_published_is_landed(command: CommandLine) -> None:
+    """Docker has made a folder for a file that was to be mounted: exit code 6 at the end, and everything is here."""
+    (command.root / "addons.duckdb").mkdir(parents=True)
+    done = command("export")
+    assert done.returncode == 6, done.stderr
+    assert "addons.duckdb is a folder" in (sentence := done.stderr.splitlines()[-1])
+    assert sentence.endswith("What was exported is landed.")
+    states = json.loads(command("status", "--json").stdout)["results"]
+    assert (states["exported"] > 0, states["pending"], states["lost"]) == (True, 0, 0)
+    (command.root / "addons.duckdb").rmdir()
+    assert command("rebuild").returncode == 0
+    verified = command("verify")
+    assert (verified.returncode, " no mismatches" in verified.stdout) == (0, True), verified.stdout
+
+
+def test_a_published_file_that_another_program_may_write_to_is_said_and_published_anew(exported: CommandLine) -> None:
+    """DuckDB lets nobody in beside it; what it writes there is shown to nobody."""
+    published = exported.root / "addons.duckdb"
+    published.resolve().chmod(0o600)
+    with subprocess.Popen([sys.executable, "-c", WRITER, str(published)], stdin=PIPE, stdout=PIPE, text=True) as viewer:
+        assert viewer.stdout is not None
+        assert viewer.stdout.readline() == "open\n"
+        for arguments, code in ((("sql", "SELECT 1"), 6), (("verify",), 4), (("status",), 0)):
+            done = exported(*arguments)
+            assert done.returncode == code, (arguments, done.stderr)
+            said = "nothing that can be opened" if code == 0 else "is open in another program that may write to it"
+            assert said in done.stdout + done.stderr, arguments
+        assert exported("export", "--full").returncode == 0
+        assert exported("verify").returncode == 0
+        viewer.communicate("\n")
+    assert exported("sql", "SELECT count(*) FROM duckdb_tables() WHERE table_name = 'mine'").stdout.split()[-1] == "0"
+
+
+WRITER = """
+import sys, duckdb
+with duckdb.connect(sys.argv[1]) as db:
+    print("open", flush=True)
+    sys.stdin.read()
+    db.execute("CREATE TABLE mine AS SELECT 1 AS a")
+"""
