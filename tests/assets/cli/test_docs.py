@@ -1,17 +1,20 @@
 """README and docs are true: their SQL runs on the demo's warehouse, their tables are the product's, no link is dead."""
 
 import ast
+import itertools
 import re
+import shlex
 import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import click
 import duckdb
 import pytest
 
 from assets.cli.ending import ExitCode
 from assets.cli.formats import table
-from assets.cli.main import COMMANDS
+from assets.cli.main import COMMANDS, addon_export
 from assets.cli.pages import questions_markdown, settings_markdown
 from assets.cli.questions import DEMO, EXAMPLES
 from pipelines import settings
@@ -21,6 +24,7 @@ from pipelines.sandbox.world import add_on_sid
 from pipelines.settings import warehouse_settings
 from pipelines.variables import SETTINGS
 from tests.assets.conftest import ROOT, CommandLine
+from tests.trials.__main__ import TRIALS
 from warehouse.published.describe import tables_markdown
 from warehouse.published.publish import publish
 from warehouse.published.query import answer
@@ -193,6 +197,55 @@ def test_every_documented_variable_is_in_the_table() -> None:
     suffixed = {"TWILIO_AUTH_TOKEN_", "TWILIO_API_KEY_", "TWILIO_API_SECRET_", "EXPORT_DELETE_"}
     assert {name for name in documented if f"{name}_" not in suffixed} - KNOWN == set()
     assert len(documented) >= len(KNOWN)
+
+
+COMMAND = re.compile(r"(\w+=\S+ )*(\S+/)?(addon-export|make) \S")
+
+
+def command_lines(text: str) -> list[list[str]]:
+    """What a page asks a shell to run, in blocks and in sentences, as words without the settings before it."""
+    blocks = re.findall(r"^```(?:console|sh)\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+    sentences = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    lines = [line.removeprefix("$ ") for block in blocks for line in block.splitlines()]
+    lines += [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", sentences)]
+    found = [shlex.split(line, comments=True) for line in lines if COMMAND.match(line)]
+    return [list(itertools.dropwhile(lambda word: re.match(r"[A-Z_]+=", word), line)) for line in found]
+
+
+def unknown_words(line: list[str]) -> list[str]:
+    """Commands, options, targets and trials of a command line that there are not."""
+    if line[0] == "make":
+        targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+        chosen = [word.removeprefix("NAME=") for word in line if word.startswith("NAME=")]
+        words = [word for word in line[1:] if "=" not in word]
+        return [word for word in words if word not in targets] + [name for name in chosen if name not in TRIALS]
+    found: click.Command = addon_export
+    context = click.Context(found)
+    for word in line[1:]:
+        if isinstance(found, click.Group):
+            below = found.get_command(context, word)
+            if below is None:
+                return [] if word == "--help" else [word]
+            found, context = below, click.Context(below, parent=context)
+    known = {option for parameter in found.get_params(context) for option in parameter.opts}
+    return [word for word in line if word.startswith("--") and word.partition("=")[0] not in known]
+
+
+def test_every_command_line_of_a_page_could_be_run() -> None:
+    """Its command, its options, its target and its trial are there."""
+    now = (text for page, text in WRITTEN.items() if page.name != "CHANGELOG.md")
+    lines = [line for text in now for line in command_lines(text)]
+    assert len(lines) >= 120
+    assert [(line, unknown_words(line)) for line in lines if unknown_words(line)] == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["addon-export exprot", "addon-export erase --all", "make kills", "make trial NAME=kill", "addon-export delete x"],
+)
+def test_a_command_line_that_could_not_be_run_is_noticed(line: str) -> None:
+    """The control."""
+    assert [unknown_words(words) for words in command_lines(f"```console\n$ {line}\n```\n")] != [[]]
 
 
 def headings(text: str) -> set[str]:
