@@ -85,6 +85,8 @@ def send_again_what_is_swallowed(lost: Callable[[], None]) -> None:
     before = sys.unraisablehook
 
     def hook(raised: "UnraisableHookArgs") -> None:
+        if isinstance(raised.exc_value, OSError) and "due to race condition" in str(raised.exc_value):
+            return  # Python says of a signal that it is ignored, as it is to be
         if issubclass(raised.exc_type, Exception | GeneratorExit):
             before(raised)
         else:  # KeyboardInterrupt, and what Dagster's own handler raises; not from here: this would swallow it too
