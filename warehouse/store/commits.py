@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from warehouse.errors import CommitRace, RepairWarehouse, Untrusted
-from warehouse.schema import TABLES
 from warehouse.store import names
 from warehouse.store.files import Access, cannot, sync_folder, unnamed
 from warehouse.store.names import CHUNKED as CHUNKED
 from warehouse.store.names import COMMITS
 from warehouse.store.opens import read_bytes
 from warehouse.store.stamp import OURS, Stamp, stamp_of
+from warehouse.tables import PARTITIONS
 
 FOLDER = COMMITS
 
@@ -83,7 +83,7 @@ class Commit:
         return sum(file.keys for file in self.tables[table].values())
 
 
-EMPTY = Commit(0, datetime(1970, 1, 1, tzinfo=UTC), "", {name: {} for name in TABLES})
+EMPTY = Commit(0, datetime(1970, 1, 1, tzinfo=UTC), "", {name: {} for name in PARTITIONS})
 
 
 def commit_path(root: Path, number: int) -> Path:
@@ -172,9 +172,9 @@ class _Outside(Exception):
 def _commit(body: Mapping[str, Any], stamp: Stamp) -> Commit:
     """What a whole commit file says; an exception where that is not in our form."""
     unknown = [f"member {member}" for member in sorted(body.keys() - _MEMBERS)]
-    tables: dict[str, Files] = {name: {} for name in TABLES}
+    tables: dict[str, Files] = {name: {} for name in PARTITIONS}
     for table, files in body["tables"].items():
-        if table not in TABLES:
+        if table not in PARTITIONS:
             unknown.append(f"table {table if names.PLAIN.fullmatch(table) else '?'}")
         for path, facts in files.items():
             if not names.is_within(path):

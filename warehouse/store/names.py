@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from datetime import date
 from enum import Enum
 
-from warehouse.schema import TABLES
+from warehouse.tables import PARTITIONS
 
 COMMITS = "_commits"
 """Folder of the numbered commits."""
@@ -55,7 +55,7 @@ _SHOWN = rf"(?:{re.escape(SHELF)}/{_ID}-[0-9a-f]{{64}}/{re.escape(PUBLISHED)}|{_
 _COMMIT = re.compile(r"([0-9]{12})\.json")
 
 _SEALED_OF = "|".join(
-    name if table.partition is None else f"{name}/{table.partition}={_DAY}" for name, table in TABLES.items()
+    name if partition is None else f"{name}/{partition}={_DAY}" for name, partition in PARTITIONS.items()
 )
 
 
@@ -78,7 +78,7 @@ class Made(Enum):
 _FORMS = [(kind, re.compile(kind.value, re.ASCII | re.DOTALL)) for kind in Made]
 
 _FOLDERS = re.compile(
-    rf"{_SEALED_OF}|{'|'.join(TABLES)}|{COMMITS}|{ASIDE}|{re.escape(SHELF)}(?:/{_ID}-[0-9a-f]{{64}})?", re.ASCII
+    rf"{_SEALED_OF}|{'|'.join(PARTITIONS)}|{COMMITS}|{ASIDE}|{re.escape(SHELF)}(?:/{_ID}-[0-9a-f]{{64}})?", re.ASCII
 )
 
 _OTHER_TABLE = re.compile(rf"({PLAIN.pattern})/(?:{PLAIN.pattern}={_DAY}/)?{_FILE}", re.ASCII)
@@ -102,7 +102,7 @@ def is_live(path: str) -> bool:
     if made(path) is Made.SEALED:
         return True
     found = _OTHER_TABLE.fullmatch(path)
-    return found is not None and found[1] not in TABLES and _days_exist(path)
+    return found is not None and found[1] not in PARTITIONS and _days_exist(path)
 
 
 def is_within(path: str) -> bool:
