@@ -29,7 +29,7 @@ def named(page: str) -> set[str]:
 def test_every_path_exists() -> None:
     """In the tree, and wherever something is to be found."""
     paths = rooms(PAGE) | named(PAGE)
-    assert len(paths) > 60
+    assert len(paths) > 80
     assert {path for path in paths if not (ROOT / path).exists()} == set()
 
 

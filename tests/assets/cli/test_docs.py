@@ -280,6 +280,17 @@ def test_a_link_that_leads_nowhere_is_noticed(link: str) -> None:
     assert dead_links(ROOT / "README.md", f"# Title\n\nsee [there]({link})\n") == [link]
 
 
+PATHS = re.compile(r"`((?:assets|benchmarks|docs|pipelines|requirements|tests|warehouse)/[\w./]+)`")
+
+
+def test_every_path_that_a_page_names_exists() -> None:
+    """The proof of a promise that is not where it is said to be is none."""
+    now = "\n".join(text for page, text in WRITTEN.items() if page.name != "CHANGELOG.md")
+    paths = set(PATHS.findall(now))
+    assert len(paths) >= 50
+    assert {path for path in paths if not (ROOT / path).exists()} == set()
+
+
 def test_the_index_names_every_page() -> None:
     """A page that nobody is led to is not read."""
     index = (ROOT / "docs" / "README.md").read_text()
