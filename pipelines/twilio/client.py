@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import functools
 import random as chance
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import date, datetime
 from types import TracebackType
@@ -361,19 +361,32 @@ class TwilioClient:
 
         Without `large`, when no other is being read: its rows are cut to what a row may have, so what is held is small.
         """
-        uri = listing.first_uri
+        cap = min(_RECORDINGS_PAGE if large is None else _ORDINARY_PAGE, self._tuning.page_cap)
+        page = await self._page(listing.first_uri, listing, cap)
+        if page is not None and page.next_uri is None:  # nearly every list
+            yield page.items
+            return
+        async with contextlib.aclosing(self._many_pages(listing, large, page, cap)) as pages:
+            async for items in pages:
+                yield items
+
+    async def _many_pages(
+        self, listing: Listing, large: asyncio.Semaphore | None, first: Page | None, cap: int
+    ) -> AsyncGenerator[tuple[bytes, ...], None]:
+        """The pages of a list of which the `first` is there, None where it is too large to be an ordinary one."""
+        uri, page = listing.first_uri, first
         seen: set[str] = set()
         shown: set[int] = set()
         nothing_new = 0
         begun_again = False
-        cap = min(_RECORDINGS_PAGE if large is None else _ORDINARY_PAGE, self._tuning.page_cap)
         async with contextlib.AsyncExitStack() as place:
             for _ in range(self._tuning.most_pages):
                 if uri in seen:
                     raise SourceUntrusted(f"{listing.subject}: a page names an earlier one as the next")
-                seen.add(uri)
                 try:
-                    page = await self._page(uri, listing, cap)
+                    if seen or begun_again:  # else it is the first, which is there
+                        page = await self._page(uri, listing, cap)
+                    seen.add(uri)
                     if page is None:
                         if large is None:
                             async with self._large_page:

@@ -159,7 +159,9 @@ class Host:
 
         One silence says little of other requests, unless there was nothing else since.
         """
-        silences = sum(failure.cause is Cause.DEADLINE and failure.status is None for failure in earlier)
+        silences = (
+            sum(failure.cause is Cause.DEADLINE and failure.status is None for failure in earlier) if earlier else 0
+        )
         shown = max(ask.deadline * 2.0 ** min(silences, 10), 2 * self._slowest_head, self._silence)
         return max(ask.deadline, min(self._longest_patience, shown))
 

@@ -9,7 +9,7 @@ of an account, which carries its auth token, only SID, status and friendly name 
 
 import codecs
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from urllib.parse import SplitResult, quote, urlencode, urljoin, urlsplit
@@ -59,7 +59,8 @@ class Listing:
     @property
     def first_uri(self) -> str:
         """Path and query of the first page."""
-        return f"{self.path}?{urlencode([*self.filters, ('PageSize', str(PAGE_SIZE))])}"
+        filters = f"{urlencode(self.filters)}&" if self.filters else ""
+        return f"{self.path}?{filters}PageSize={PAGE_SIZE}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,10 +164,16 @@ def redirect_in(body: bytes, *, required: bool, subject: str) -> str | None:
         raise SourceUntrusted(f"{subject}: Twilio names no place to fetch it from") from None
 
 
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_rows = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_text: Callable[[msgspec.Raw | bytes], str | None] = msgspec.json.Decoder(str | None).decode
+_number = msgspec.json.Decoder(int).decode
+
+
 def _read_envelope(body: bytes, key: str) -> tuple[str | None, tuple[bytes, ...]]:
     try:
-        envelope = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-        rows = msgspec.json.decode(envelope[key], type=list[msgspec.Raw])
+        envelope = _members(body)
+        rows = _rows(envelope[key])
         _limit(rows)
         items = tuple(cut(memoryview(item)) for item in rows)
         names = (key.encode("ascii"), b"next_page_uri")
@@ -193,8 +200,8 @@ def _following(uri: msgspec.Raw | bytes | None, size: msgspec.Raw | bytes | None
         KeyError: it is full, so that there may be more.
     """
     if uri is not None:
-        return msgspec.json.decode(uri, type=str | None)
-    stated = PAGE_SIZE if size is None else msgspec.json.decode(size, type=int)
+        return _text(uri)
+    stated = PAGE_SIZE if size is None else _number(size)
     if count >= min(stated, PAGE_SIZE):
         raise KeyError("next_page_uri")
     return None

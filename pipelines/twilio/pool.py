@@ -77,6 +77,8 @@ class Pool:
     def __init__(self, connections: int, dialer: Dialer) -> None:
         self._limit = connections
         self._dialer = dialer
+        self._headers: Mapping[str, str] = {}
+        self._lines = ""
         self._open = 0  # connections, those being made included
         self._all: dict[Connection, Origin] = {}
         self._idle: dict[Origin, list[Connection]] = {}
@@ -95,7 +97,7 @@ class Pool:
         waiter: Waiter | None = None,
     ) -> Incoming:
         """Send the request; a reply with a small body is `Whole` if there is a waiter."""
-        origin, request = _request(method, url, headers)
+        origin, request = self._request(method, url, headers)
         loop = asyncio.get_running_loop()
         ends = None if waiter is None else loop.time() + waiter.patience
         connection = self._kept(origin)
@@ -133,6 +135,22 @@ class Pool:
             self._idle.setdefault(self._all[connection], []).append(connection)
         else:
             self._serve(connection)
+
+    def _request(self, method: str, url: str, headers: Mapping[str, str]) -> tuple[Origin, bytes]:
+        """Where a request goes, and its bytes.
+
+        Raises:
+            httpx.InvalidURL: the URL, or a header, cannot be sent as it is.
+        """
+        found = _URL.fullmatch(url)
+        if found is None:
+            raise httpx.InvalidURL("a URL that cannot be sent")
+        origin, host = _origin(found[1])
+        target = found[2] or "/"
+        if headers is not self._headers:  # those of one account are the same for all its requests
+            self._headers, self._lines = headers, _lines(headers)
+        slash = "" if target[0] == "/" else "/"
+        return origin, f"{method} {slash}{target} HTTP/1.1\r\nHost: {host}\r\n{self._lines}\r\n".encode("ascii")
 
     def _kept(self, origin: Origin) -> Connection | None:
         """A connection to a host that is there and clean."""
@@ -235,20 +253,15 @@ class Pool:
         self._sweep = loop.call_later(_SWEEP_SECONDS, self._look) if self._timed else None
 
 
-def _request(method: str, url: str, headers: Mapping[str, str]) -> tuple[Origin, bytes]:
-    """Where a request goes, and its bytes.
+def _lines(headers: Mapping[str, str]) -> str:
+    """The lines of headers.
 
     Raises:
-        httpx.InvalidURL: the URL, or a header, cannot be sent as it is.
+        httpx.InvalidURL: one of them would begin another.
     """
-    found = _URL.fullmatch(url)
-    if found is None or not all(map(_VALUE.fullmatch, headers.values())):
-        raise httpx.InvalidURL("a URL or a header that cannot be sent")
-    origin, host = _origin(found[1])
-    target = found[2] or "/"
-    target = target if target[0] == "/" else f"/{target}"
-    lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
-    return origin, f"{method} {target} HTTP/1.1\r\nHost: {host}\r\n{lines}\r\n".encode("ascii")
+    if not all(map(_VALUE.fullmatch, headers.values())):
+        raise httpx.InvalidURL("a header that cannot be sent")
+    return "".join(f"{name}: {value}\r\n" for name, value in headers.items())
 
 
 @functools.lru_cache(maxsize=64)

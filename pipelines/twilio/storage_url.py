@@ -8,6 +8,7 @@ services cannot. Host names are checked again by address when the connection is 
 name plain http and loopback. No message here repeats the URL: whoever holds it can read the content.
 """
 
+import functools
 import ipaddress
 import re
 from collections.abc import Sequence
@@ -173,8 +174,20 @@ def is_loopback_host(host: str) -> bool:
 def _objection(target: str, *, loopback: bool, networks: Sequence[IpNetwork]) -> str | None:
     if _URI.fullmatch(target) is None:
         return "a URL with characters that no URL has"
+    origin = _ORIGIN.match(target)
+    if (reason := _objection_to(origin[0] if origin else target, loopback, tuple(networks))) is not None:
+        return reason
+    path = target[origin.end() if origin else 0 :].partition("?")[0].partition("#")[0].lower()
+    if any(segment in {".", ".."} for segment in path.replace("%2e", ".").split("/")):
+        return "a path with dot segments"
+    return None
+
+
+@functools.lru_cache(maxsize=256)
+def _objection_to(origin: str, loopback: bool, networks: tuple[IpNetwork, ...]) -> str | None:
+    """The objection to a scheme with a host, which thousands of contents have in common."""
     try:
-        parts = urlsplit(target)
+        parts = urlsplit(origin)
         host, port = parts.hostname, parts.port
     except ValueError:
         return "a URL that cannot be read"
@@ -184,8 +197,6 @@ def _objection(target: str, *, loopback: bool, networks: Sequence[IpNetwork]) ->
         return "no host"
     if "@" in parts.netloc:
         return "a URL with a user name"
-    if any(segment in {".", ".."} for segment in parts.path.lower().replace("%2e", ".").split("/")):
-        return "a path with dot segments"
     if "[" in parts.netloc:
         return None if address_allowed(host, loopback=loopback, networks=networks) else _NOT_PUBLIC_ADDRESS
     if _HOST.fullmatch(host) is None:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipelines.records import rows
 from pipelines.records.items import LARGEST_ITEM, cut, kept
 from pipelines.records.rows import Malformed, parse_add_on_result, parse_payload, parse_recording
 
@@ -150,3 +151,85 @@ def test_no_json_object_breaks_a_parser(fields: dict[str, object]) -> None:
             parse(raw)
         except Malformed as reason:
             assert str(reason)  # noqa: PT017  # both outcomes are right
+
+
+SID = b'{"sid":"XR' + b"a" * 32 + b'"'
+ODD = {
+    "a member twice": SID + b',"status":"completed","status":"failed"}',
+    "a member twice, deep": SID + b',"a":{"b":1,"b":2}}',
+    "an escape": SID + b',"status":"completed\\u0021"}',
+    "an escaped name": SID + b',"\\u0073tatus":"completed"}',
+    "half a pair": SID + b',"status":"\\ud800"}',
+    "no UTF-8": SID + b',"status":"\xff"}',
+    "a control character": SID + b',"status":"a\nb"}',
+    "NaN": SID + b',"a":NaN}',
+    "an endless number": SID + b',"a":1e999}',
+    "a huge number": SID + b',"a":' + b"9" * 5000 + b"}",
+    "another spelling of a number": SID + b',"a":1.50}',
+    "minus nothing": SID + b',"a":-0}',
+    "too deep": SID + b',"a":' + b"[" * 70 + b"]" * 70 + b"}",
+    "very deep": SID + b',"a":' + b"[" * 7000 + b"]" * 7000 + b"}",
+    "something behind": SID + b"}}",
+    "a mark before": b"\xef\xbb\xbf" + SID + b"}",
+    "a list": b"[1]",
+    "nothing": b"",
+}
+
+
+def _both(raw: bytes) -> tuple[object, object]:
+    """What an item is read as, and what it is when each is read with care."""
+
+    def read() -> object:
+        try:
+            return parse_add_on_result(raw), parse_payload(raw)
+        except Malformed as reason:
+            return str(reason)
+
+    usual = read()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rows, "_plain", lambda raw: None)
+        return usual, read()
+
+
+@pytest.mark.parametrize("raw", ODD.values(), ids=ODD.keys())
+def test_what_readers_could_differ_about_is_read_with_care(raw: bytes) -> None:
+    """No odd item goes the quick way, which takes the last of two members, say."""
+    assert rows._plain(raw) is None
+    usual, careful = _both(raw)
+    assert usual == careful
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+def test_an_ordinary_item_goes_the_quick_way(indent: int | None) -> None:
+    """Compact or with blanks, with letters of any language: what a run spends on reading depends on it."""
+    item = {
+        **RESULT,
+        "label": "pr\u00e4zise \U0001f600",
+        "subresource_uris": {"payloads": "/x"},
+        "a": [1, 2.5, True, None],
+    }
+    raw = json.dumps(item, indent=indent, ensure_ascii=False).encode()
+    assert rows._plain(raw) is not None
+    usual, careful = _both(raw)
+    assert usual == careful
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from([*RESULT, "account_sid", "x"]),
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+            lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+            max_leaves=5,
+        ),
+    ),
+    st.booleans(),
+    st.sampled_from([(",", ":"), (", ", ": "), (" ,\n", " :\t")]),
+)
+def test_the_quick_way_reads_what_the_careful_one_does(
+    fields: dict[str, object], ascii_only: bool, separators: tuple[str, str]
+) -> None:
+    """Whatever is in an item, and however it is written."""
+    text = json.dumps({**RESULT, **fields}, ensure_ascii=ascii_only, separators=separators)
+    usual, careful = _both(text.encode("utf-8", "surrogatepass"))
+    assert usual == careful
