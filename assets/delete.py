@@ -13,7 +13,6 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from assets.graph import DELETION_GROUP, OWNERS, PARTITIONS
-from assets.partitions import DAILY
 from assets.plan_folder import kept_plan
 from assets.plans import carry_out, confirmed_plan, limits, make_plan
 from assets.runs.home import dagster_home
@@ -46,7 +45,6 @@ DELETED = dg.AssetSpec(
     group_name=DELETION_GROUP,
     owners=OWNERS,
     kinds={"twilio"},
-    partitions_def=DAILY,
 )
 """What the graph shows of deletions. Nobody can materialise it."""
 

@@ -13,7 +13,6 @@ from datetime import UTC, date, datetime
 import dagster as dg
 
 from assets.graph import PAYLOADS_SPEC, RESULTS_SPEC
-from assets.partitions import DAILY
 from assets.resources import Twilio, Warehouse
 from assets.runs.garbage import seldom_collected
 from assets.runs.history import (
@@ -23,6 +22,7 @@ from assets.runs.history import (
     Outcome,
     cause,
     kept_open,
+    partitions_of,
     run_numbers,
     sign_of_life,
     tell,
@@ -79,6 +79,7 @@ def export_add_ons(
     twilio: Twilio,
     warehouse: Warehouse,
     progress: dg.ResourceParam[Progress],
+    let_in: dg.ResourceParam[str],
 ) -> Iterator[dg.MaterializeResult[None]]:
     """Export what Twilio has for the run's partitions, in one pass whatever their number."""
     with undisclosed():
@@ -100,7 +101,7 @@ def export_add_ons(
             now = reading_time(archive, here=datetime.now(UTC))
             if (sentence := no_longer_kept(scope, now=now)) is not None:
                 context.log.warning(sentence)
-            open_to(archive, twilio_settings(environment()).account_sid, added=added_account(environment()))
+            open_to(archive, twilio_settings(environment()).account_sid, added=let_in or added_account(environment()))
             by = f"run {context.run.run_id}"
             if off := notice(context.instance, archive, by=by, now=datetime.now(UTC)):
                 context.log.warning(sentence_on(off))
@@ -146,10 +147,11 @@ def _days(context: dg.AssetExecutionContext) -> list[date]:
         raise FixConfiguration("The run was started for a range of days that are no dates like 2026-11-20.") from None
     if first is not None and last is not None and first > last:
         raise FixConfiguration(f"The run's first day {first} is after its last, {last}; start it with them swapped.")
-    if first is not None and not DAILY.has_partition_key(first.isoformat()):
+    there_are = partitions_of(context)
+    if first is not None and not there_are.has_partition_key(first.isoformat()):
         raise FixConfiguration(
-            f"The run's first day {first} has no partition: those are from {DAILY.get_first_partition_key()} to "
-            f"{DAILY.get_last_partition_key()}; EXPORT_START_DATE can be an earlier day."
+            f"The run's first day {first} has no partition: those are from {there_are.get_first_partition_key()} to "
+            f"{there_are.get_last_partition_key()}; EXPORT_START_DATE can be an earlier day."
         )
     return [date.fromisoformat(key) for key in context.partition_keys]
 

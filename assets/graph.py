@@ -4,15 +4,11 @@ Only words and columns are here; what runs is in `add_ons`. Columns come from `w
 `warehouse.published.views`, where analysts' COMMENTs come from too.
 """
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 import dagster as dg
 
-from assets.partitions import DAILY
-from pipelines.errors import ExportError
-from pipelines.settings import environment, warehouse_settings
 from warehouse.published.publish import NAME
 from warehouse.published.transcripts import PARTS
 from warehouse.published.views import RELATIONS
@@ -28,6 +24,9 @@ SOURCE = dg.AssetKey("twilio_api")
 FRESH = dg.FreshnessPolicy.time_window(warn_window=timedelta(hours=3), fail_window=timedelta(hours=26))
 """An hourly export that was missed twice is worth a look, a day without one more. Of runs; alerts look at the
 warehouse."""
+
+TABLE_NAME = "dagster/table_name"
+"""Metadata that a table or view has."""
 
 PARTITIONS = (
     "**A partition is one UTC day of `date_completed`**, the moment an add-on finished, whenever the call was. Results "
@@ -67,10 +66,7 @@ def _columns(table: Table) -> dg.TableSchema:
 
 
 def _metadata(name: str, columns: dg.TableSchema) -> dict[str, object]:
-    metadata: dict[str, object] = {"dagster/column_schema": columns, "dagster/table_name": name}
-    with contextlib.suppress(ExportError, ValueError):  # a run says what is wrong with EXPORT_ROOT; the graph must load
-        metadata["dagster/uri"] = (warehouse_settings(environment()).root.absolute() / NAME).as_uri()
-    return metadata
+    return {"dagster/column_schema": columns, TABLE_NAME: name}
 
 
 def _landed(table: Table, upstream: Sequence[dg.AssetKey | str], description: str) -> dg.AssetSpec:
@@ -83,7 +79,6 @@ def _landed(table: Table, upstream: Sequence[dg.AssetKey | str], description: st
         owners=OWNERS,
         kinds={"parquet", "duckdb"},
         metadata=_metadata(table.name, _columns(table)),
-        partitions_def=None if table is RECORDINGS else DAILY,
         freshness_policy=FRESH,
     )
 

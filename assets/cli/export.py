@@ -1,7 +1,6 @@
 """The command `addon-export export`: on a terminal what was exported and what comes next, for programs JSON."""
 
 import json
-import os
 import sys
 from datetime import date
 
@@ -30,13 +29,11 @@ from warehouse.published.publish import NAME
 @click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON, as where stdout is no terminal.")
 def command(first: date | None, last: date | None, full: bool, no_wait: bool, add_account: bool, as_json: bool) -> None:
     """Export what can still be had and is not landed, or the days asked for."""
-    account = twilio_settings(environment()).account_sid  # first, so that missing credentials are said at once
+    twilio_settings(environment())  # first, so that missing credentials are said at once
     check_order(first, last)
-    if add_account:
-        os.environ["EXPORT_ADD_ACCOUNT"] = account
     from assets.cli.run import run_export  # with Dagster, which takes longer than to see all this
 
-    progress = run_export(first, last, full=full, wait=not no_wait)
+    progress = run_export(first, last, full=full, wait=not no_wait, add_account=add_account)
     if as_json or not sys.stdout.isatty():
         show(json.dumps(_numbers(progress)))
     else:

@@ -6,7 +6,6 @@ that made the run fail is raised again, so that the command line can say it in o
 
 import contextlib
 import logging
-import os
 import time
 import uuid
 from collections.abc import Iterator
@@ -27,15 +26,18 @@ from assets.terminal import say
 from pipelines.discover import Scope, no_longer_kept
 from pipelines.errors import ExportError, FixConfiguration, VerificationMismatch
 from pipelines.export import Progress
-from pipelines.settings import environment, start_date, twilio_settings, warehouse_settings
+from pipelines.settings import environment, twilio_settings, warehouse_settings
 from pipelines.shown_time import reading_time
 from warehouse.store.archive import Archive
 
 
-def run_export(first: date | None, last: date | None, *, full: bool, wait: bool = True) -> Progress:
+def run_export(
+    first: date | None, last: date | None, *, full: bool, wait: bool = True, add_account: bool = False
+) -> Progress:
     """Run the export job for the partitions from `first` to `last`; without dates, for everything.
 
-    With `wait` it waits for another run that uses Twilio; else, or if one of the same waits already, it leaves.
+    With `wait` it waits for another run that uses Twilio; else, or if one of the same waits already, it leaves. With
+    `add_account` the account is let into a root that belongs to others.
 
     Raises:
         ExportError: what made the run fail; what was landed before stays.
@@ -55,11 +57,12 @@ def run_export(first: date | None, last: date | None, *, full: bool, wait: bool 
     if last > today:
         say(f"--to {last} is in the future; exporting up to today, {today}.")
         last = today
-    os.environ["EXPORT_START_DATE"] = min(first, start_date(environment()) or first).isoformat()
     home = dagster_home(archive.root)
     logging.getLogger("dagster").setLevel(logging.CRITICAL)
     progress = Progress()
-    job = build_definitions(progress).resolve_job_def("export")
+    job = build_definitions(progress, first=first, let_in=settings.account_sid if add_account else "").resolve_job_def(
+        "export"
+    )
     config = dg.RunConfig(
         ops=op_config(everything=everything, full=full),
         loggers={"console": {"config": {"log_level": "CRITICAL"}}},

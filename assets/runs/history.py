@@ -17,7 +17,6 @@ from pathlib import Path
 import dagster as dg
 
 from assets.graph import SOURCE, VIEWS
-from assets.partitions import DAILY
 from assets.runs.picture import as_markdown, picture
 from assets.runs.preview import ROWS, preview_table
 from pipelines.discover import Scope
@@ -196,6 +195,7 @@ def tell(
 ) -> None:
     """Say what was seen at Twilio, that tables and views without partitions are new, and which partitions landed."""
     rows = {"rows": outcome.head.rows(RECORDINGS.name)}
+    there_are = partitions_of(context)
     with kept_open(context.instance, outcome.run_id):
         observe(context, progress)
         context.log_event(
@@ -205,9 +205,16 @@ def tell(
             context.log_event(dg.AssetMaterialization(view.key, metadata={"commit": outcome.head.number}))
         for table in PARTITIONED:
             for day in sorted(outcome.whole(table, own=own, told=told[table.name], incomplete=incomplete)):
-                if DAILY.has_partition_key(key := day.isoformat()):
+                if there_are.has_partition_key(key := day.isoformat()):
                     metadata = outcome.partition(table, day)
                     context.log_event(dg.AssetMaterialization(table.name, partition=key, metadata=metadata))
+
+
+def partitions_of(context: dg.AssetExecutionContext) -> dg.PartitionsDefinition[str]:
+    """The partitions that the assets of a run have."""
+    found: dg.PartitionsDefinition[str] | None = context.assets_def.partitions_def
+    assert found is not None
+    return found
 
 
 def sign_of_life(context: dg.AssetExecutionContext, progress: Progress) -> None:

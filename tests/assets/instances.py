@@ -10,8 +10,14 @@ from typing import Any
 import dagster as dg
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 
+from assets.definitions import build_definitions
 from assets.export import op_config
 from tests.assets.conftest import ROOT
+
+
+def exporting() -> list[dg.AssetsDefinition]:
+    """The assets that an export materialises, for the settings and the archive as they are now."""
+    return [build_definitions().resolve_assets_def("add_on_results")]
 
 
 def instance_in(home: Path) -> dg.DagsterInstance:

@@ -8,13 +8,13 @@ import dagster as dg
 import duckdb
 import pytest
 
-from assets.definitions import build_definitions, defs
+from assets.definitions import build_definitions
 from assets.export import export_add_ons, partition_tags
 from assets.graph import RECORDINGS_SPEC
-from assets.partitions import DAILY
-from pipelines.export import Progress
+from assets.partitions import partitions
 from pipelines.sandbox.made_up import made_up_world
 from pipelines.sandbox.run import Sandbox
+from tests.assets.instances import exporting
 
 NAMES = ["add_on_results", "add_on_payloads"]
 
@@ -37,13 +37,13 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 def test_the_definitions_load() -> None:
     """Every asset, job, schedule and resource fits together."""
-    dg.Definitions.validate_loadable(defs)
+    dg.Definitions.validate_loadable(build_definitions())
 
 
 def test_today_has_a_partition_and_so_has_every_day_that_can_be_had() -> None:
     """Partitions are UTC days from before the retention window up to today."""
     today = datetime.now(UTC).date()
-    keys = DAILY.get_partition_keys()
+    keys = partitions(here=datetime.now(UTC)).get_partition_keys()
     assert keys[-1] == today.isoformat()
     assert (today - timedelta(days=30)).isoformat() in keys
 
@@ -55,10 +55,9 @@ def test_a_range_of_partitions_is_one_run_with_numbers_for_each(
     today = datetime.now(UTC).date()
     first = today - timedelta(days=6)
     result = dg.materialize(
-        [export_add_ons],
+        exporting(),
         instance=instance,
         tags=partition_tags(first, today),
-        resources=dict(build_definitions(Progress()).resources or {}),
     )
     assert result.success
     published = str(tmp_path / "data" / "addons.duckdb")
@@ -82,10 +81,9 @@ def test_a_failed_run_says_why_and_leaves_its_partitions_failed(
     monkeypatch.setenv("TWILIO_AUTH_TOKEN", "not-the-token")
     day = datetime.now(UTC).date()
     result = dg.materialize(
-        [export_add_ons],
+        exporting(),
         instance=instance,
         tags=partition_tags(day, day),
-        resources=dict(build_definitions(Progress()).resources or {}),
         raise_on_error=False,
     )
     assert not result.success

@@ -7,7 +7,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from assets.definitions import defs
+from assets.definitions import build_definitions
 from assets.schedules import daily_sweep, hourly_export
 from tests.assets.instances import instance_in, made_run
 
@@ -75,12 +75,14 @@ def test_runs_do_not_pile_up_behind_one_that_is_stuck(instance: dg.DagsterInstan
 
 def test_what_runs_by_itself() -> None:
     """Exports do, deletion does not."""
-    statuses = {s.name: s.default_status for s in defs.schedules or [] if isinstance(s, dg.ScheduleDefinition)}
+    statuses = {
+        s.name: s.default_status for s in build_definitions().schedules or [] if isinstance(s, dg.ScheduleDefinition)
+    }
     assert statuses == {
         "hourly_export": dg.DefaultScheduleStatus.RUNNING,
         "daily_sweep": dg.DefaultScheduleStatus.RUNNING,
     }
-    sensors = {s.name: s.default_status for s in defs.sensors or []}
+    sensors = {s.name: s.default_status for s in build_definitions().sensors or []}
     assert set(sensors) == {
         "urgent_export",
         "abandoned_runs",

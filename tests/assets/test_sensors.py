@@ -14,7 +14,7 @@ from dagster._core.definitions.sensor_definition import SensorExecutionData
 
 from assets import sensors
 from assets.checks import CHECKS, last_evaluated, open_reading
-from assets.definitions import defs
+from assets.definitions import build_definitions
 from assets.runs.alive import alive, forget, gone, known
 from assets.runs.pool import POOL, free_abandoned, limit_pool
 from assets.sensors import URGENT, urgent_request
@@ -27,7 +27,9 @@ from tests.warehouse.made_up import Row, land_rows, payload, recording, result, 
 from warehouse.store.archive import Archive
 from warehouse.store.opening import open_archive
 
-SENSORS = {sensor.name: sensor for sensor in defs.sensors or []}
+DEFINITIONS = build_definitions()
+
+SENSORS = {sensor.name: sensor for sensor in DEFINITIONS.sensors or []}
 NOW = datetime.now(UTC)
 FACTS = {"account_sid": "AC" + "0" * 32, "auth_token": "made-up"}
 
@@ -66,7 +68,7 @@ def owed(number: int, hours_left: float) -> list[Row]:
 
 def tick(name: str, instance: dg.DagsterInstance, cursor: str | None = None) -> SensorExecutionData:
     """One tick of a sensor, as the daemon evaluates it."""
-    context = dg.build_sensor_context(instance=instance, cursor=cursor, definitions=defs, sensor_name=name)
+    context = dg.build_sensor_context(instance=instance, cursor=cursor, definitions=DEFINITIONS, sensor_name=name)
     sensor = SENSORS[name]
     assert isinstance(sensor, dg.SensorDefinition)
     return sensor.evaluate_tick(context)

@@ -10,16 +10,14 @@ import dagster as dg
 import duckdb
 import pytest
 
-from assets.definitions import build_definitions
-from assets.export import export_add_ons, op_config, partition_tags
+from assets.export import op_config, partition_tags
 from assets.graph import EXTERNAL, PAYLOADS_SPEC, RECORDINGS_SPEC, RESULTS_SPEC, SOURCE, VIEW_TYPES, VIEWS
-from assets.runs import history
 from assets.runs.history import cause
 from assets.runs.whose import claim
-from pipelines.export import Progress
 from pipelines.sandbox.exchange import Reply, Request
 from pipelines.sandbox.made_up import made_up_world
 from pipelines.sandbox.run import Sandbox
+from tests.assets.instances import exporting
 from tests.warehouse.made_up import land_rows, whole
 from warehouse.store.opening import open_archive
 from warehouse.store.trust import NOBODY_ELSE
@@ -44,14 +42,18 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 
 def export(
-    instance: dg.DagsterInstance, first: date, last: date, *, everything: bool = False, **tags: str
+    instance: dg.DagsterInstance,
+    first: date,
+    last: date,
+    *,
+    everything: bool = False,
+    **tags: str,
 ) -> dg.ExecuteInProcessResult:
     """One run of the export for these partitions."""
     return dg.materialize(
-        [export_add_ons],
+        exporting(),
         instance=instance,
         tags={**partition_tags(first, last), **tags},
-        resources=dict(build_definitions(Progress()).resources or {}),
         run_config=dg.RunConfig(ops=op_config(everything=everything, full=False)),
         raise_on_error=False,
     )
@@ -129,12 +131,11 @@ def test_a_day_that_owes_a_content_is_not_called_materialised(sandbox: Sandbox, 
 
 
 def test_in_a_new_history_every_landed_day_is_green_again_whatever_its_age(
-    sandbox: Sandbox, instance: dg.DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sandbox: Sandbox, instance: dg.DagsterInstance, tmp_path: Path
 ) -> None:
     """A lost DAGSTER_HOME loses nothing: the next export tells it what the warehouse holds."""
     today = datetime.now(UTC).date()
     old = today - timedelta(days=200)
-    monkeypatch.setattr(history, "DAILY", dg.DailyPartitionsDefinition(f"{old}", timezone="UTC", end_offset=1))
     at = datetime(old.year, old.month, old.day, 12, tzinfo=UTC)
     land_rows(open_archive(tmp_path / "data"), whole(1, b"made up", at=at, done=at))
     assert export(instance, today, today, everything=True).success

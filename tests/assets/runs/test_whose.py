@@ -8,7 +8,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from assets.definitions import defs
+from assets.definitions import build_definitions
 from assets.graph import SOURCE
 from assets.runs.home import dagster_home, history_folder
 from assets.runs.whose import ARCHIVES, ASSETS, RECORD, SETTING, claim, found_home, home_of, of_another
@@ -139,7 +139,7 @@ def test_a_history_of_another_archive_that_is_there_is_not_touched(
 
 def test_the_assets_that_are_ours_are_those_of_the_definitions() -> None:
     """Their names are written down twice, so that `ui` need not load them."""
-    keys = {key.to_user_string() for key in defs.resolve_asset_graph().get_all_asset_keys()}
+    keys = {key.to_user_string() for key in build_definitions().resolve_asset_graph().get_all_asset_keys()}
     assert keys == ASSETS
     assert SOURCE.to_user_string() in ASSETS
 
