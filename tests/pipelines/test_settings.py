@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.errors import FixConfiguration
+from pipelines.parsers import Setting
 from pipelines.settings import (
     DeleteLimits,
     delete_limits,
@@ -16,6 +17,7 @@ from pipelines.settings import (
     twilio_settings,
     warehouse_settings,
 )
+from pipelines.variables import SETTINGS
 
 ACCOUNT, SUBACCOUNT = "AC" + "1" * 32, "AC" + "2" * 32
 ENV = {"TWILIO_ACCOUNT_SID": ACCOUNT, "TWILIO_AUTH_TOKEN": "token-kept-secret"}
@@ -156,3 +158,17 @@ def test_a_base_url_goes_before_region_and_edge_and_elsewhere_it_is_confirmed() 
             read({**env, "TWILIO_BASE_URL": "https://gateway.example"})
         said = {"TWILIO_BASE_URL": "https://gateway.example", "TWILIO_BASE_URL_CONFIRMED": "gateway.example"}
         assert read({**env, **said}).base_url == "https://gateway.example"
+
+
+ALL = [setting for settings in SETTINGS.values() for setting in settings]
+
+
+@pytest.mark.parametrize("setting", ALL, ids=lambda setting: setting.name)
+def test_every_default_can_be_read_and_a_blank_is_none(setting: Setting[object]) -> None:
+    """The page of settings shows it as what holds when nothing is set."""
+    assert setting.of({setting.name: "  "}) == setting.of({}) == setting.of({setting.name: setting.default})
+
+
+def test_no_variable_is_in_the_table_twice() -> None:
+    """Two rules for one would differ one day."""
+    assert len({setting.name for setting in ALL}) == len(ALL)
