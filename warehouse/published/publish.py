@@ -337,7 +337,7 @@ def _refresh(
                 _refresh_table(archive, db, table, base, head)
             if any(_rows(db, table) != head.rows(table.name) for table in TABLES.values()):
                 raise RepairWarehouse("row counts differ from the commit")
-            shown.finish(db, head, now=now)
+            shown.finish(db, head, now=now, is_defined=before.definitions == shown.fingerprint)
     except (duckdb.Error, pa.ArrowException, UnicodeDecodeError, OSError, RepairWarehouse):
         # superseded files may be collected already, or the previous file is damaged: the archive decides
         path.with_name(f"{NAME}.wal").unlink(missing_ok=True)

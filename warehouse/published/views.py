@@ -278,6 +278,11 @@ def comments(destination: str) -> Iterator[str]:
     for relation in RELATIONS:
         kind = "TABLE" if relation.name in SETTINGS else "VIEW"
         yield from _comments(kind, relation.name, relation.description, relation.columns)
+    yield from comments_on_contents()
+
+
+def comments_on_contents() -> Iterator[str]:
+    """COMMENT statements for the inner views of contents, which each publication makes anew."""
     yield f"COMMENT ON VIEW _contents.whole IS {quote('Behind `contents`: one row for each content.')}"
     yield f"COMMENT ON VIEW _contents.chunks IS {quote('Behind `contents`: the chunks of large ones.')}"
 
