@@ -31,7 +31,7 @@ TODAY = NOW.date()
 )
 def test_two_exports_at_once_lose_nothing_and_double_nothing(scopes: tuple[Scope, Scope], tmp_path: Path) -> None:
     """Both have begun on the same state and landed a part before either goes on; together they land all there is."""
-    with Sandbox(made_up_world(now=NOW, recordings=20), now=NOW) as sandbox:
+    with Sandbox(made_up_world(now=NOW, recordings=12), now=NOW) as sandbox:
         sandbox.settings.cap, sandbox.settings.latency = 8, 0.002
         root = tmp_path / "data"
         jobs = [

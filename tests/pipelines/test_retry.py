@@ -235,10 +235,8 @@ def test_a_content_that_was_landed_and_is_lost_since_waits_again(tmp_path: Path)
 @pytest.mark.parametrize(
     ("kind", "field", "value", "column"),
     [
-        ("recording", "duration", "long", "duration_seconds"),
         ("recording", "sid", 5, "duration_seconds"),
         ("add_on_result", "date_completed", "never", "date_completed"),
-        ("add_on_result", "sid", None, "add_on_sid"),
         ("payload", "sid", None, "label"),
     ],
 )

@@ -22,7 +22,7 @@ def test_damage_of_every_kind_is_named_and_repairs_are_honest(tmp_path: Path, de
     archive = made(tmp_path / "root", destination)
     assert verify(archive).mismatches == ()
     random, tally = Random(6), Counter[str]()
-    for number, kind in enumerate(("flipped",) * 8 + KINDS):
+    for number, kind in enumerate(("flipped",) * 4 + KINDS):
         damage = Damage(kind, random.choice(targets(archive, lost=kind == "lost")))
         assert trial(archive, damage, random, repairs=number % 4 == 0, tally=tally) == []
     assert tally["repaired"] > 2
@@ -43,7 +43,7 @@ def test_a_repair_that_was_killed_is_finished_by_the_next(tmp_path: Path) -> Non
     before = logical(archive, without=())
     broken = [path for path in sorted(live_files(archive)) if path.startswith(("contents", "add_on_results"))][:3]
     kills = 0
-    for step in range(1, 60, 3):
+    for step in range(1, 60, 5):
         root = tmp_path / f"{step}"
         shutil.copytree(archive.root, root, symlinks=True)
         for path in broken:

@@ -25,7 +25,7 @@ from warehouse.upkeep.compact import compact
 CONTEXT: ForkServerContext = get_context("forkserver")
 CONTEXT.set_forkserver_preload(["tests.warehouse.processes"])
 
-WAIT = 30.0
+WAIT = 120.0
 """Seconds until a child that does not answer fails a test."""
 
 

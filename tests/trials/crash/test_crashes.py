@@ -25,16 +25,16 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.mark.parametrize("kind", ["kills while recovering", "failures", "power cuts"])
 def test_nothing_acknowledged_is_lost_and_the_next_run_recovers(kind: str, library: Path) -> None:
     """Killed, failing or cut off at sampled calls, nothing acknowledged is lost; two runs later all is whole."""
-    total, tried, violations = trials(library, kind, "duckdb", most=2, seed="6")
+    total, tried, violations = trials(library, kind, "duckdb", most=1, seed="6")
     assert violations == []
     assert total > 100
-    assert tried == 2
+    assert tried == 1
 
 
 @pytest.mark.parametrize(("kind", "naive"), [CONTROLS[2]])
 def test_a_naive_variant_is_caught(kind: str, naive: str, library: Path) -> None:
     """Without a sync, a power cut loses what was acknowledged: the harness sees it."""
-    assert trials(library, kind, "duckdb", naive=naive, most=6, seed="1")[2]
+    assert trials(library, kind, "duckdb", naive=naive, most=2, seed="4")[2]
 
 
 def test_an_export_lands_everything_where_a_disk_lacks_what_it_can(library: Path, tmp_path: Path) -> None:
