@@ -17,9 +17,9 @@ from assets.runs.home import make_private
 from assets.schedules import daily_sweep, hourly_export
 from assets.sensors import abandoned_runs, alert_sensors, standing_checks, urgent_export
 from pipelines.errors import ExportError
-from pipelines.export import Progress
+from pipelines.report import Progress
 from pipelines.settings import environment, warehouse_settings
-from warehouse.published.publish import NAME
+from warehouse.store.names import PUBLISHED as NAME
 
 BY_DAY = {RESULTS_SPEC.key, PAYLOADS_SPEC.key, DELETED.key}
 """Assets with a partition for each day."""

@@ -42,7 +42,8 @@ from pipelines.erase.by_age import erase_by_age, withdraw
 from pipelines.erase.choice import finish_due
 from pipelines.erase.retention import Waits
 from pipelines.errors import ConfirmErasure, ExportError, FixConfiguration
-from pipelines.export import ExportReport, Progress, export
+from pipelines.export import export
+from pipelines.report import ExportReport, Progress
 from pipelines.settings import added_account, environment, look_back, retention_days, settle_time, twilio_settings
 from pipelines.shown_time import reading_time
 from warehouse.memory import return_freed_memory

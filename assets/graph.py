@@ -9,10 +9,10 @@ from datetime import timedelta
 
 import dagster as dg
 
-from warehouse.published.publish import NAME
 from warehouse.published.transcripts import PARTS
 from warehouse.published.views import RELATIONS
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, RECORDINGS, Table, sql_type
+from warehouse.store.names import PUBLISHED as NAME
 
 OWNERS = ["team:data-engineering"]
 

@@ -14,13 +14,13 @@ import dagster as dg
 from assets.clients import client, network
 from pipelines.accounts.account import Account
 from pipelines.accounts.directory import Directory, read_directory
-from pipelines.export import Progress
 from pipelines.opening import to_read, to_write
+from pipelines.report import Progress
 from pipelines.settings import environment, twilio_settings, warehouse_settings
 from pipelines.twilio.client import TwilioClient
 from warehouse.errors import FixWarehouse
-from warehouse.published.publish import Destination
 from warehouse.store.archive import Archive
+from warehouse.store.names import Destination
 
 
 @dataclass(frozen=True, slots=True)

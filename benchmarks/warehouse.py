@@ -212,14 +212,14 @@ def step_concluding(archive: Archive, destination: str, since: int) -> None:
     """In a process of its own, for its peak."""
     timed(
         "conclude after 10,000 new results",
-        lambda: conclude(archive, destination, since=since, now=NOW, trusted=NOW, run_id="b"),  # type: ignore[arg-type]  # one of the two
+        lambda: conclude(archive, destination, since=since, now=NOW, trusted=NOW, run_id="b"),  # type: ignore[arg-type]  # argparse has checked it
     )
 
 
 def step_lookups(archive: Archive, destination: str, results: int) -> None:
     """The start of an export with nothing new: publish, then every day of the last 41, as discovery asks."""
     head = archive.head()
-    timed("publish with nothing new", lambda: publish(archive, destination, now=NOW))  # type: ignore[arg-type]  # as above
+    timed("publish with nothing new", lambda: publish(archive, destination, now=NOW))  # type: ignore[arg-type]  # argparse has checked it
 
     def look_up(first: int, last: int, *, wanted: bool) -> None:
         for n in range(first, last):
@@ -236,7 +236,7 @@ def step_lookups(archive: Archive, destination: str, results: int) -> None:
 
 def step_rebuild(archive: Archive, destination: str, results: int) -> None:
     """Everything anew."""
-    timed("rebuild", lambda: publish(archive, destination, now=NOW, afresh=True))  # type: ignore[arg-type]  # as above
+    timed("rebuild", lambda: publish(archive, destination, now=NOW, afresh=True))  # type: ignore[arg-type]  # argparse has checked it
 
 
 def step_verify(archive: Archive, destination: str, results: int) -> None:

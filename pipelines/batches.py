@@ -19,12 +19,14 @@ from pipelines.normalize import (
 from pipelines.records.charsets import UTF_8, codec_of
 from pipelines.records.dates import utc_day
 from pipelines.records.rows import Recording
-from warehouse.contents import CHUNK_BYTES, SpooledContent
+from warehouse.contents import SpooledContent
 from warehouse.errors import WarehouseError
 from warehouse.land import Load, land
-from warehouse.published.publish import Destination, publish
+from warehouse.published.publish import publish
 from warehouse.quarantine import QuarantineRow
+from warehouse.schema import CHUNK_BYTES
 from warehouse.store.archive import Archive
+from warehouse.store.names import Destination
 
 BATCH_BYTES = 6 << 20
 """Contents and large rows landed together. Landing needs four times this for a moment: Arrow, Parquet, compression."""

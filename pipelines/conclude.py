@@ -17,12 +17,14 @@ from typing import cast
 
 from warehouse.errors import FixWarehouse, RepairWarehouse
 from warehouse.memory import return_freed_memory
-from warehouse.published.publish import NAME, Destination, publish
+from warehouse.published.publish import publish
 from warehouse.schema import ADD_ON_RESULTS, CONTENTS
 from warehouse.store import commits
 from warehouse.store.archive import Archive
 from warehouse.store.collect import collect
-from warehouse.store.commits import Commit
+from warehouse.store.commit import EMPTY, Commit
+from warehouse.store.names import PUBLISHED as NAME
+from warehouse.store.names import Destination
 from warehouse.upkeep.compact import compact
 from warehouse.upkeep.verify import Mismatch, verify_since
 
@@ -87,9 +89,9 @@ def conclude(
 def _commit(archive: Archive, number: int) -> Commit:
     """A commit, or EMPTY where it is collected already: then everything is read back."""
     try:
-        return commits.load(archive.root, number) if number else commits.EMPTY
+        return commits.load(archive.root, number) if number else EMPTY
     except FileNotFoundError:
-        return commits.EMPTY
+        return EMPTY
 
 
 def _elsewhere(task: _Task) -> Conclusion:

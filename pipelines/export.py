@@ -9,8 +9,8 @@ import asyncio
 import contextlib
 import itertools
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import date, datetime, timedelta
+from dataclasses import replace
+from datetime import date, datetime
 
 from pipelines.accounts.listings import is_whole
 from pipelines.accounts.wanted import note_listed, note_trouble
@@ -19,7 +19,6 @@ from pipelines.clock import Clock, ExportClock, sentence
 from pipelines.conclude import conclude
 from pipelines.discover import (
     Assignment,
-    Discovery,
     Scope,
     Unlisted,
     WithResults,
@@ -30,7 +29,6 @@ from pipelines.discover import (
 from pipelines.dropping import Dropping
 from pipelines.errors import (
     AccountRefused,
-    IncompleteExport,
     SourceUnavailable,
     VerificationMismatch,
     WarehouseError,
@@ -40,20 +38,19 @@ from pipelines.extract import extract
 from pipelines.holding import Holding
 from pipelines.normalize import Extracted, ExtractedListing
 from pipelines.records.sids import AccountSid
+from pipelines.report import ExportReport, Progress
 from pipelines.retry import resolve
 from pipelines.shown_time import remember
-from pipelines.tally import Extraction
-from pipelines.twilio.client import Traffic, TwilioClient
+from pipelines.twilio.client import TwilioClient
 from warehouse.erasures import read_erased
-from warehouse.land import Load
 from warehouse.landed import LandedRecording, landed_recordings, owing_recordings
-from warehouse.published.publish import Destination
-from warehouse.quarantine import QuarantineRow, resolved
-from warehouse.resolutions import open_count, open_entries
+from warehouse.quarantine import QuarantineRow
+from warehouse.resolutions import open_count, open_entries, resolved
 from warehouse.states import RETENTION
 from warehouse.store.archive import Archive
 from warehouse.store.damage import reading_errors
 from warehouse.store.lock import shared
+from warehouse.store.names import Destination
 from warehouse.upkeep.erase import finish
 from warehouse.upkeep.verify import Mismatch
 
@@ -62,97 +59,6 @@ BUDGET_BYTES = 20 << 20
 
 LOCK_SECONDS = 0.2
 """How often an export looks whether an erasure is done."""
-
-
-@dataclass(slots=True)
-class Progress:
-    """What an export has done so far; grows while it runs."""
-
-    discovery: Discovery = field(default_factory=Discovery)
-    extraction: Extraction = field(default_factory=Extraction)
-    landed: dict[str, int] = field(default_factory=dict)
-    """Rows landed new, by table."""
-    changed: dict[str, int] = field(default_factory=dict)
-    loads: int = 0
-    commit: int = 0
-    clock_ahead: timedelta | None = None
-    """How far the clock here is ahead of Twilio's, or behind (negative); None when they agree."""
-    notes: list[str] = field(default_factory=list)
-    """What whoever started it should be told, a sentence each; nothing of it keeps anything from being landed."""
-    clients: list[Traffic] = field(default_factory=list)
-    """Traffic of each account's client."""
-
-    def traffic(self) -> Traffic:
-        """Requests of this export, over all accounts."""
-        return Traffic(
-            requests=sum(c.requests for c in self.clients),
-            refused=sum(c.refused for c in self.clients),
-            retried=sum(c.retried for c in self.clients),
-            bytes_received=sum(c.bytes_received for c in self.clients),
-            contents=sum(c.contents for c in self.clients),
-            told_to_wait_until=max((c.told_to_wait_until for c in self.clients), default=0.0),
-        )
-
-    def add(self, load: Load) -> None:
-        """Count one load."""
-        self.commit = load.commit
-        self.loads += load.load_id is not None
-        for total, counts in ((self.landed, load.added), (self.changed, load.changed)):
-            for name, rows in counts.items():
-                total[name] = total.get(name, 0) + rows
-
-
-@dataclass(frozen=True, slots=True)
-class ExportReport:
-    """What an export did. `verdict` raises when something asked for is not landed."""
-
-    scope: Scope
-    progress: Progress
-    seconds: float
-    no_longer_kept: str | None = None
-    """A sentence on days asked for that Twilio no longer keeps."""
-    open_entries: int = 0
-    """What is open in quarantine at the end, whichever export put it there."""
-
-    @property
-    def incomplete(self) -> bool:
-        """Whether something that was asked for is not landed, or something is open in quarantine."""
-        found = self.progress.extraction
-        return bool(found.pending or found.lost or found.gone or found.quarantined or self.open_entries)
-
-    def verdict(self) -> None:
-        """Raise IncompleteExport, with the first reason, unless all is landed and nothing is open in quarantine."""
-        found = self.progress.extraction
-        if not self.incomplete:
-            return
-        earlier = max(0, self.open_entries - found.quarantined - found.lost)
-        if not (found.pending or found.lost or found.gone or found.quarantined):
-            raise IncompleteExport(
-                f"What was asked for is landed, but {earlier} of what was put into quarantine before is still open; "
-                "see `addon-export quarantine list`.",
-                again=False,
-            )
-        parts = [
-            f"{count} {what}"
-            for count, what in (
-                (found.pending, "could not be had from Twilio now"),
-                (found.lost, "listed by Twilio but not to be had"),
-                (found.gone, "gone at Twilio before their time, which is not said again"),
-                (found.quarantined, "unreadable and put into quarantine"),
-                (earlier, "open in quarantine since before"),
-            )
-            if count
-        ]
-        look = "see `addon-export quarantine list`"
-        advice = " and ".join(
-            ["run again"] * (found.pending > found.blocked)
-            + ["change the setting that is named"] * bool(found.blocked)
-            + [look] * bool(not found.pending or self.open_entries)
-        )
-        raise IncompleteExport(
-            f"Not everything could be exported: {', '.join(parts)}; {advice}. First: {found.reasons[0]}",
-            again=bool(found.pending),
-        )
 
 
 async def export(

@@ -9,8 +9,9 @@ import duckdb
 from pipelines.settings import WarehouseSettings
 from warehouse.errors import WarehouseError
 from warehouse.published.moved import reads_elsewhere
-from warehouse.published.publish import NAME, publish
+from warehouse.published.publish import publish
 from warehouse.store.archive import Archive
+from warehouse.store.names import PUBLISHED as NAME
 from warehouse.store.opening import existing_archive, open_archive
 from warehouse.store.seal import check_sealed, seal_key
 

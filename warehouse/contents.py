@@ -17,15 +17,12 @@ import pyarrow as pa
 
 from warehouse.errors import RepairWarehouse
 from warehouse.quarantine import QuarantineRow
-from warehouse.schema import CONTENTS
+from warehouse.schema import CHUNK_BYTES, CONTENTS
 from warehouse.store.archive import Archive
-from warehouse.store.commits import CHUNKED, LiveFile
+from warehouse.store.commit import LiveFile
 from warehouse.store.footers import refuse_newer
+from warehouse.store.names import CHUNKED
 from warehouse.store.sealed import partition_day
-
-CHUNK_BYTES = 4 << 20
-"""Contents larger than this are sealed in chunks of this size. A row group is as large, so whoever reads one holds
-no more than what reading small contents takes."""
 
 DIFFERS = "The content differs from the one landed under the same payload SID."
 """How the reason of such a content in quarantine begins: kept to be compared, perhaps cut short, never landed."""

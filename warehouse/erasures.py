@@ -5,14 +5,14 @@ A SID has 128 random bits, so nobody finds it from its hash; who has the SID can
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-import pyarrow as pa
-
-from warehouse.contents import SpooledContent
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, CONTENTS, ERASURES, QUARANTINE, RECORDINGS
-from warehouse.store.archive import Snapshot
+from warehouse.store.archive import Archive, Snapshot
+from warehouse.store.files import cannot
+from warehouse.store.names import ERASING
+from warehouse.store.opens import read_bytes
 
 SIDS_OF: Mapping[str, tuple[str, ...]] = {
     RECORDINGS.name: ("sid",),
@@ -65,27 +65,28 @@ def read_erased(snapshot: Snapshot) -> Erased:
     return Erased(remembered)
 
 
-def without_erased(
-    erased: Erased, batch: Mapping[str, pa.Table], spooled: Sequence[SpooledContent]
-) -> tuple[Mapping[str, pa.Table], Sequence[SpooledContent]]:
-    """What is left of a batch to be landed when nothing that was erased may come back."""
-    if not erased.fingerprints:
-        return batch, spooled
-    left = dict(batch)
-    payloads: set[str] = set()
-    for name, columns in SIDS_OF.items():
-        rows = left.get(name)
-        if rows is None or not rows.num_rows:
-            continue
-        gone = [
-            any(sid in erased for sid in sids) for sids in zip(*(rows[c].to_pylist() for c in columns), strict=True)
-        ]
-        if name == CONTENTS.name:
-            gone = [out or sid in payloads for out, sid in zip(gone, rows["payload_sid"].to_pylist(), strict=True)]
-        if name == QUARANTINE.name:
-            raws = (value.as_py() for value in rows["raw"])
-            gone = [out or erased.mentioned(raw) for out, raw in zip(gone, raws, strict=True)]
-        if name == ADD_ON_PAYLOADS.name:
-            payloads = {sid for out, sid in zip(gone, rows["sid"].to_pylist(), strict=True) if out}
-        left[name] = rows.filter(pa.array([not out for out in gone], pa.bool_()))
-    return left, [c for c in spooled if c.payload_sid not in erased and c.payload_sid not in payloads]
+def unfinished(archive: Archive) -> bool:
+    """Whether an erasure was cut off after its commit: files that hold what it erased may still be there.
+
+    A damaged mark counts as one: to finish what is finished already does no harm.
+
+    Raises:
+        RepairWarehouse: a file of `erasures` is missing or damaged.
+        FixWarehouse: the mark cannot be read.
+    """
+    try:
+        identity = read_bytes(archive.root, ERASING).decode(errors="replace")
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise cannot("read", archive.root / ERASING, error) from error
+    with archive.reading() as snapshot:
+        if identity in read_erased(snapshot).fingerprints:
+            return True
+        # of one that was cut off before its commit; the number may have been taken since
+        return identity not in map(identity_of, range(1, snapshot.commit.number + 2))
+
+
+def identity_of(commit: int) -> str:
+    """What the erasure that makes this commit is known by in `erasures`."""
+    return hashlib.sha256(f"erasure {commit}".encode()).hexdigest()

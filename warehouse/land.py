@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from warehouse.contents import PayloadFacts, SpooledContent, moved, seal_spooled, settle, settle_spooled
-from warehouse.erasures import read_erased, without_erased
+from warehouse.erasures import SIDS_OF, Erased, read_erased
 from warehouse.errors import CommitRace, RepairWarehouse
 from warehouse.merge import fold_sql, merge_sql
 from warehouse.quarantine import QuarantineRow, quarantine_rows
@@ -35,7 +35,8 @@ from warehouse.schema import (
     Table,
 )
 from warehouse.store.archive import Archive, Snapshot
-from warehouse.store.commits import FOLDER, Commit, LiveFile
+from warehouse.store.commit import Commit, LiveFile
+from warehouse.store.commits import FOLDER
 from warehouse.store.damage import reading_errors
 from warehouse.store.files import sync_folder
 from warehouse.store.footers import refuse_newer
@@ -389,3 +390,29 @@ class _Landing:
             **{name: touched[name] for name in touched if name in LOADS.names},
         }
         return pa.Table.from_pylist([row], schema=LOADS.schema)
+
+
+def without_erased(
+    erased: Erased, batch: Mapping[str, pa.Table], spooled: Sequence[SpooledContent]
+) -> tuple[Mapping[str, pa.Table], Sequence[SpooledContent]]:
+    """What is left of a batch to be landed when nothing that was erased may come back."""
+    if not erased.fingerprints:
+        return batch, spooled
+    left = dict(batch)
+    payloads: set[str] = set()
+    for name, columns in SIDS_OF.items():
+        rows = left.get(name)
+        if rows is None or not rows.num_rows:
+            continue
+        gone = [
+            any(sid in erased for sid in sids) for sids in zip(*(rows[c].to_pylist() for c in columns), strict=True)
+        ]
+        if name == CONTENTS.name:
+            gone = [out or sid in payloads for out, sid in zip(gone, rows["payload_sid"].to_pylist(), strict=True)]
+        if name == QUARANTINE.name:
+            raws = (value.as_py() for value in rows["raw"])
+            gone = [out or erased.mentioned(raw) for out, raw in zip(gone, raws, strict=True)]
+        if name == ADD_ON_PAYLOADS.name:
+            payloads = {sid for out, sid in zip(gone, rows["sid"].to_pylist(), strict=True) if out}
+        left[name] = rows.filter(pa.array([not out for out in gone], pa.bool_()))
+    return left, [c for c in spooled if c.payload_sid not in erased and c.payload_sid not in payloads]

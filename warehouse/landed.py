@@ -15,7 +15,7 @@ from warehouse.clock import moment
 from warehouse.published import views
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, RECORDINGS, UTC_TIME, Table
 from warehouse.store.archive import Snapshot
-from warehouse.store.commits import Commit, Files
+from warehouse.store.commit import Commit, Files
 from warehouse.store.damage import reading_errors
 from warehouse.store.names import NULL_DAY
 from warehouse.store.sealed import partition_day

@@ -7,18 +7,15 @@ is decided again. The rows hold SIDs, times and hashes, never content. An outcom
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
-from warehouse.land import Batch, Load, land
 from warehouse.schema import ADD_ON_RESULTS, DELETIONS
-from warehouse.store.archive import Archive, Snapshot
-from warehouse.store.commits import Commit
+from warehouse.store.archive import Snapshot
 from warehouse.store.damage import reading_errors
 
 STARTED, SPENT = "started", "spent"
@@ -137,26 +134,6 @@ def read_ledger(snapshot: Snapshot) -> Ledger:
     return Ledger(tuple(sorted(entries, key=lambda entry: entry.sequence)))
 
 
-def append(archive: Archive, decide: Callable[[Ledger], Iterable[Step]], *, run_id: str, now: datetime) -> Load:
-    """Append the steps that `decide` takes on the newest ledger; on return they are durable.
-
-    `decide` is asked again when another process has committed first; what it raises is raised, and nothing is written.
-    A step that means "deleted" sets the result's `deleted_at` in the same commit.
-    """
-
-    def build(head: Commit) -> Batch:
-        ledger = read_ledger(Snapshot(archive, head))
-        taken = tuple(decide(ledger))
-        gone = {step.add_on_result_sid: step.at for step in taken if step.step in GONE}
-        results = [{"sid": sid, "deleted_at": at} for sid, at in gone.items()]
-        return {
-            DELETIONS.name: pa.Table.from_pylist(_chained(ledger, taken), schema=DELETIONS.schema),
-            ADD_ON_RESULTS.name: pa.Table.from_pylist(results, schema=ADD_ON_RESULTS.schema),
-        }
-
-    return land(archive, build, run_id=run_id, now=now)
-
-
 def deleted_results(snapshot: Snapshot) -> set[str]:
     """SIDs of the results that are marked as deleted in `add_on_results`."""
     archive, relation = snapshot.archive, snapshot.relation(ADD_ON_RESULTS)
@@ -180,7 +157,8 @@ def contradictions(ledger: Ledger, deleted: Collection[str], erased: Container[s
     ]
 
 
-def _chained(ledger: Ledger, steps: Sequence[Step]) -> list[dict[str, object]]:
+def chained(ledger: Ledger, steps: Sequence[Step]) -> list[dict[str, object]]:
+    """The rows of `deletions` for steps that go on where a ledger ends."""
     rows: list[dict[str, object]] = []
     previous, sequence = ledger.head, len(ledger.entries)
     for step in steps:

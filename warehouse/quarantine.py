@@ -1,14 +1,13 @@
 """Quarantine: input that could not be landed as it should, kept with its bytes and the reason."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 import pyarrow as pa
 
-from warehouse.schema import QUARANTINE, RESOLUTIONS
-from warehouse.store.archive import Snapshot
+from warehouse.schema import QUARANTINE
 
 LANDED, DISMISSED = "landed", "dismissed"
 """How a row is resolved: what it was about is landed, or somebody decided that it need not be."""
@@ -49,16 +48,6 @@ def quarantine_rows(rows: Sequence[QuarantineRow], *, now: datetime) -> pa.Table
 def open_rows(quarantine: str, resolutions: str) -> str:
     """SQL for the rows of quarantine that nothing has become of."""
     return f"(SELECT * FROM {quarantine} ANTI JOIN {resolutions} USING (quarantine_id))"
-
-
-def resolved(snapshot: Snapshot) -> Mapping[str, str]:
-    """How rows are resolved (LANDED or DISMISSED), by their ids.
-
-    Raises:
-        OSError, ArrowException: a file is missing or damaged.
-    """
-    batches = snapshot.read(RESOLUTIONS, [RESOLUTIONS.key, "how"])
-    return {key: how for batch in batches for key, how in zip(*(c.to_pylist() for c in batch.columns), strict=True)}
 
 
 def quarantine_id(row: QuarantineRow) -> str:

@@ -91,3 +91,13 @@ def _recordings_of(snapshot: Snapshot, results: frozenset[str]) -> set[str]:
     with reading_errors(snapshot.archive.root):
         batches = rows_with(snapshot, ADD_ON_RESULTS, ADD_ON_RESULTS.key, results, columns=["reference_sid"])
         return {sid for batch in batches for sid in batch["reference_sid"].to_pylist()}
+
+
+def resolved(snapshot: Snapshot) -> Mapping[str, str]:
+    """How rows are resolved (LANDED or DISMISSED), by their ids.
+
+    Raises:
+        OSError, ArrowException: a file is missing or damaged.
+    """
+    batches = snapshot.read(RESOLUTIONS, [RESOLUTIONS.key, "how"])
+    return {key: how for batch in batches for key, how in zip(*(c.to_pylist() for c in batch.columns), strict=True)}

@@ -414,3 +414,13 @@ def shown_status_sql(column: str) -> str:
     """SQL for the same of a column; null stays null."""
     shown = f"regexp_full_match({column}, '{_SHOWN}')"
     return f"CASE WHEN {shown} THEN {column} WHEN {column} IS NOT NULL THEN '{_SOMETHING_ELSE}' END"
+
+
+def quote(text: str) -> str:
+    """An SQL string literal."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+CHUNK_BYTES = 4 << 20
+"""Contents larger than this are sealed in chunks of this size. A row group is as large, so whoever reads one holds
+no more than what reading small contents takes."""

@@ -20,13 +20,13 @@ from pipelines.errors import FixConfiguration
 from pipelines.sandbox.made_up import made_up_world
 from pipelines.sandbox.run import Sandbox
 from warehouse.errors import WarehouseError
-from warehouse.published.publish import NAME
 from warehouse.published.query import answer
 from warehouse.schema import ADD_ON_RESULTS, RECORDINGS
 from warehouse.store.archive import Archive
 from warehouse.store.files import ACCESS
 from warehouse.store.marker import Marker, read_marker, update_marker
 from warehouse.store.names import ARCHIVE_LOCK, MARKER
+from warehouse.store.names import PUBLISHED as NAME
 from warehouse.store.opening import open_archive
 from warehouse.store.strangers import files_under, remove_ours
 from warehouse.upkeep.verify import verify

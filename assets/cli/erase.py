@@ -24,9 +24,9 @@ from pipelines.records.sids import AddOnResultSid, RecordingSid, add_on_result_s
 from pipelines.settings import WarehouseSettings, environment, retention_days, warehouse_settings
 from pipelines.shown_time import trusted_time
 from warehouse.memory import return_freed_memory
-from warehouse.published.publish import Destination
 from warehouse.store.archive import Archive
 from warehouse.store.lock import alone
+from warehouse.store.names import Destination
 from warehouse.upkeep.copies import copies_of_erased
 from warehouse.upkeep.erase import Erasure, finish
 

@@ -8,9 +8,9 @@ import click
 
 from assets.cli.arguments import Command, check_order, days
 from assets.terminal import show
-from pipelines.export import Progress
+from pipelines.report import Progress
 from pipelines.settings import environment, twilio_settings, warehouse_settings
-from warehouse.published.publish import NAME
+from warehouse.store.names import PUBLISHED as NAME
 
 
 @click.command(

@@ -10,7 +10,8 @@ from assets.cli.opened import open_and_say
 from assets.terminal import say, show
 from pipelines.settings import environment, warehouse_settings
 from warehouse.memory import return_freed_memory
-from warehouse.published.publish import NAME, publish
+from warehouse.published.publish import publish
+from warehouse.store.names import PUBLISHED as NAME
 from warehouse.upkeep.repair import repair
 
 

@@ -25,7 +25,7 @@ from assets.runs.switched_off import notice, sentence_on
 from assets.terminal import say
 from pipelines.discover import Scope, no_longer_kept
 from pipelines.errors import ExportError, FixConfiguration, VerificationMismatch
-from pipelines.export import Progress
+from pipelines.report import Progress
 from pipelines.settings import environment, twilio_settings, warehouse_settings
 from pipelines.shown_time import reading_time
 from warehouse.store.archive import Archive

@@ -20,13 +20,13 @@ from assets.graph import SOURCE, VIEWS
 from assets.runs.picture import as_markdown, picture
 from assets.runs.preview import ROWS, preview_table
 from pipelines.discover import Scope
-from pipelines.export import Progress
 from pipelines.monitoring.days import ByDay, DayNumbers, by_day
 from pipelines.monitoring.deadlines import Deadlines, deadlines
+from pipelines.report import Progress
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, RECORDINGS, Table
 from warehouse.states import MISSED_STATES, RETENTION
 from warehouse.store.archive import Archive
-from warehouse.store.commits import Commit
+from warehouse.store.commit import Commit
 from warehouse.store.sealed import partition_day
 
 Numbers = dict[str, int | float]

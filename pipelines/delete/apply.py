@@ -27,17 +27,19 @@ from pipelines.delete.plan import (
     left_out_as_unverified,
     plan_delete,
 )
-from pipelines.delete.proof import Unverified, VerifiedResult, exported_results, landed_days, verify_results
+from pipelines.delete.proof import exported_results, landed_days, verify_results
 from pipelines.delete.record import Record
+from pipelines.delete.verified import Unverified, VerifiedResult
 from pipelines.errors import ApplyAgain, FixConfiguration, PlanAgain, SourceError, SourceRefused
 from pipelines.records.sids import AccountSid, add_on_result_sid, recording_sid
 from pipelines.twilio.client import DeleteOutcome, DeleteReply, TwilioClient
 from warehouse import ledger as steps
 from warehouse.clock import trusted_now
 from warehouse.ledger import Ledger, read_ledger
-from warehouse.published.publish import Destination, publish
+from warehouse.published.publish import publish
 from warehouse.store.archive import Archive
 from warehouse.store.lock import shared
+from warehouse.store.names import Destination
 from warehouse.upkeep.compact import compact
 
 BATCH = 25

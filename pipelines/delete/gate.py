@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
-from pipelines.delete.proof import Unverified, VerifiedResult
+from pipelines.delete.verified import Unverified, VerifiedResult
 from pipelines.records.sids import AccountSid
 
 DELETABLE_STATUS = "completed"

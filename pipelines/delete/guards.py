@@ -18,12 +18,13 @@ from pipelines.records.sids import AccountSid
 from warehouse.erasures import read_erased
 from warehouse.errors import FixWarehouse
 from warehouse.ledger import Ledger, contradictions, deleted_results, read_ledger
-from warehouse.published.publish import NAME, untouched
+from warehouse.published.publish import untouched
 from warehouse.store.archive import Archive, Snapshot
 from warehouse.store.commits import FOLDER, commit_path
 from warehouse.store.files import sha256_of, storage_errors
 from warehouse.store.lock import lock, make_lock
 from warehouse.store.names import DELETE_LOCK
+from warehouse.store.names import PUBLISHED as NAME
 
 LOCK = DELETE_LOCK
 """Held by the one process that deletes; it goes with the process, so a kill leaves none behind."""

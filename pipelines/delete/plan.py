@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from pipelines.delete.gate import Shown, conditions, gate, why_shut
-from pipelines.delete.proof import Unverified, VerifiedResult
+from pipelines.delete.verified import Unverified, VerifiedResult
 from pipelines.errors import PlanAgain
 from pipelines.records.sids import AccountSid, AddOnResultSid, PayloadSid, RecordingSid
 from warehouse.clock import trusted_now

@@ -7,90 +7,27 @@ in `addons.duckdb`. Whoever holds one holds the proof. Must not ask Twilio and m
 
 import contextlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import KW_ONLY, InitVar, dataclass
-from datetime import date, datetime
-from typing import Any, final
+from datetime import date
+from typing import Any
 
 import duckdb
 
-from pipelines.records.sids import AccountSid, AddOnResultSid, PayloadSid, RecordingSid
+from pipelines.delete.verified import _KEY, PROOFS, Unverified, VerifiedPayload, VerifiedResult
+from pipelines.records.sids import AccountSid
 from warehouse.clock import moment
 from warehouse.errors import FixWarehouse
+from warehouse.pieces import PIECES, hashed
 from warehouse.published import views
-from warehouse.published.publish import NAME, published
+from warehouse.published.parts import limit_memory, shown_contents
+from warehouse.published.publish import published
 from warehouse.quarantine import open_rows
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, CONTENTS, QUARANTINE, RESOLUTIONS, Table, sql_type
 from warehouse.store import commits
 from warehouse.store.archive import Archive, Snapshot
-from warehouse.store.commits import Commit, LiveFile
+from warehouse.store.commit import Commit, LiveFile
 from warehouse.store.damage import is_sound, reading_errors
+from warehouse.store.names import PUBLISHED as NAME
 from warehouse.store.sealed import partition_day
-from warehouse.upkeep.verify import PIECES, hashed, limit_memory, shown_contents
-
-
-class _Key:
-    """What it takes to make a VerifiedResult."""
-
-
-_KEY = _Key()
-
-
-@dataclass(frozen=True, slots=True)
-class VerifiedPayload:
-    """A payload whose content is landed: length in bytes, SHA-256 (hex) as on the wire and as on the disk."""
-
-    sid: PayloadSid
-    length: int
-    sha256: str
-    date_updated: datetime | None
-    fetched_at: datetime
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class VerifiedResult:
-    """An add-on result that has just been read back whole, from the archive and from `addons.duckdb`.
-
-    Attributes:
-        rested_since: when the last of its row and contents was landed (UTC).
-        commit: the commit it was read from.
-        published_commit: the commit `addons.duckdb` shows.
-        files: SHA-256 of each archive file it was read from, by path.
-    """
-
-    sid: AddOnResultSid
-    recording_sid: RecordingSid
-    account_sid: AccountSid
-    completed_date: date
-    status: str | None
-    date_updated: datetime | None
-    rested_since: datetime
-    deleted_at: datetime | None
-    payloads: tuple[VerifiedPayload, ...]
-    commit: int
-    published_commit: int
-    files: Mapping[str, str]
-    _: KW_ONLY
-    key: InitVar[_Key]
-
-    def __post_init__(self, key: _Key) -> None:
-        """Refuse whoever does not verify."""
-        if key is not _KEY:
-            raise TypeError("only verify_results makes a VerifiedResult")
-
-
-@dataclass(frozen=True, slots=True)
-class Unverified:
-    """An add-on result that is not proven to be whole and safe here: the proofs that failed, and a sentence."""
-
-    sid: str
-    recording_sid: str | None
-    completed_date: date | None
-    failed: frozenset[str]
-    sentence: str
-
-
-PROOFS = frozenset({"sealed", "reread", "published", "clean"})
 
 
 def damaged_files(archive: Archive, files: Iterable[LiveFile]) -> list[str]:

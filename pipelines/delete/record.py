@@ -13,12 +13,13 @@ from datetime import datetime, timedelta
 import msgspec
 
 from pipelines.delete.plan import PlannedResult
-from pipelines.delete.proof import VerifiedResult
+from pipelines.delete.verified import VerifiedResult
 from pipelines.errors import PlanAgain
 from pipelines.records.sids import AccountSid
 from pipelines.twilio.client import DeleteReply
 from warehouse import ledger as steps
-from warehouse.ledger import Ledger, Step, append, read_ledger
+from warehouse.append import append
+from warehouse.ledger import Ledger, Step, read_ledger
 from warehouse.store.archive import Archive
 
 LEASE = timedelta(minutes=15)

@@ -10,11 +10,11 @@ from functools import partial
 
 from pipelines.erase.choice import erase_older
 from pipelines.erase.retention import COUNTED, Kept, Rows, Waits, amounts, decide, erased, question
-from pipelines.errors import ConfirmErasure, WarehouseError
+from pipelines.errors import ConfirmErasure
 from pipelines.shown_time import trusted_time
-from warehouse.published.publish import Destination
 from warehouse.store.archive import Archive
 from warehouse.store.marker import Marker, read_marker, update_marker
+from warehouse.store.names import Destination
 from warehouse.upkeep.erase import Erasure
 
 
@@ -84,15 +84,6 @@ def withdraw(archive: Archive) -> None:
     marker = read_marker(archive.root)
     if marker is not None and marker.retention:
         _remember(archive, lambda kept: Kept(last=kept.last))
-
-
-def waiting(archive: Archive) -> str | None:
-    """Why the erasure by age that is due waits, in a sentence; None when none does."""
-    try:
-        marker = read_marker(archive.root)
-    except WarehouseError as error:
-        return str(error)  # none goes on, and deadlines must be told all the same
-    return None if marker is None else Kept.read(marker.retention).waits
 
 
 def would_take(archive: Archive, destination: Destination, *, days: int, now: datetime) -> Rows:

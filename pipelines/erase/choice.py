@@ -12,16 +12,16 @@ import pyarrow.compute as pc
 
 from pipelines.errors import ApplyAgain
 from pipelines.records.sids import AddOnResultSid, RecordingSid
-from warehouse.erasures import SIDS_OF, Erased, fingerprint, read_erased
+from warehouse.erasures import SIDS_OF, Erased, fingerprint, read_erased, unfinished
 from warehouse.landed import rows_with
 from warehouse.ledger import UNSETTLED, read_ledger
-from warehouse.published.publish import Destination
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, CONTENTS, QUARANTINE, RECORDINGS, RESOLUTIONS, Table
 from warehouse.states import RECORDING_LOOK_BACK
 from warehouse.store.archive import Archive, Snapshot
-from warehouse.store.commits import LiveFile
+from warehouse.store.commit import LiveFile
+from warehouse.store.names import Destination
 from warehouse.store.sealed import partition_day
-from warehouse.upkeep.erase import Erasure, Selection, erase, finish, unfinished
+from warehouse.upkeep.erase import Erasure, Selection, erase, finish
 
 ASKED = "asked for"
 

@@ -28,7 +28,7 @@ from warehouse.schema import (
 )
 from warehouse.states import RETENTION
 from warehouse.store.archive import Archive, Snapshot
-from warehouse.store.commits import Commit, LiveFile
+from warehouse.store.commit import Commit, LiveFile
 from warehouse.store.damage import reading_errors
 from warehouse.upkeep.verify import verify_files
 

@@ -13,7 +13,7 @@ from warehouse.published import views
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, CONTENTS, LOADS, Table
 from warehouse.states import OPEN_STATES, STATES, state_in
 from warehouse.store.archive import Snapshot
-from warehouse.store.commits import Commit
+from warehouse.store.commit import Commit
 from warehouse.store.damage import reading_errors
 from warehouse.store.sealed import partition_day
 

@@ -12,14 +12,15 @@ from types import MappingProxyType
 
 from pipelines.accounts.account import STATES, Account, accounts_of
 from pipelines.accounts.listings import Listing, first_listed, listings
-from pipelines.erase.by_age import waiting as waiting_erasure
+from pipelines.erase.retention import Kept
 from pipelines.monitoring.completeness import OpenRecording, open_recordings
 from warehouse.clock import moment
+from warehouse.errors import WarehouseError
 from warehouse.published import views
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS
 from warehouse.states import KEPT_STATES, RETENTION, state_in
 from warehouse.store.archive import Archive
-from warehouse.store.marker import kept_accounts
+from warehouse.store.marker import kept_accounts, read_marker
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,3 +202,12 @@ def _at_risk(
 ) -> AtRisk:
     hours_left = round((expires - now).total_seconds() / 3600, 1)
     return AtRisk(kind, sid, reference, day, expires, hours_left, reason, account)
+
+
+def waiting_erasure(archive: Archive) -> str | None:
+    """Why the erasure by age that is due waits, in a sentence; None when none does."""
+    try:
+        marker = read_marker(archive.root)
+    except WarehouseError as error:
+        return str(error)  # none goes on, and deadlines must be told all the same
+    return None if marker is None else Kept.read(marker.retention).waits

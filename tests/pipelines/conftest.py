@@ -11,13 +11,15 @@ import duckdb
 import pytest
 
 from pipelines.discover import Scope
-from pipelines.export import ExportReport, Progress, export
+from pipelines.export import export
 from pipelines.records.sids import account_sid
+from pipelines.report import ExportReport, Progress
 from pipelines.sandbox.run import Sandbox
 from pipelines.sandbox.world import World
 from pipelines.twilio.client import Credential, Tuning, connect
-from warehouse.published.publish import NAME, Destination
 from warehouse.store.archive import Archive
+from warehouse.store.names import PUBLISHED as NAME
+from warehouse.store.names import Destination
 from warehouse.store.opening import open_archive
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)

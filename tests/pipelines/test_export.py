@@ -27,8 +27,8 @@ from pipelines.sandbox.made_up import made_up_world
 from pipelines.sandbox.run import Sandbox
 from pipelines.sandbox.world import World
 from tests.pipelines.conftest import NOW, Exporter
-from warehouse.published.publish import Destination
 from warehouse.quarantine import QuarantineRow
+from warehouse.store.names import Destination
 from warehouse.upkeep.verify import verify
 
 RESULTS = "SELECT sid, reference_sid, status, date_created, date_completed, completed_date FROM add_on_results"

@@ -11,15 +11,15 @@ import pytest
 
 from pipelines.batches import BATCH_BYTES, Lander
 from pipelines.errors import FixWarehouse
-from pipelines.export import Progress
 from pipelines.holding import Holding, SpoolFile
 from pipelines.records.sids import add_on_result_sid, payload_sid, recording_sid
+from pipelines.report import Progress
 from pipelines.sandbox.run import Sandbox
 from pipelines.twilio.client import Content
 from tests.pipelines.conftest import NOW, Exporter
 from tests.pipelines.twilio.made_up import AC, client, in_turn, redirect
-from warehouse.published.publish import Destination
 from warehouse.quarantine import QuarantineRow
+from warehouse.store.names import Destination
 from warehouse.store.opening import open_archive
 
 MB = 1 << 20

@@ -30,13 +30,15 @@ from tests.warehouse.published.test_publish import opened
 from tests.warehouse.test_land_any_order import Observed, World, landed, worlds
 from tests.warehouse.test_ledger import step
 from warehouse import land, merge
+from warehouse.append import append
 from warehouse.contents import moved
 from warehouse.errors import RepairWarehouse
-from warehouse.ledger import DELETED, INTENT, append
-from warehouse.published.publish import Destination, publish
+from warehouse.ledger import DELETED, INTENT
+from warehouse.published.publish import publish
 from warehouse.schema import ADD_ON_RESULTS, CONTENTS, QUARANTINE
 from warehouse.store.archive import Archive
 from warehouse.store.collect import collect
+from warehouse.store.names import Destination
 from warehouse.store.opening import open_archive
 from warehouse.upkeep.compact import compact
 from warehouse.upkeep.verify import verify

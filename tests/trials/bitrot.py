@@ -42,14 +42,17 @@ from tests.warehouse.made_up import (
     whole,
 )
 from tests.warehouse.test_ledger import step
+from warehouse.append import append
 from warehouse.contents import SpooledContent
 from warehouse.errors import RepairWarehouse
 from warehouse.land import land
-from warehouse.ledger import DELETED, INTENT, append
-from warehouse.published.publish import NAME, Destination, publish
+from warehouse.ledger import DELETED, INTENT
+from warehouse.published.publish import publish
 from warehouse.schema import TABLES
 from warehouse.store.archive import Archive
 from warehouse.store.commits import FOLDER
+from warehouse.store.names import PUBLISHED as NAME
+from warehouse.store.names import Destination
 from warehouse.store.opening import open_archive
 from warehouse.upkeep.compact import compact
 from warehouse.upkeep.repair import repair

@@ -44,7 +44,7 @@ from pipelines.sandbox.world import World
 from pipelines.twilio.client import Credential, Tuning, TwilioClient, connect
 from tests.pipelines.conftest import NOW
 from tests.warehouse.processes import be_killed_before
-from warehouse.published.publish import NAME
+from warehouse.store.names import PUBLISHED as NAME
 from warehouse.store.opening import open_archive
 from warehouse.upkeep.verify import verify
 

@@ -44,10 +44,11 @@ from tests.warehouse.made_up import (
 from tests.warehouse.processes import CONTEXT, be_killed_before
 from warehouse.contents import SpooledContent
 from warehouse.land import land
-from warehouse.published.publish import Destination, publish
+from warehouse.published.publish import publish
 from warehouse.quarantine import QuarantineRow, quarantine_rows
 from warehouse.schema import QUARANTINE
 from warehouse.store.archive import Archive
+from warehouse.store.names import Destination
 from warehouse.store.opening import open_archive
 from warehouse.upkeep.compact import compact
 from warehouse.upkeep.erase import finish

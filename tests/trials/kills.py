@@ -42,7 +42,7 @@ from warehouse.published import publish
 from warehouse.schema import TABLES
 from warehouse.store import commits
 from warehouse.store.collect import collect
-from warehouse.store.commits import Commit
+from warehouse.store.commit import Commit
 from warehouse.store.files import Access, sha256_of
 from warehouse.store.opening import open_archive
 from warehouse.upkeep.verify import verify

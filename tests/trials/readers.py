@@ -22,8 +22,10 @@ import duckdb
 
 from tests.warehouse.made_up import NOON, land_rows, later, result, whole
 from tests.warehouse.processes import start
-from warehouse.published.publish import NAME, Destination, publish
+from warehouse.published.publish import publish
 from warehouse.store.collect import collect
+from warehouse.store.names import PUBLISHED as NAME
+from warehouse.store.names import Destination
 from warehouse.store.opening import open_archive
 from warehouse.upkeep.compact import compact
 

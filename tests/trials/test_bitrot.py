@@ -10,7 +10,8 @@ import pytest
 from tests.trials.bitrot import KINDS, Damage, made, targets, trial
 from tests.warehouse.made_up import NOON, live_files, logical
 from tests.warehouse.processes import CONTEXT, be_killed_before
-from warehouse.published.publish import Destination, publish
+from warehouse.published.publish import publish
+from warehouse.store.names import Destination
 from warehouse.store.opening import open_archive
 from warehouse.upkeep.repair import ASIDE, repair
 from warehouse.upkeep.verify import verify

@@ -3,8 +3,8 @@
 import pytest
 
 from tests.trials.readers import LEAST, trial
-from warehouse.published.publish import Destination
 from warehouse.store.archive import Archive
+from warehouse.store.names import Destination
 
 
 @pytest.mark.parametrize("destination", ["duckdb", "parquet"])

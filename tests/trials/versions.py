@@ -13,9 +13,11 @@ from pathlib import Path
 import duckdb
 
 from tests.warehouse.made_up import NOON, land_rows, whole
-from warehouse.published.publish import NAME, Destination, publish
+from warehouse.published.publish import publish
 from warehouse.published.views import RELATIONS
 from warehouse.schema import TABLES
+from warehouse.store.names import PUBLISHED as NAME
+from warehouse.store.names import Destination
 from warehouse.store.opening import open_archive
 
 CLIENTS = ("1.4.5", "1.5.6")

@@ -17,8 +17,9 @@ import duckdb
 
 from tests.warehouse.made_up import NOON, land_rows, result, whole
 from warehouse.errors import FixWarehouse
-from warehouse.published.publish import NAME, publish
+from warehouse.published.publish import publish
 from warehouse.store.collect import collect
+from warehouse.store.names import PUBLISHED as NAME
 from warehouse.store.opening import open_archive
 from warehouse.upkeep.compact import compact
 

@@ -34,14 +34,15 @@ from tests.warehouse.made_up import (
 )
 from tests.warehouse.processes import CONTEXT
 from tests.warehouse.published.test_publish import opened, shown
-from warehouse.contents import CHUNK_BYTES, QUARANTINED_BYTES, SpooledContent
+from warehouse.contents import QUARANTINED_BYTES, SpooledContent
 from warehouse.errors import RepairWarehouse
 from warehouse.land import Load, land
-from warehouse.published.publish import Destination, publish, published
+from warehouse.published.publish import publish, published
 from warehouse.published.transcripts import LARGEST_BYTES, TOO_LARGE
-from warehouse.schema import CONTENTS, QUARANTINE
+from warehouse.schema import CHUNK_BYTES, CONTENTS, QUARANTINE
 from warehouse.store.archive import Archive
-from warehouse.store.commits import EMPTY, LiveFile
+from warehouse.store.commit import EMPTY, LiveFile
+from warehouse.store.names import Destination
 from warehouse.store.opening import open_archive
 from warehouse.upkeep.compact import compact
 from warehouse.upkeep.verify import verify, verify_since

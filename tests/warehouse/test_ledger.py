@@ -7,17 +7,8 @@ from typing import Any
 import pytest
 
 from tests.warehouse.made_up import NOON, land_rows, rows_by_key, sid, whole
-from warehouse.ledger import (
-    DELETED,
-    INTENT,
-    STARTED,
-    Ledger,
-    Step,
-    append,
-    contradictions,
-    deleted_results,
-    read_ledger,
-)
+from warehouse.append import append
+from warehouse.ledger import DELETED, INTENT, STARTED, Ledger, Step, contradictions, deleted_results, read_ledger
 from warehouse.published.publish import publish
 from warehouse.schema import ADD_ON_RESULTS, CONTENTS
 from warehouse.store.archive import Archive

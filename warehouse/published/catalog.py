@@ -6,17 +6,15 @@ of this project, is published again.
 
 import hashlib
 from datetime import datetime
-from typing import Literal
 
 import duckdb
 
 from warehouse.published import parts, views
 from warehouse.published.transcripts import shapes
 from warehouse.store.archive import Archive
-from warehouse.store.commits import Commit
+from warehouse.store.commit import Commit
+from warehouse.store.names import Destination
 from warehouse.store.stamp import OURS
-
-Destination = Literal["duckdb", "parquet"]
 
 LAYOUT = 7
 """Raised when the inner layout changes; a file of another layout is rebuilt, not refreshed."""

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import duckdb
 
-from warehouse.published.publish import NAME, publish
+from warehouse.published.publish import publish
 from warehouse.published.views import RELATIONS
 from warehouse.schema import TABLES
+from warehouse.store.names import PUBLISHED as NAME
 from warehouse.store.opening import open_archive
 
 HEAD = """\

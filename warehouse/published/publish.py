@@ -22,16 +22,15 @@ import pyarrow as pa
 from warehouse.errors import FixWarehouse, RepairWarehouse, Untrusted
 from warehouse.published import parts
 from warehouse.published.catalog import LAYOUT, Shown
-from warehouse.published.catalog import Destination as Destination
 from warehouse.schema import CONTENTS, TABLES, Table, sql_type
 from warehouse.store import commits, opens
 from warehouse.store.archive import Archive
-from warehouse.store.commits import Commit, LiveFile
+from warehouse.store.commit import Commit, LiveFile
 from warehouse.store.damage import no_memory, reading_errors
 from warehouse.store.files import copy_and_hash, sha256_of, storage_errors, sync_folder
 from warehouse.store.footers import refuse_any_newer
 from warehouse.store.lock import lock, make_lock, shared
-from warehouse.store.names import PUBLISH_LOCK, PUBLISHED, SHELF, Made, published_sha256
+from warehouse.store.names import PUBLISH_LOCK, PUBLISHED, SHELF, Destination, Made, published_sha256
 from warehouse.store.opens import read_bytes
 from warehouse.store.sealed import ROW_GROUP_ROWS
 from warehouse.store.strangers import published_under, remove_published

@@ -19,10 +19,11 @@ import duckdb
 
 from warehouse.errors import FixQuery, FixWarehouse
 from warehouse.published.moved import reads_elsewhere
-from warehouse.published.publish import NAME, stray_logs, why_unopened
+from warehouse.published.publish import stray_logs, why_unopened
+from warehouse.schema import quote
 from warehouse.store import commits
 from warehouse.store.files import refuse_links
-from warehouse.store.sealed import quote
+from warehouse.store.names import PUBLISHED as NAME
 
 if TYPE_CHECKING:
     from duckdb.sqltypes import DuckDBPyType

@@ -14,11 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
-from warehouse.contents import CHUNK_BYTES
 from warehouse.published.shape_rules import guarded
 from warehouse.published.shape_trial import problem
+from warehouse.schema import CHUNK_BYTES, quote
 from warehouse.store.names import SHAPES
-from warehouse.store.sealed import quote
 from warehouse.store.stamp import FORMAT
 
 FOLDER = SHAPES

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from warehouse.published.transcripts import Shape, decoded, transcripts_sql
-from warehouse.schema import CONTENTS, TABLES, UNFINISHED_STATUSES, Table
+from warehouse.schema import CONTENTS, TABLES, UNFINISHED_STATUSES, Table, quote
 from warehouse.states import GONE, OPEN_STATES, STATES, state_in
-from warehouse.store.sealed import quote
 
 CONTENTS_VIEW = f"""
 CREATE OR REPLACE VIEW contents AS

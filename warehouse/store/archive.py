@@ -22,7 +22,7 @@ import pyarrow as pa
 from warehouse.errors import CommitRace, RepairWarehouse, WarehouseError
 from warehouse.schema import Table
 from warehouse.store import commits, sealed
-from warehouse.store.commits import Commit, LiveFile
+from warehouse.store.commit import Commit, LiveFile
 from warehouse.store.damage import DAMAGED, fault, reading_errors
 from warehouse.store.files import (
     Access,

@@ -10,7 +10,7 @@ from warehouse.clock import APART
 from warehouse.errors import RepairWarehouse
 from warehouse.store import commits
 from warehouse.store.archive import Archive
-from warehouse.store.commits import Commit
+from warehouse.store.commit import Commit
 from warehouse.store.files import storage_errors
 from warehouse.store.lock import shared
 from warehouse.store.strangers import leftovers, remove

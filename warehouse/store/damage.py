@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from warehouse.errors import FixWarehouse, RepairWarehouse, Untrusted
 from warehouse.store import commits
-from warehouse.store.commits import LiveFile
+from warehouse.store.commit import LiveFile
 from warehouse.store.files import cannot, refuse_links, sha256_of
 from warehouse.store.limits import limit
 
@@ -66,19 +66,6 @@ def reading_errors(root: Path) -> Iterator[None]:
 def no_memory(error: Exception) -> bool:
     """Whether DuckDB, or Arrow, says that it has too little memory."""
     return isinstance(error, duckdb.OutOfMemoryException) or any(words in str(error) for words in _NO_MEMORY)
-
-
-def check_rows(file: LiveFile, rows: int, *, without_key: int = 0) -> None:
-    """Refuse what was read of a file unless it is every row that was committed, and each has its key.
-
-    Page checksums do not cover the footer, which says how many rows there are: a row that it hides would be landed
-    a second time.
-
-    Raises:
-        ArrowInvalid: it is not, as Arrow itself says of a damaged file; `reading_errors` makes a sentence of it.
-    """
-    if rows != file.rows or without_key:
-        raise pa.ArrowInvalid(f"{file.path} gives {rows} rows of {file.rows}, {without_key} of them without a key.")
 
 
 def fault(root: Path, file: LiveFile) -> str | None:

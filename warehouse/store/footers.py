@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from warehouse.schema import TABLES
-from warehouse.store.commits import Commit, LiveFile
+from warehouse.store.commit import Commit, LiveFile
 from warehouse.store.names import PLAIN
 from warehouse.store.stamp import Stamp, stamp_in
 
@@ -39,3 +39,16 @@ def _stamp(root: Path, file: LiveFile) -> Stamp | None:
         return stamp_in(metadata.metadata, unknown=unknown)
     except (OSError, pa.ArrowException, ValueError):
         return None
+
+
+def check_rows(file: LiveFile, rows: int, *, without_key: int = 0) -> None:
+    """Refuse what was read of a file unless it is every row that was committed, and each has its key.
+
+    Page checksums do not cover the footer, which says how many rows there are: a row that it hides would be landed
+    a second time.
+
+    Raises:
+        ArrowInvalid: it is not, as Arrow itself says of a damaged file; `reading_errors` makes a sentence of it.
+    """
+    if rows != file.rows or without_key:
+        raise pa.ArrowInvalid(f"{file.path} gives {rows} rows of {file.rows}, {without_key} of them without a key.")

@@ -18,8 +18,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from warehouse.schema import TABLES
-from warehouse.store.commits import Files, LiveFile
-from warehouse.store.damage import check_rows
+from warehouse.store.commit import Files, LiveFile
+from warehouse.store.footers import check_rows
 
 HASHED_AT_ONCE = 200_000
 """Values; a call of DuckDB for each of many small files would cost more than the hashing."""

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from datetime import date
 from enum import Enum
+from typing import Literal
 
 from warehouse.tables import PARTITIONS
 
@@ -22,6 +23,9 @@ SHAPES = "_shapes"
 
 MARKER = "_archive.json"
 """Says that the root is ours."""
+
+Destination = Literal["duckdb", "parquet"]
+"""What the published file holds: tables of its own, or views of the files of the archive."""
 
 PUBLISHED = "addons.duckdb"
 """What analysts open: a link to the newest of the published files.

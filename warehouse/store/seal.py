@@ -9,7 +9,7 @@ import hmac
 from typing import NewType
 
 from warehouse.errors import NotSealed
-from warehouse.store.commits import Commit
+from warehouse.store.commit import Commit
 
 SealKey = NewType("SealKey", bytes)
 

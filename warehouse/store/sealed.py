@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from warehouse.schema import Column, Table, sql_type
-from warehouse.store.commits import LiveFile
-from warehouse.store.damage import check_rows
+from warehouse.schema import Column, Table, quote, sql_type
+from warehouse.store.commit import LiveFile
+from warehouse.store.footers import check_rows
 from warehouse.store.names import CHUNKED, NULL_DAY
 from warehouse.store.stamp import OURS, stored
 
@@ -89,11 +89,6 @@ def _column(table: Table, column: Column, json: Literal["text", "typed"]) -> str
     if column.json and json == "typed":
         return f"TRY_CAST({column.name} AS JSON) AS {column.name}"
     return column.name
-
-
-def quote(text: str) -> str:
-    """An SQL string literal."""
-    return "'" + text.replace("'", "''") + "'"
 
 
 def by_day(table: Table, rows: pa.Table) -> Mapping[date | None, pa.Table]:

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from warehouse.errors import CommitRace, RepairWarehouse
 from warehouse.schema import TABLES, Table
 from warehouse.store.archive import Archive
-from warehouse.store.commits import Commit, LiveFile
+from warehouse.store.commit import Commit, LiveFile
 from warehouse.store.damage import reading_errors
 from warehouse.store.files import storage_errors
 from warehouse.store.footers import refuse_newer

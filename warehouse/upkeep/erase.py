@@ -7,7 +7,6 @@ can be finished by anybody, so a kill at any point is made good. The archive is 
 blocks of a disk.
 """
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -15,18 +14,18 @@ from datetime import datetime
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from warehouse.erasures import fingerprint, read_erased
-from warehouse.published.publish import NAME, Destination, publish
+from warehouse.erasures import fingerprint, identity_of, unfinished
+from warehouse.published.publish import publish
 from warehouse.schema import ERASURES, TABLES, Table
 from warehouse.store import commits
 from warehouse.store.archive import Archive, Snapshot
-from warehouse.store.commits import Commit, LiveFile
+from warehouse.store.commit import Commit, LiveFile
 from warehouse.store.damage import reading_errors
-from warehouse.store.files import cannot, storage_errors, sync_and_hash, sync_folder, unnamed
+from warehouse.store.files import storage_errors, sync_and_hash, sync_folder, unnamed
 from warehouse.store.footers import refuse_any_newer
 from warehouse.store.lock import alone, shared
-from warehouse.store.names import ASIDE, COMMITS, ERASING, Made
-from warehouse.store.opens import read_bytes
+from warehouse.store.names import ASIDE, COMMITS, ERASING, Destination, Made
+from warehouse.store.names import PUBLISHED as NAME
 from warehouse.store.sealed import partition_day
 from warehouse.store.strangers import (
     files_under,
@@ -36,8 +35,6 @@ from warehouse.store.strangers import (
     remove,
     remove_published,
 )
-
-MARK = ERASING
 
 RUN_ID = "erase"
 
@@ -132,28 +129,6 @@ def erase(
         return Erasure(after.number, counts, _finish(archive, destination, now=now))
 
 
-def unfinished(archive: Archive) -> bool:
-    """Whether an erasure was cut off after its commit: files that hold what it erased may still be there.
-
-    A damaged mark counts as one: to finish what is finished already does no harm.
-
-    Raises:
-        RepairWarehouse: a file of `erasures` is missing or damaged.
-        FixWarehouse: the mark cannot be read.
-    """
-    try:
-        identity = read_bytes(archive.root, MARK).decode(errors="replace")
-    except FileNotFoundError:
-        return False
-    except OSError as error:
-        raise cannot("read", archive.root / MARK, error) from error
-    with archive.reading() as snapshot:
-        if identity in read_erased(snapshot).fingerprints:
-            return True
-        # of one that was cut off before its commit; the number may have been taken since
-        return identity not in map(_identity, range(1, snapshot.commit.number + 2))
-
-
 def finish(archive: Archive, destination: Destination, *, now: datetime, wait: bool = False) -> bool:
     """Finish an erasure that was cut off; False when there is none, or somebody uses the archive.
 
@@ -173,14 +148,10 @@ def finish(archive: Archive, destination: Destination, *, now: datetime, wait: b
 def _mark(archive: Archive, commit: int) -> None:
     """Say durably that an erasure is about to be committed."""
     with storage_errors(archive.root), unnamed(archive.root, "", archive.access) as (stream, mark):
-        stream.write(_identity(commit).encode())
+        stream.write(identity_of(commit).encode())
         sync_and_hash(stream)
-        mark.become(MARK)
+        mark.become(ERASING)
         sync_folder(archive.root)
-
-
-def _identity(commit: int) -> str:
-    return hashlib.sha256(f"erasure {commit}".encode()).hexdigest()
 
 
 def _finish(archive: Archive, destination: Destination, *, now: datetime) -> int:
@@ -191,7 +162,7 @@ def _finish(archive: Archive, destination: Destination, *, now: datetime) -> int
     publish(archive, destination, now=now, afresh=True)
     with storage_errors(root):
         removed = _purge(archive)
-        (root / MARK).unlink()
+        (root / ERASING).unlink()
         sync_folder(root)
     return removed
 
@@ -235,6 +206,6 @@ def _rest(archive: Archive, table: Table, file: LiveFile, keys: set[str] | None)
 def _record(chosen: Selection, commit: int, rows: int, reason: str, now: datetime) -> pa.Table:
     """One row for the erasure, and one for each SID that may not come back."""
     facts = {"commit": commit, "erased_at": now}
-    whole = {"erasure_id": _identity(commit), "kind": "erasure", **facts}
+    whole = {"erasure_id": identity_of(commit), "kind": "erasure", **facts}
     each = [{"erasure_id": fingerprint(sid), "kind": kind, **facts} for sid, kind in sorted(chosen.record.items())]
     return pa.Table.from_pylist([{**whole, "reason": reason, "rows": rows}, *each], schema=ERASURES.schema)

@@ -22,7 +22,7 @@ from warehouse.errors import RepairWarehouse
 from warehouse.schema import CONTENTS, DELETIONS, TABLES, Table
 from warehouse.store import commits
 from warehouse.store.archive import Archive
-from warehouse.store.commits import Commit, LiveFile
+from warehouse.store.commit import Commit, LiveFile
 from warehouse.store.damage import is_sound
 from warehouse.store.files import refuse_links, storage_errors, sync_folder
 from warehouse.store.footers import refuse_any_newer

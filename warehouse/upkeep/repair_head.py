@@ -12,12 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from warehouse.errors import RepairWarehouse
-from warehouse.published.publish import NAME, intact, published
+from warehouse.published.publish import intact, published
 from warehouse.schema import TABLES
 from warehouse.store import commits
 from warehouse.store.archive import Archive
-from warehouse.store.commits import Commit, LiveFile
+from warehouse.store.commit import EMPTY, Commit, LiveFile
 from warehouse.store.files import sha256_of
+from warehouse.store.names import PUBLISHED as NAME
 from warehouse.store.names import sealed_in
 from warehouse.upkeep.repair_sources import sealed_anew
 
@@ -40,7 +41,7 @@ def newest(archive: Archive, broken: set[int]) -> Commit:
     """
     numbers = commits.numbers(archive.root)
     if not numbers:
-        return commits.EMPTY
+        return EMPTY
     shown = published(archive) if intact(archive) else None
     newest = numbers[-1]
     if newest not in broken:

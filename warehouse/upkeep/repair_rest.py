@@ -8,12 +8,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from warehouse.pieces import PIECES, hashed
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, CONTENTS, RECORDINGS, Table
 from warehouse.states import RECORDING_LOOK_BACK
-from warehouse.store.commits import LiveFile
+from warehouse.store.commit import LiveFile
 from warehouse.store.sealed import partition_day
 from warehouse.upkeep.repair_work import Repair
-from warehouse.upkeep.verify import PIECES, hashed
 
 
 def settle(work: Repair) -> None:

@@ -8,12 +8,14 @@ import duckdb
 import pyarrow as pa
 
 from warehouse.errors import RepairWarehouse
-from warehouse.published.publish import NAME, intact, published
+from warehouse.pieces import PIECES, hashed
+from warehouse.published.publish import intact, published
 from warehouse.schema import CONTENTS, TABLES, Column, Table, sql_type
 from warehouse.store import commits
 from warehouse.store.archive import Archive
-from warehouse.store.commits import CHUNKED, Commit, LiveFile
-from warehouse.upkeep.verify import PIECES, hashed
+from warehouse.store.commit import Commit, LiveFile
+from warehouse.store.names import CHUNKED
+from warehouse.store.names import PUBLISHED as NAME
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from warehouse.schema import Table
-from warehouse.store.commits import LiveFile
+from warehouse.store.commit import LiveFile
 from warehouse.upkeep.repair_work import Repair
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from warehouse.schema import Table
 from warehouse.store.archive import Archive
-from warehouse.store.commits import Commit, LiveFile
+from warehouse.store.commit import Commit, LiveFile
 from warehouse.store.names import NULL_DAY
 
 

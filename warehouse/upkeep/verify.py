@@ -8,16 +8,17 @@ import contextlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
-from hashlib import sha256
 
 import duckdb
 import pyarrow as pa
 
-from warehouse.erasures import read_erased
+from warehouse.erasures import read_erased, unfinished
 from warehouse.errors import FixWarehouse, NotSealed, RepairWarehouse, Untrusted, UpdateProgram, WarehouseError
 from warehouse.ledger import contradictions, deleted_results, read_ledger
-from warehouse.published import parts, views
-from warehouse.published.publish import NAME, Published, published, stray_logs, unchanged, why_unopened
+from warehouse.pieces import PIECES, hashed
+from warehouse.published import views
+from warehouse.published.parts import limit_memory, on, shown_contents
+from warehouse.published.publish import Published, published, stray_logs, unchanged, why_unopened
 from warehouse.schema import (
     ADD_ON_PAYLOADS,
     ADD_ON_RESULTS,
@@ -30,15 +31,15 @@ from warehouse.schema import (
 )
 from warehouse.store import commits
 from warehouse.store.archive import Archive, Snapshot
-from warehouse.store.commits import Commit, LiveFile
+from warehouse.store.commit import EMPTY, Commit, LiveFile
 from warehouse.store.damage import fault, reading_errors
 from warehouse.store.lock import shared
 from warehouse.store.marker import read_marker
 from warehouse.store.names import MARKER, NULL_DAY
+from warehouse.store.names import PUBLISHED as NAME
 from warehouse.store.seal import check_sealed
 from warehouse.store.strangers import strangers
 from warehouse.upkeep.copies import copies_of_erased
-from warehouse.upkeep.erase import unfinished
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,32 +224,6 @@ def _wrong_contents(snapshot: Snapshot, files: Iterable[LiveFile], *, damaged: C
                         yield Mismatch("content", sid, sentence)
 
 
-PIECES = ("payload_sid", "chunk", "content")
-"""The columns from which `hashed` tells whose content is what."""
-
-
-def hashed(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[str, str, int]]:
-    """SID, SHA-256 and length of each content, from rows of PIECES; no more than a batch is held.
-
-    The chunks of a content follow one another in order and are numbered from 0; others hash to something else.
-    """
-    current, digest, length, number = None, sha256(), 0, 0
-    for batch in batches:
-        columns = batch["payload_sid"].to_pylist(), batch["chunk"].to_pylist(), batch["content"]
-        for sid, chunk, content in zip(*columns, strict=True):
-            if current is not None and (sid != current or not chunk):
-                yield current, digest.hexdigest(), length
-                digest, length, number = sha256(), 0, 0
-            current, data = sid, content.as_buffer()
-            digest.update(data)
-            if (chunk or 0) != number:
-                digest.update(b"out of order")  # whoever puts them together by number gets something else
-            length += data.size
-            number += 1
-    if current is not None:
-        yield current, digest.hexdigest(), length
-
-
 def _broken_references(snapshot: Snapshot) -> Iterator[Mismatch]:
     """Duplicate keys, rows whose parent is missing, and payloads said to be landed whose content is not."""
     archive, relation = snapshot.archive, snapshot.relation
@@ -330,7 +305,7 @@ def _published_differences(archive: Archive, shown: Published | None) -> Iterato
         )
         return
     try:
-        head = commits.load(archive.root, shown.commit) if shown.commit else commits.EMPTY
+        head = commits.load(archive.root, shown.commit) if shown.commit else EMPTY
     except RepairWarehouse as error:
         yield Mismatch("published", NAME, f"{NAME} cannot be judged: {error}")
         return
@@ -385,7 +360,7 @@ def _wrong_published(db: duckdb.DuckDBPyConnection) -> list[str]:
     ).fetchall()
     wrong = []
     for (day,) in days:
-        of_day = f"SELECT sid, content_sha256 FROM add_on_payloads WHERE {_on(day)}"
+        of_day = f"SELECT sid, content_sha256 FROM add_on_payloads WHERE {on(day)}"
         expected = dict(db.execute(of_day).fetchall())
         missing = {sid for sid, digest in expected.items() if digest is not None}
         for sid, digest in shown_contents(db, day, largest=largest):
@@ -394,27 +369,3 @@ def _wrong_published(db: duckdb.DuckDBPyConnection) -> list[str]:
                 wrong.append(sid)
         wrong += sorted(missing)
     return wrong
-
-
-def limit_memory(db: duckdb.DuckDBPyConnection) -> int:
-    """Let DuckDB have what reading the published contents takes, and return the bytes of the largest whole one."""
-    largest, chunks = db.execute(
-        "SELECT coalesce(max(content_length), 0), (SELECT count(*) FROM _contents.chunks) FROM add_on_payloads "
-        "WHERE sid NOT IN (SELECT payload_sid FROM _contents.chunks)"
-    ).fetchall()[0]
-    # of chunks DuckDB holds those of a whole inner table at once, however few rows are asked for
-    db.execute(f"SET memory_limit = '{32 + 4 * (largest >> 20) + (2 * (parts.PART_BYTES >> 20) if chunks else 0)}MB'")
-    return int(largest)
-
-
-def shown_contents(db: duckdb.DuckDBPyConnection, day: date | None, *, largest: int) -> Iterator[tuple[str, str]]:
-    """SID and SHA-256 (hex) of each content that the published file shows for one partition, read in pieces."""
-    at_once = {"whole": max(1, min(2048, (8 << 20) // (largest + 1))), "chunks": 1}
-    for name, rows in at_once.items():
-        sql = f"SELECT {', '.join(PIECES)} FROM _contents.{name} WHERE content IS NOT NULL AND {_on(day)}"
-        for sid, digest, _ in hashed(db.sql(sql).to_arrow_reader(rows)):
-            yield sid, digest
-
-
-def _on(day: date | None) -> str:
-    return "completed_date IS NULL" if day is None else f"completed_date = DATE '{day}'"

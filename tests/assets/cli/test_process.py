@@ -27,8 +27,8 @@ from warehouse.errors import FixWarehouse
 from warehouse.store.damage import reading_errors
 from warehouse.store.files import storage_errors
 from warehouse.store.limits import limit
+from warehouse.store.names import ERASING as MARK
 from warehouse.store.opening import open_archive
-from warehouse.upkeep.erase import MARK
 from warehouse.upkeep.verify import verify
 
 

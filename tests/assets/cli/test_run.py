@@ -3,7 +3,7 @@
 import time
 
 from assets.cli.run import _numbers
-from pipelines.export import Progress
+from pipelines.report import Progress
 from pipelines.twilio.client import Traffic
 
 

@@ -16,10 +16,11 @@ from pipelines.accounts.directory import Directory, read_directory
 from pipelines.accounts.wanted import drop, known_accounts, note_configured
 from pipelines.discover import Scope
 from pipelines.errors import AccountRefused, FixConfiguration, IncompleteExport, SourceUnavailable
-from pipelines.export import ExportReport, Progress, export
+from pipelines.export import export
 from pipelines.monitoring.completeness import completeness
 from pipelines.monitoring.deadlines import Deadlines, deadlines
 from pipelines.monitoring.status import status
+from pipelines.report import ExportReport, Progress
 from pipelines.sandbox.exchange import Reply, Request
 from pipelines.sandbox.run import Sandbox
 from pipelines.sandbox.world import World

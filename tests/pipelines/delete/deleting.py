@@ -13,8 +13,8 @@ from pipelines.sandbox.run import Sandbox
 from pipelines.sandbox.values import Result
 from pipelines.twilio.client import Credential, Tuning, TwilioClient, connect
 from tests.pipelines.conftest import HASTY, NOW, Exporter
-from warehouse.published.publish import Destination
 from warehouse.store.archive import Archive
+from warehouse.store.names import Destination
 
 LONG_AGO, TODAY = NOW.date() - timedelta(days=40), NOW.date()
 

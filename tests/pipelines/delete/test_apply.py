@@ -15,7 +15,8 @@ from pipelines.sandbox.run import Sandbox
 from tests.pipelines.conftest import NOW, Exporter
 from tests.pipelines.delete.deleting import GENEROUS, Deleter, fill, ready, rest
 from warehouse.ledger import read_ledger
-from warehouse.published.publish import NAME, Destination
+from warehouse.store.names import PUBLISHED as NAME
+from warehouse.store.names import Destination
 from warehouse.store.opening import open_archive
 from warehouse.upkeep.verify import verify
 

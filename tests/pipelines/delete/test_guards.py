@@ -27,13 +27,14 @@ from pipelines.sandbox.run import Sandbox
 from tests.pipelines.conftest import NOW, Exporter
 from tests.pipelines.delete.deleting import GENEROUS, Deleter, fill, ready, rest, touched
 from warehouse.land import land
-from warehouse.published.publish import LOCK as PUBLISHED
-from warehouse.published.publish import NAME, publish
+from warehouse.published.publish import publish
 from warehouse.quarantine import QuarantineRow, quarantine_rows
 from warehouse.schema import CONTENTS, DELETIONS
 from warehouse.store.archive import Archive
-from warehouse.store.commits import CHUNKED
 from warehouse.store.files import sha256_of
+from warehouse.store.names import CHUNKED
+from warehouse.store.names import PUBLISH_LOCK as PUBLISHED
+from warehouse.store.names import PUBLISHED as NAME
 from warehouse.store.opening import open_archive
 from warehouse.upkeep.verify import verify
 

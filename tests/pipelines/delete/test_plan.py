@@ -24,7 +24,7 @@ from pipelines.delete.plan import (
     plan_delete,
 )
 from pipelines.delete.plan_file import file_text, read_plan, seal_key
-from pipelines.delete.proof import _KEY
+from pipelines.delete.verified import _KEY
 from pipelines.errors import PlanAgain
 from pipelines.records.sids import add_on_result_sid
 from tests.pipelines.delete.test_gate import ACCOUNT, NOON, OTHER, RESULT, SHOWN

@@ -39,17 +39,20 @@ from tests.warehouse.made_up import (
 )
 from tests.warehouse.processes import CONTEXT
 from tests.warehouse.test_ledger import step
-from warehouse.erasures import read_erased
+from warehouse.append import append
+from warehouse.erasures import read_erased, unfinished
 from warehouse.land import land
-from warehouse.ledger import INTENT, append
-from warehouse.published.publish import Destination, publish
+from warehouse.ledger import INTENT
+from warehouse.published.publish import publish
 from warehouse.quarantine import QuarantineRow, quarantine_rows
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, CONTENTS, ERASURES, QUARANTINE, RECORDINGS, RESOLUTIONS
 from warehouse.store import commits
 from warehouse.store.archive import Archive
 from warehouse.store.lock import alone, shared
+from warehouse.store.names import ERASING as MARK
+from warehouse.store.names import Destination
 from warehouse.store.opening import open_archive
-from warehouse.upkeep.erase import MARK, finish, unfinished
+from warehouse.upkeep.erase import finish
 from warehouse.upkeep.verify import verify
 
 

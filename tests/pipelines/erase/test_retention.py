@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.erase.by_age import confirm, erase_by_age, waiting
+from pipelines.erase.by_age import confirm, erase_by_age
 from pipelines.erase.retention import Kept, Waits, decide, erased
 from pipelines.errors import ConfirmErasure
+from pipelines.monitoring.deadlines import waiting_erasure as waiting
 from pipelines.shown_time import remember
 from tests.warehouse.made_up import NOON, land_rows, logical, whole
 from warehouse.store.archive import Archive

@@ -29,7 +29,7 @@ from tests.warehouse.made_up import (
 from warehouse.land import land
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, CONTENTS, RECORDINGS, Table, shown_status
 from warehouse.store.archive import Archive
-from warehouse.store.commits import LiveFile
+from warehouse.store.commit import LiveFile
 from warehouse.store.opening import open_archive
 
 WINDOWS = Windows(timedelta(days=7), timedelta(days=3))

@@ -21,11 +21,13 @@ import pyarrow.parquet as pq
 from tests.trials.crash import shim
 from tests.warehouse.made_up import NOON, content, land_rows, leftovers, logical, payload, recording, result, whole
 from warehouse.errors import ExportError
-from warehouse.published.publish import NAME, Destination, publish, published
+from warehouse.published.publish import publish, published
 from warehouse.store import commits
 from warehouse.store.collect import collect
-from warehouse.store.commits import Commit
+from warehouse.store.commit import Commit
 from warehouse.store.files import Access
+from warehouse.store.names import PUBLISHED as NAME
+from warehouse.store.names import Destination
 from warehouse.store.opening import open_archive
 from warehouse.upkeep.compact import compact
 from warehouse.upkeep.verify import verify

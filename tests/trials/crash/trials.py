@@ -18,7 +18,7 @@ from typing import cast
 
 from tests.trials.crash import powercut, shim
 from tests.trials.crash.children import NAIVE, as_json, cycle, look, recover, run, seed
-from warehouse.published.publish import Destination
+from warehouse.store.names import Destination
 
 Found = tuple[int, int, list[str]]
 """Points there are, points tried, and violations."""

@@ -10,9 +10,10 @@ from pipelines.errors import FixWarehouse
 from pipelines.opening import mend_moved
 from pipelines.settings import warehouse_settings
 from tests.warehouse.made_up import NOON, land_rows, sid, whole
-from warehouse.published.publish import NAME, publish
+from warehouse.published.publish import publish
 from warehouse.published.query import answer
 from warehouse.store.archive import Archive
+from warehouse.store.names import PUBLISHED as NAME
 from warehouse.store.opening import open_archive
 
 NAMES = {f"XB{'0' * 32}": "Made up"}

@@ -34,13 +34,14 @@ from warehouse.land import land
 from warehouse.published import parts
 from warehouse.published import publish as publishing
 from warehouse.published.parts import PART_BYTES
-from warehouse.published.publish import NAME, Destination, publish, published
+from warehouse.published.publish import publish, published
 from warehouse.published.query import read_only
 from warehouse.published.views import RELATIONS
 from warehouse.schema import CONTENTS, TABLES
 from warehouse.store.archive import Archive
 from warehouse.store.collect import collect
-from warehouse.store.names import SHELF
+from warehouse.store.names import PUBLISHED as NAME
+from warehouse.store.names import SHELF, Destination
 from warehouse.store.opening import open_archive
 from warehouse.upkeep.verify import verify
 

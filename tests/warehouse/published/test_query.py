@@ -10,9 +10,11 @@ import pytest
 
 from pipelines.errors import FixQuery, FixWarehouse
 from tests.warehouse.made_up import NOON, land_rows, whole
-from warehouse.published.publish import NAME, Destination, publish
+from warehouse.published.publish import publish
 from warehouse.published.query import answer, read_only
 from warehouse.store.archive import Archive
+from warehouse.store.names import PUBLISHED as NAME
+from warehouse.store.names import Destination
 from warehouse.store.opening import open_archive
 
 DESTINATIONS: tuple[Destination, ...] = ("duckdb", "parquet")

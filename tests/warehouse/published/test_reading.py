@@ -21,8 +21,10 @@ import pytest
 from adbc_driver_manager import ProgrammingError, dbapi
 
 from tests.warehouse.made_up import NOON, land_rows, whole
-from warehouse.published.publish import NAME, Destination, publish
+from warehouse.published.publish import publish
 from warehouse.store.archive import Archive
+from warehouse.store.names import PUBLISHED as NAME
+from warehouse.store.names import Destination
 from warehouse.store.opening import open_archive
 from warehouse.upkeep.compact import compact
 

@@ -10,9 +10,10 @@ import pytest
 
 from tests.warehouse.made_up import NOON, Row, content, land_rows, payload, sid
 from tests.warehouse.published.test_views import as_json, transcripts
-from warehouse.published.publish import NAME, publish
+from warehouse.published.publish import publish
 from warehouse.published.transcripts import BUILT_IN, FOLDER, TOO_DEEP
 from warehouse.store.archive import Archive
+from warehouse.store.names import PUBLISHED as NAME
 from warehouse.upkeep.verify import verify
 
 SAMPLES = Path(__file__).parent / "samples"

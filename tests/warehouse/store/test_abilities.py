@@ -13,9 +13,10 @@ import pytest
 
 from tests.warehouse.made_up import NOON, land_rows, later, path_of, rows_by_key, sid, whole
 from warehouse.errors import CommitRace, FixWarehouse
-from warehouse.published.publish import NAME, publish
+from warehouse.published.publish import publish
 from warehouse.schema import CONTENTS
 from warehouse.store.lock import alone, shared
+from warehouse.store.names import PUBLISHED as NAME
 from warehouse.store.opening import open_archive
 from warehouse.upkeep.verify import verify
 

@@ -11,12 +11,13 @@ import pytest
 from pipelines.erase.choice import erase_sids
 from pipelines.records.sids import recording_sid
 from tests.warehouse.made_up import NOON, land_rows, later, logical, result, rows_by_key, sid, whole
-from warehouse.published.publish import Destination, publish
+from warehouse.published.publish import publish
 from warehouse.schema import ADD_ON_RESULTS
 from warehouse.store.archive import Archive
 from warehouse.store.collect import collect
 from warehouse.store.commits import commit_path
 from warehouse.store.marker import read_marker
+from warehouse.store.names import Destination
 from warehouse.store.opening import existing_archive, open_archive
 from warehouse.store.stamp import FORMAT
 from warehouse.upkeep.compact import compact

@@ -10,8 +10,9 @@ import pytest
 from tests.warehouse.made_up import NOON, land_rows, later, logical, whole
 from tests.warehouse.processes import hear, keep_changing, start
 from warehouse.errors import RepairWarehouse
-from warehouse.published.publish import NAME, publish
+from warehouse.published.publish import publish
 from warehouse.store.archive import Archive
+from warehouse.store.names import PUBLISHED as NAME
 from warehouse.store.opening import open_archive
 from warehouse.upkeep.compact import compact
 from warehouse.upkeep.verify import verify

@@ -18,7 +18,7 @@ from warehouse.published.publish import publish
 from warehouse.schema import ADD_ON_RESULTS, CONTENTS
 from warehouse.store import commits
 from warehouse.store.archive import Archive
-from warehouse.store.commits import Commit
+from warehouse.store.commit import Commit
 from warehouse.store.files import ACCESS
 from warehouse.store.opening import open_archive
 from warehouse.upkeep.verify import verify

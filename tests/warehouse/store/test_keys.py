@@ -14,7 +14,7 @@ from tests.warehouse.made_up import NOON, Row, land_rows, later, payload, result
 from warehouse.landed import landed_recordings, owing_recordings
 from warehouse.schema import ADD_ON_RESULTS, RECORDINGS
 from warehouse.store.archive import Archive
-from warehouse.store.commits import Files, LiveFile
+from warehouse.store.commit import Files, LiveFile
 from warehouse.store.keys import Keys
 from warehouse.store.opening import open_archive
 

@@ -8,15 +8,16 @@ import pytest
 
 from pipelines.delete.guards import only_deleter
 from tests.warehouse.made_up import NOON, land_rows, later, whole
+from warehouse.erasures import unfinished
 from warehouse.errors import Untrusted
-from warehouse.published.publish import LOCK as PUBLISH_LOCK
-from warehouse.published.publish import NAME, publish, untouched
+from warehouse.published.publish import publish, untouched
 from warehouse.schema import CONTENTS
 from warehouse.store.commits import FOLDER
-from warehouse.store.lock import NAME as ARCHIVE_LOCK
+from warehouse.store.names import ARCHIVE_LOCK, PUBLISH_LOCK
+from warehouse.store.names import ERASING as MARK
+from warehouse.store.names import PUBLISHED as NAME
 from warehouse.store.opening import open_archive
 from warehouse.store.opens import folder, open_lock, read_bytes
-from warehouse.upkeep.erase import MARK, unfinished
 
 DELETE_LOCK = ".delete.lock"
 

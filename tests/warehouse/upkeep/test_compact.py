@@ -19,11 +19,13 @@ from tests.warehouse.made_up import NOON, land_rows, later, live_files, logical,
 from tests.warehouse.processes import CONTEXT, compact_and_die
 from tests.warehouse.published.test_publish import shown
 from warehouse.errors import RepairWarehouse
-from warehouse.published.publish import NAME, Destination, publish
+from warehouse.published.publish import publish
 from warehouse.schema import ADD_ON_RESULTS, CONTENTS
 from warehouse.store.archive import Archive
 from warehouse.store.collect import collect
 from warehouse.store.commits import load
+from warehouse.store.names import PUBLISHED as NAME
+from warehouse.store.names import Destination
 from warehouse.store.opening import open_archive
 from warehouse.upkeep import compact as compaction
 from warehouse.upkeep.compact import compact

@@ -15,11 +15,12 @@ from pipelines.monitoring.status import status
 from tests.warehouse.made_up import NOON, land_rows, later, logical, rows_by_key, sid, whole
 from warehouse.errors import RepairWarehouse
 from warehouse.landed import landed_recordings
-from warehouse.published.publish import Destination, publish, published
+from warehouse.published.publish import publish, published
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, Table
 from warehouse.store.archive import Archive
 from warehouse.store.commits import commit_path
 from warehouse.store.damage import reading_errors
+from warehouse.store.names import Destination
 from warehouse.store.opening import open_archive
 from warehouse.upkeep.repair import repair
 from warehouse.upkeep.verify import verify

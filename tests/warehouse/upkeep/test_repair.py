@@ -9,9 +9,10 @@ import pytest
 from tests.warehouse.made_up import NOON, bad, land_rows, later, live_files, logical, whole
 from warehouse.errors import RepairWarehouse
 from warehouse.land import land
-from warehouse.published.publish import Destination, publish
+from warehouse.published.publish import publish
 from warehouse.store.archive import Archive
 from warehouse.store.commits import commit_path
+from warehouse.store.names import Destination
 from warehouse.store.opening import open_archive
 from warehouse.upkeep.repair import ASIDE, repair
 from warehouse.upkeep.verify import verify

@@ -25,10 +25,13 @@ from tests.warehouse.made_up import (
     whole,
 )
 from warehouse.land import land
-from warehouse.published.publish import NAME, Destination, publish
+from warehouse.published.publish import publish
 from warehouse.schema import TABLES
 from warehouse.store.archive import Archive
-from warehouse.store.commits import EMPTY, commit_path
+from warehouse.store.commit import EMPTY
+from warehouse.store.commits import commit_path
+from warehouse.store.names import PUBLISHED as NAME
+from warehouse.store.names import Destination
 from warehouse.store.opening import open_archive
 from warehouse.store.sealed import by_day
 from warehouse.upkeep.verify import Mismatch, verify, verify_since
