@@ -19,7 +19,7 @@ from assets.sensors import abandoned_runs, alert_sensors, standing_checks, urgen
 from pipelines.errors import ExportError
 from pipelines.report import Progress
 from pipelines.settings import environment, warehouse_settings
-from warehouse.store.names import PUBLISHED as NAME
+from warehouse.store.names import PUBLISHED
 
 BY_DAY = {RESULTS_SPEC.key, PAYLOADS_SPEC.key, DELETED.key}
 """Assets with a partition for each day."""
@@ -69,7 +69,7 @@ def _placed(days: dg.PartitionsDefinition[str]) -> list[dg.AssetSpec | dg.Assets
     """The assets in their partitions, and with the file that has their tables."""
     file: dict[str, str] = {}
     with contextlib.suppress(ExportError, ValueError):  # a run says what is wrong with EXPORT_ROOT; the graph must load
-        file["dagster/uri"] = (warehouse_settings(environment()).root.absolute() / NAME).as_uri()
+        file["dagster/uri"] = (warehouse_settings(environment()).root.absolute() / PUBLISHED).as_uri()
 
     def place(spec: dg.AssetSpec) -> dg.AssetSpec:
         if TABLE_NAME in spec.metadata:

@@ -12,7 +12,7 @@ import dagster as dg
 from warehouse.published.transcripts import PARTS
 from warehouse.published.views import RELATIONS
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, RECORDINGS, Table, sql_type
-from warehouse.store.names import PUBLISHED as NAME
+from warehouse.store.names import PUBLISHED
 
 OWNERS = ["team:data-engineering"]
 
@@ -95,8 +95,8 @@ def _view(name: str, upstream: Sequence[str]) -> dg.AssetSpec:
     return dg.AssetSpec(
         name,
         deps=upstream,
-        description=f"{relation.description}\n\nA view in `{NAME}`, always as new as the tables: nothing has to be run "
-        "for it.",
+        description=f"{relation.description}\n\nA view in `{PUBLISHED}`, always as new as the tables: nothing has to "
+        "be run for it.",
         group_name=WAREHOUSE_GROUP,
         owners=OWNERS,
         kinds={"duckdb", "view"},

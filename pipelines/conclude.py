@@ -23,8 +23,7 @@ from warehouse.store import commits
 from warehouse.store.archive import Archive
 from warehouse.store.collect import collect
 from warehouse.store.commit import EMPTY, Commit
-from warehouse.store.names import PUBLISHED as NAME
-from warehouse.store.names import Destination
+from warehouse.store.names import PUBLISHED, Destination
 from warehouse.upkeep.compact import compact
 from warehouse.upkeep.verify import Mismatch, verify_since
 
@@ -107,7 +106,7 @@ def _elsewhere(task: _Task) -> Conclusion:
             found = ours.recv() if _answers(ours, within=_seconds_for(task.archive)) else _hung()
         except EOFError as error:
             raise FixWarehouse(
-                f"The process that publishes {NAME} was killed, perhaps for want of memory; what was exported is "
+                f"The process that publishes {PUBLISHED} was killed, perhaps for want of memory; what was exported is "
                 "landed. Run `addon-export rebuild`, or export again."
             ) from error
         finally:
@@ -132,8 +131,8 @@ def _answers(ours: Connection, *, within: float) -> bool:
 
 def _hung() -> FixWarehouse:
     return FixWarehouse(
-        f"The process that publishes {NAME} does not answer, so it was ended; what was exported is landed. See whether "
-        "the disk of EXPORT_ROOT hangs, and run `addon-export rebuild`, or export again."
+        f"The process that publishes {PUBLISHED} does not answer, so it was ended; what was exported is landed. See "
+        "whether the disk of EXPORT_ROOT hangs, and run `addon-export rebuild`, or export again."
     )
 
 

@@ -11,7 +11,7 @@ from warehouse.errors import WarehouseError
 from warehouse.published.moved import reads_elsewhere
 from warehouse.published.publish import publish
 from warehouse.store.archive import Archive
-from warehouse.store.names import PUBLISHED as NAME
+from warehouse.store.names import PUBLISHED
 from warehouse.store.opening import existing_archive, open_archive
 from warehouse.store.seal import check_sealed, seal_key
 
@@ -47,7 +47,7 @@ def mend_moved(settings: WarehouseSettings) -> None:
     try:
         # whoever made the file: before it is known to be ours, it can reach nothing else
         locked: dict[str, str | bool | int | float | list[str]] = {"enable_external_access": False}
-        path = str(settings.root.absolute() / NAME)
+        path = str(settings.root.absolute() / PUBLISHED)
         with contextlib.closing(duckdb.connect(path, read_only=True, config=locked)) as db:
             if reads_elsewhere(db, settings.root) is None:
                 return

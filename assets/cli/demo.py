@@ -25,8 +25,7 @@ from warehouse.schema import ADD_ON_RESULTS, RECORDINGS
 from warehouse.store.archive import Archive
 from warehouse.store.files import ACCESS
 from warehouse.store.marker import Marker, read_marker, update_marker
-from warehouse.store.names import ARCHIVE_LOCK, MARKER
-from warehouse.store.names import PUBLISHED as NAME
+from warehouse.store.names import ARCHIVE_LOCK, MARKER, PUBLISHED
 from warehouse.store.opening import open_archive
 from warehouse.store.strangers import files_under, remove_ours
 from warehouse.upkeep.verify import verify
@@ -72,7 +71,7 @@ def demo() -> None:
         f"Verified {found.files} files and {found.contents} contents against what came over the wire: "
         f"{len(found.mismatches) or 'no'} mismatches."
     )
-    path = folder / NAME
+    path = folder / PUBLISHED
     for question, sql, _ in DEMO:
         with answer(folder, sql) as answered:
             show(f"\n-- {question}\n{sql};\n{table(answered)}")

@@ -10,7 +10,7 @@ from assets.cli.arguments import Command, check_order, days
 from assets.terminal import show
 from pipelines.report import Progress
 from pipelines.settings import environment, twilio_settings, warehouse_settings
-from warehouse.store.names import PUBLISHED as NAME
+from warehouse.store.names import PUBLISHED
 
 
 @click.command(
@@ -81,7 +81,7 @@ def summary(progress: Progress) -> str:
 def _next(progress: Progress) -> str:
     waits = progress.extraction.unfinished
     wait = f"{waits:,} results are unfinished at Twilio; the next export looks again.\n" if waits else ""
-    file = warehouse_settings(environment()).root / NAME
+    file = warehouse_settings(environment()).root / PUBLISHED
     return (
         f"{wait}Next: `addon-export status` says what is safe, `addon-export sql --examples` has questions, and\n"
         f"{file} opens in DuckDB. Export every hour; what is landed is not fetched again."

@@ -11,7 +11,7 @@ from assets.terminal import say, show
 from pipelines.settings import environment, warehouse_settings
 from warehouse.memory import return_freed_memory
 from warehouse.published.publish import publish
-from warehouse.store.names import PUBLISHED as NAME
+from warehouse.store.names import PUBLISHED
 from warehouse.upkeep.repair import repair
 
 
@@ -42,5 +42,5 @@ def command(repairs: bool) -> int:
         if done.left:
             return code
     shown = publish(archive, settings.destination, now=datetime.now(UTC), afresh=True)
-    say(f"{NAME} is built afresh from commit {shown.commit}.")
+    say(f"{PUBLISHED} is built afresh from commit {shown.commit}.")
     return code

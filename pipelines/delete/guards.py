@@ -23,8 +23,7 @@ from warehouse.store.archive import Archive, Snapshot
 from warehouse.store.commits import FOLDER, commit_path
 from warehouse.store.files import sha256_of, storage_errors
 from warehouse.store.lock import lock, make_lock
-from warehouse.store.names import DELETE_LOCK
-from warehouse.store.names import PUBLISHED as NAME
+from warehouse.store.names import DELETE_LOCK, PUBLISHED
 
 LOCK = DELETE_LOCK
 """Held by the one process that deletes; it goes with the process, so a kill leaves none behind."""
@@ -84,7 +83,7 @@ def whole_warehouse(snapshot: Snapshot) -> Ledger:
             reasons=[f"{path} is missing or damaged." for path in damaged],
         )
     if head.number and not untouched(archive):
-        raise PlanAgain(f"{NAME} is not the file that was published; run `addon-export rebuild`.")
+        raise PlanAgain(f"{PUBLISHED} is not the file that was published; run `addon-export rebuild`.")
     ledger = read_ledger(snapshot)
     if broken := ledger.broken():
         raise PlanAgain(broken)

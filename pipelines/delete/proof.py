@@ -26,7 +26,7 @@ from warehouse.store import commits
 from warehouse.store.archive import Archive, Snapshot
 from warehouse.store.commit import Commit, LiveFile
 from warehouse.store.damage import is_sound, reading_errors
-from warehouse.store.names import PUBLISHED as NAME
+from warehouse.store.names import PUBLISHED
 from warehouse.store.sealed import partition_day
 
 
@@ -189,14 +189,14 @@ class _Reading:
 
     def _unpublished(self, row: Row, payloads: list[Row]) -> str | None:
         if self.shown_rows.get(row["sid"]) != row["fingerprint"]:
-            return f"{NAME} does not show this row."
+            return f"{PUBLISHED} does not show this row."
         for p in payloads:
             if self.shown_rows.get(p["sid"]) != p["fingerprint"]:
-                return f"{NAME} does not show the row of payload {p['sid']}."
+                return f"{PUBLISHED} does not show the row of payload {p['sid']}."
             if self.shown_contents.get(p["sid"]) != [p["content_sha256"]]:
-                return f"{NAME} does not show the content of payload {p['sid']} as it came."
+                return f"{PUBLISHED} does not show the content of payload {p['sid']} as it came."
         if self.shown_payloads.get(row["sid"], set()) != {p["sid"] for p in payloads}:
-            return f"{NAME} shows other payloads of it."
+            return f"{PUBLISHED} shows other payloads of it."
         return None
 
     def _of_damaged_days(self) -> Iterator[Unverified]:
@@ -246,7 +246,7 @@ class _Reading:
         if shown is None or shown.commit not in commits.numbers(self.archive.root):
             return
         try:
-            with contextlib.closing(duckdb.connect(str(self.archive.root / NAME), read_only=True)) as db:
+            with contextlib.closing(duckdb.connect(str(self.archive.root / PUBLISHED), read_only=True)) as db:
                 db.execute("SET memory_limit = '64MB'; SET threads = 1; SET TimeZone = 'UTC'")
                 for table, key in ((ADD_ON_RESULTS, "sid"), (ADD_ON_PAYLOADS, "add_on_result_sid")):
                     rows = db.execute(
@@ -264,7 +264,9 @@ class _Reading:
                         if sid in self.wanted:
                             self.shown_contents.setdefault(sid, []).append(digest)
         except duckdb.OutOfMemoryException as error:
-            raise FixWarehouse(f"DuckDB has too little memory to read {NAME}; nothing is said about it.") from error
+            raise FixWarehouse(
+                f"DuckDB has too little memory to read {PUBLISHED}; nothing is said about it."
+            ) from error
         except duckdb.Error:
             self.shown_rows, self.shown_payloads, self.shown_contents = {}, {}, {}
 

@@ -18,8 +18,7 @@ from pipelines.sandbox.run import Sandbox
 from pipelines.sandbox.world import World
 from pipelines.twilio.client import Credential, Tuning, connect
 from warehouse.store.archive import Archive
-from warehouse.store.names import PUBLISHED as NAME
-from warehouse.store.names import Destination
+from warehouse.store.names import PUBLISHED, Destination
 from warehouse.store.opening import open_archive
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -67,7 +66,7 @@ class Exporter:
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """What an analyst's query on `addons.duckdb` answers."""
-        with duckdb.connect(str(self.archive.root / NAME), read_only=True) as db:
+        with duckdb.connect(str(self.archive.root / PUBLISHED), read_only=True) as db:
             db.execute("SET TimeZone = 'UTC'")
             return db.execute(sql).fetchall()
 

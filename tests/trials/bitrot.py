@@ -51,8 +51,7 @@ from warehouse.published.publish import publish
 from warehouse.schema import TABLES
 from warehouse.store.archive import Archive
 from warehouse.store.commits import FOLDER
-from warehouse.store.names import PUBLISHED as NAME
-from warehouse.store.names import Destination
+from warehouse.store.names import PUBLISHED, Destination
 from warehouse.store.opening import open_archive
 from warehouse.upkeep.compact import compact
 from warehouse.upkeep.repair import repair
@@ -79,8 +78,8 @@ class Damage:
         """Whether `verify` names the file, and calls no other one damaged."""
         found = verify(archive).mismatches
         files = {m.subject for m in found if m.kind in ("file", "commit")}
-        if self.path == NAME or (self.kind, self.path.split("/")[0]) == ("lost", FOLDER):
-            return bool(found) and not files and all(NAME in m.sentence for m in found)
+        if self.path == PUBLISHED or (self.kind, self.path.split("/")[0]) == ("lost", FOLDER):
+            return bool(found) and not files and all(PUBLISHED in m.sentence for m in found)
         return files == {self.path.removeprefix(f"{FOLDER}/")}
 
 
@@ -111,7 +110,7 @@ def _file(data: bytes) -> BinaryIO:
 def targets(archive: Archive, *, lost: bool = False) -> list[str]:
     """Files whose damage must be found: live ones, commits (if `lost`, the newest), and the published file."""
     numbered = sorted(f"{FOLDER}/{path.name}" for path in (archive.root / FOLDER).glob("[0-9]*.json"))
-    return [*sorted(live_files(archive)), *(numbered[-1:] if lost else numbered), NAME]
+    return [*sorted(live_files(archive)), *(numbered[-1:] if lost else numbered), PUBLISHED]
 
 
 @contextlib.contextmanager
@@ -162,7 +161,7 @@ def naive(archive: Archive, rows: dict[str, int]) -> bool:
             read = [pq.read_table(archive.root / f, partitioning=None, page_checksum_verification=True) for f in files]
             if sum(table.num_rows for table in read) != count:
                 return True
-        with duckdb.connect(str(archive.root / NAME), read_only=True) as db:
+        with duckdb.connect(str(archive.root / PUBLISHED), read_only=True) as db:
             return any(not db.execute(f"SELECT * FROM {name}").fetchall() for name, count in rows.items() if count)
     except (OSError, pa.ArrowException, duckdb.Error, RepairWarehouse, UnicodeDecodeError):
         return True

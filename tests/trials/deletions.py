@@ -44,7 +44,7 @@ from pipelines.sandbox.world import World
 from pipelines.twilio.client import Credential, Tuning, TwilioClient, connect
 from tests.pipelines.conftest import NOW
 from tests.warehouse.processes import be_killed_before
-from warehouse.store.names import PUBLISHED as NAME
+from warehouse.store.names import PUBLISHED
 from warehouse.store.opening import open_archive
 from warehouse.upkeep.verify import verify
 
@@ -496,7 +496,7 @@ def finished(at: Scene, named: set[str]) -> None:
     wrong += [mismatch.sentence for mismatch in verify(archive).mismatches]
     here = archived(at.place.root)
     wrong += [f"{p.sid} is not here" for p in world.payloads.values() if here.get(p.sid) != p.content]
-    with duckdb.connect(str(at.place.root / NAME), read_only=True) as db:
+    with duckdb.connect(str(at.place.root / PUBLISHED), read_only=True) as db:
         states = dict(db.execute("SELECT state, count(*) FROM retention GROUP BY state").fetchall())
     if states.pop("deleted", 0) != len(at.judge.named) or set(states) > {"exported"}:
         wrong.append(f"retention says {states}")
@@ -526,7 +526,7 @@ def a_missing_file(at: Scene) -> None:
 
 def an_edit_in_duckdb(at: Scene) -> None:
     """Of a content."""
-    path = (at.place.root / NAME).resolve()
+    path = (at.place.root / PUBLISHED).resolve()
     path.chmod(0o600)
     with duckdb.connect(str(path)) as db:
         tables = db.execute("SELECT table_name FROM duckdb_tables() WHERE schema_name = '_contents'").fetchall()

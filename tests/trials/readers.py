@@ -24,8 +24,7 @@ from tests.warehouse.made_up import NOON, land_rows, later, result, whole
 from tests.warehouse.processes import start
 from warehouse.published.publish import publish
 from warehouse.store.collect import collect
-from warehouse.store.names import PUBLISHED as NAME
-from warehouse.store.names import Destination
+from warehouse.store.names import PUBLISHED, Destination
 from warehouse.store.opening import open_archive
 from warehouse.upkeep.compact import compact
 
@@ -101,7 +100,7 @@ def read(root: Path, again: float, talk: Connection) -> None:
     newest = 0
     while not talk.poll():
         try:
-            with duckdb.connect(str(root / NAME), read_only=True, config={"threads": "1"}) as db:
+            with duckdb.connect(str(root / PUBLISHED), read_only=True, config={"threads": "1"}) as db:
                 opened, held = time.monotonic(), None
                 while True:
                     answer: tuple[int, ...] = db.execute(QUESTION).fetchall()[0]

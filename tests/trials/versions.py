@@ -16,8 +16,7 @@ from tests.warehouse.made_up import NOON, land_rows, whole
 from warehouse.published.publish import publish
 from warehouse.published.views import RELATIONS
 from warehouse.schema import TABLES
-from warehouse.store.names import PUBLISHED as NAME
-from warehouse.store.names import Destination
+from warehouse.store.names import PUBLISHED, Destination
 from warehouse.store.opening import open_archive
 
 CLIENTS = ("1.4.5", "1.5.6")
@@ -53,7 +52,7 @@ def main() -> None:
             python = _client(Path(folder) / version, version)
             for destination in destinations:
                 publish(archive, destination, now=NOON)
-                answers = [_asked(who, archive.root / NAME) for who in (sys.executable, python)]
+                answers = [_asked(who, archive.root / PUBLISHED) for who in (sys.executable, python)]
                 same = answers[0][1] == answers[1][1]
                 wrong += not same
                 sys.stdout.write(

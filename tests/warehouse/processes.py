@@ -19,7 +19,7 @@ from tests.warehouse.made_up import NOON, land_rows, result, whole
 from warehouse.errors import FixWarehouse
 from warehouse.published.publish import publish
 from warehouse.store.collect import collect
-from warehouse.store.names import PUBLISHED as NAME
+from warehouse.store.names import PUBLISHED
 from warehouse.store.opening import open_archive
 from warehouse.upkeep.compact import compact
 
@@ -106,7 +106,7 @@ def compact_and_die(root: Path, step: int) -> None:
 
 def hold_open(root: Path, talk: Connection) -> None:
     """Open the published file, say what it shows each time when asked, and never let go of it."""
-    with duckdb.connect(str(root / NAME), read_only=True) as db:
+    with duckdb.connect(str(root / PUBLISHED), read_only=True) as db:
         while True:
             talk.send(
                 db.execute(
@@ -123,7 +123,7 @@ Answer = tuple[int, ...]
 
 def read_once(root: Path) -> Answer:
     """Open, ask and close."""
-    with duckdb.connect(str(root / NAME), read_only=True) as db:
+    with duckdb.connect(str(root / PUBLISHED), read_only=True) as db:
         answer: Answer = db.execute(
             "SELECT (SELECT number FROM _commit), (SELECT count(*) FROM recordings), (SELECT count(*) FROM "
             "add_on_results), (SELECT count(*) FROM add_on_payloads), count(*), count(DISTINCT payload_sid), "

@@ -13,7 +13,7 @@ import duckdb
 from warehouse.published.publish import publish
 from warehouse.published.views import RELATIONS
 from warehouse.schema import TABLES
-from warehouse.store.names import PUBLISHED as NAME
+from warehouse.store.names import PUBLISHED
 from warehouse.store.opening import open_archive
 
 HEAD = """\
@@ -32,7 +32,7 @@ def tables_markdown() -> str:
     with tempfile.TemporaryDirectory() as folder:
         archive = open_archive(Path(folder) / "empty")
         publish(archive, "duckdb", now=datetime.now(UTC))
-        with contextlib.closing(duckdb.connect(str(archive.root / NAME), read_only=True)) as db:
+        with contextlib.closing(duckdb.connect(str(archive.root / PUBLISHED), read_only=True)) as db:
             comments = dict(
                 db.execute(
                     "SELECT table_name, comment FROM duckdb_tables() WHERE schema_name = 'main' "

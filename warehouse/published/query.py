@@ -23,7 +23,7 @@ from warehouse.published.publish import stray_logs, why_unopened
 from warehouse.schema import quote
 from warehouse.store import commits
 from warehouse.store.files import refuse_links
-from warehouse.store.names import PUBLISHED as NAME
+from warehouse.store.names import PUBLISHED
 
 if TYPE_CHECKING:
     from duckdb.sqltypes import DuckDBPyType
@@ -153,7 +153,7 @@ def read_only(root: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         FixWarehouse: nothing has been published under `root`.
         Untrusted: a live file is a link.
     """
-    path = root.absolute() / NAME
+    path = root.absolute() / PUBLISHED
     if not path.exists():
         raise FixWarehouse(f"There is no {path}; run `addon-export export` or `addon-export rebuild` first.")
     if logs := stray_logs(path.parent):

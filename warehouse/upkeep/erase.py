@@ -24,8 +24,7 @@ from warehouse.store.damage import reading_errors
 from warehouse.store.files import storage_errors, sync_and_hash, sync_folder, unnamed
 from warehouse.store.footers import refuse_any_newer
 from warehouse.store.lock import alone, shared
-from warehouse.store.names import ASIDE, COMMITS, ERASING, Destination, Made
-from warehouse.store.names import PUBLISHED as NAME
+from warehouse.store.names import ASIDE, COMMITS, ERASING, PUBLISHED, Destination, Made
 from warehouse.store.sealed import partition_day
 from warehouse.store.strangers import (
     files_under,
@@ -178,7 +177,7 @@ def _purge(archive: Archive) -> int:
     ]
     for path in removed:
         remove(root / path)
-    target = root / NAME
+    target = root / PUBLISHED
     shown = str(target.readlink()) if target.is_symlink() else ""  # a copy, where the file system knows no links
     published = [path for path, _ in published_under(root) if path != shown]
     for path in published:

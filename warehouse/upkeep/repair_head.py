@@ -18,8 +18,7 @@ from warehouse.store import commits
 from warehouse.store.archive import Archive
 from warehouse.store.commit import EMPTY, Commit, LiveFile
 from warehouse.store.files import sha256_of
-from warehouse.store.names import PUBLISHED as NAME
-from warehouse.store.names import sealed_in
+from warehouse.store.names import PUBLISHED, sealed_in
 from warehouse.upkeep.repair_sources import sealed_anew
 
 
@@ -51,8 +50,8 @@ def newest(archive: Archive, broken: set[int]) -> Commit:
     name = commits.commit_path(Path(), newest)
     if shown is None or shown.commit != newest:
         raise RepairWarehouse(
-            f"Commit file {name} is damaged or gone and {NAME} does not show commit {newest}, so nothing says which "
-            "files were live; restore that one file from a backup."
+            f"Commit file {name} is damaged or gone and {PUBLISHED} does not show commit {newest}, so nothing says "
+            "which files were live; restore that one file from a backup."
         )
     if shown.destination == "duckdb":
         live = sealed_anew(archive)
@@ -74,7 +73,7 @@ def newest(archive: Archive, broken: set[int]) -> Commit:
 
 def _shown_paths(archive: Archive) -> list[str]:
     """Live files as the published views name them."""
-    with contextlib.closing(duckdb.connect(str(archive.root / NAME), read_only=True)) as db:
+    with contextlib.closing(duckdb.connect(str(archive.root / PUBLISHED), read_only=True)) as db:
         views = db.execute("SELECT sql FROM duckdb_views() WHERE NOT internal").fetchall()
     return sorted({path for (sql,) in views for path in sealed_in(sql)})
 

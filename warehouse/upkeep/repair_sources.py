@@ -14,8 +14,7 @@ from warehouse.schema import CONTENTS, TABLES, Column, Table, sql_type
 from warehouse.store import commits
 from warehouse.store.archive import Archive
 from warehouse.store.commit import Commit, LiveFile
-from warehouse.store.names import CHUNKED
-from warehouse.store.names import PUBLISHED as NAME
+from warehouse.store.names import CHUNKED, PUBLISHED
 
 
 @contextlib.contextmanager
@@ -39,7 +38,7 @@ def copy_of(archive: Archive, head: Commit) -> Iterator[tuple[duckdb.DuckDBPyCon
 
 def open_copy(archive: Archive) -> duckdb.DuckDBPyConnection:
     """A connection that only reads the published file; the caller closes it."""
-    db = duckdb.connect(str(archive.root / NAME), read_only=True)
+    db = duckdb.connect(str(archive.root / PUBLISHED), read_only=True)
     db.execute("SET TimeZone = 'UTC'; SET threads = 1")
     return db
 

@@ -35,8 +35,7 @@ from warehouse.store.commit import EMPTY, Commit, LiveFile
 from warehouse.store.damage import fault, reading_errors
 from warehouse.store.lock import shared
 from warehouse.store.marker import read_marker
-from warehouse.store.names import MARKER, NULL_DAY
-from warehouse.store.names import PUBLISHED as NAME
+from warehouse.store.names import MARKER, NULL_DAY, PUBLISHED
 from warehouse.store.seal import check_sealed
 from warehouse.store.strangers import strangers
 from warehouse.upkeep.copies import copies_of_erased
@@ -284,7 +283,7 @@ def _judge_published(archive: Archive, *, comparable: bool) -> tuple[Published |
 def _identity(archive: Archive) -> tuple[int, int] | None:
     """Tells the file that is published now from those before and after it."""
     try:
-        found = (archive.root / NAME).stat()
+        found = (archive.root / PUBLISHED).stat()
     except OSError:
         return None
     return found.st_ino, found.st_mtime_ns
@@ -297,20 +296,22 @@ def _published_differences(archive: Archive, shown: Published | None) -> Iterato
     """
     if shown is None:
         if archive.head().number:
-            yield Mismatch("published", NAME, f"{NAME} {why_unopened(archive.root / NAME)}.")
+            yield Mismatch("published", PUBLISHED, f"{PUBLISHED} {why_unopened(archive.root / PUBLISHED)}.")
         return
     if shown.commit not in (0, *commits.numbers(archive.root)):
         yield Mismatch(
-            "published", NAME, f"{NAME} shows commit {shown.commit}, which is gone; run `addon-export rebuild`."
+            "published",
+            PUBLISHED,
+            f"{PUBLISHED} shows commit {shown.commit}, which is gone; run `addon-export rebuild`.",
         )
         return
     try:
         head = commits.load(archive.root, shown.commit) if shown.commit else EMPTY
     except RepairWarehouse as error:
-        yield Mismatch("published", NAME, f"{NAME} cannot be judged: {error}")
+        yield Mismatch("published", PUBLISHED, f"{PUBLISHED} cannot be judged: {error}")
         return
     try:
-        with contextlib.closing(duckdb.connect(str(archive.root / NAME), read_only=True)) as db:
+        with contextlib.closing(duckdb.connect(str(archive.root / PUBLISHED), read_only=True)) as db:
             db.execute("SET memory_limit = '32MB'; SET threads = 1; SET TimeZone = 'UTC'")
             for shown_name in (relation.name for relation in views.RELATIONS):
                 db.execute(f"SELECT * FROM {shown_name} LIMIT 0")
@@ -319,23 +320,28 @@ def _published_differences(archive: Archive, shown: Published | None) -> Iterato
             wrong = _wrong_published(db)
     except (duckdb.Error, ValueError, OverflowError) as error:
         if isinstance(error, duckdb.OutOfMemoryException) and unchanged(archive):
-            raise FixWarehouse(f"DuckDB has too little memory to read {NAME}; nothing is said about it.") from error
-        yield Mismatch("published", NAME, f"{NAME} cannot be read: {type(error).__name__}; run `addon-export rebuild`.")
+            raise FixWarehouse(
+                f"DuckDB has too little memory to read {PUBLISHED}; nothing is said about it."
+            ) from error
+        yield Mismatch(
+            "published", PUBLISHED, f"{PUBLISHED} cannot be read: {type(error).__name__}; run `addon-export rebuild`."
+        )
         return
     for sid in wrong:
-        yield Mismatch("published", sid, f"{NAME} holds other bytes for the content of payload {sid}.")
+        yield Mismatch("published", sid, f"{PUBLISHED} holds other bytes for the content of payload {sid}.")
 
 
 def _published_bits(archive: Archive) -> Iterator[Mismatch]:
     """Whether the file has the bytes it was published with: DuckDB leaves some unread, and may read them one day."""
     for log in stray_logs(archive.root):
-        sentence = (
-            f"{log.name} was not written by addon-export, and changes what {NAME} shows; run `addon-export rebuild`."
-        )
-        yield Mismatch("published", NAME, sentence)
+        changes = f"changes what {PUBLISHED} shows; run `addon-export rebuild`."
+        sentence = f"{log.name} was not written by addon-export, and {changes}"
+        yield Mismatch("published", PUBLISHED, sentence)
     if commits.numbers(archive.root) and not unchanged(archive):
-        sentence = f"{NAME} is missing or does not have the SHA-256 it was published with; run `addon-export rebuild`."
-        yield Mismatch("published", NAME, sentence)
+        sentence = (
+            f"{PUBLISHED} is missing or does not have the SHA-256 it was published with; run `addon-export rebuild`."
+        )
+        yield Mismatch("published", PUBLISHED, sentence)
 
 
 def _table_differences(
@@ -349,7 +355,7 @@ def _table_differences(
     rows = Snapshot(archive, head).relation(table, json="typed")
     expected = db.execute(fingerprint + _keyed(table, rows)).fetchall()
     if db.execute(fingerprint + table.name).fetchall() != expected:
-        yield Mismatch("published", table.name, f"{NAME} holds other rows of {table.name} than the archive.")
+        yield Mismatch("published", table.name, f"{PUBLISHED} holds other rows of {table.name} than the archive.")
 
 
 def _wrong_published(db: duckdb.DuckDBPyConnection) -> list[str]:

@@ -27,7 +27,7 @@ from warehouse.errors import FixWarehouse
 from warehouse.store.damage import reading_errors
 from warehouse.store.files import storage_errors
 from warehouse.store.limits import limit
-from warehouse.store.names import ERASING as MARK
+from warehouse.store.names import ERASING
 from warehouse.store.opening import open_archive
 from warehouse.upkeep.verify import verify
 
@@ -261,7 +261,7 @@ def test_an_erasure_that_is_interrupted_is_finished_all_the_same(command: Comman
     )
     assert (done.returncode, done.stdout) == (130, "")
     assert len(done.stderr.splitlines()) == 1
-    assert not (command.root / MARK).exists()
+    assert not (command.root / ERASING).exists()
     assert verify(archive).mismatches == ()
     assert command.rows(f"SELECT count(*) FROM add_on_results WHERE sid = '{sid}'") == [(0,)]
 

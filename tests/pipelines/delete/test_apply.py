@@ -15,8 +15,7 @@ from pipelines.sandbox.run import Sandbox
 from tests.pipelines.conftest import NOW, Exporter
 from tests.pipelines.delete.deleting import GENEROUS, Deleter, fill, ready, rest
 from warehouse.ledger import read_ledger
-from warehouse.store.names import PUBLISHED as NAME
-from warehouse.store.names import Destination
+from warehouse.store.names import PUBLISHED, Destination
 from warehouse.store.opening import open_archive
 from warehouse.upkeep.verify import verify
 
@@ -230,12 +229,12 @@ def test_a_plan_that_is_done_but_was_killed_before_publishing_is_published_when_
     """Nothing is deleted twice, and analysts see what was deleted."""
     deleter, _ = ready(exporter, 2)
     plan = deleter.plan()
-    before = (exporter.archive.root / NAME).resolve().read_bytes(), (exporter.archive.root / NAME).readlink()
+    before = (exporter.archive.root / PUBLISHED).resolve().read_bytes(), (exporter.archive.root / PUBLISHED).readlink()
     deleter.apply(plan)
     (exporter.archive.root / before[1]).unlink(missing_ok=True)
     (exporter.archive.root / before[1]).write_bytes(before[0])
-    (exporter.archive.root / NAME).unlink()
-    (exporter.archive.root / NAME).symlink_to(before[1])
+    (exporter.archive.root / PUBLISHED).unlink()
+    (exporter.archive.root / PUBLISHED).symlink_to(before[1])
     assert exporter.rows("SELECT count(*) FROM deletions") == [(0,)]
     with pytest.raises(PlanAgain, match="applied already"):
         deleter.apply(plan)

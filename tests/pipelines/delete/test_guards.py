@@ -32,9 +32,8 @@ from warehouse.quarantine import QuarantineRow, quarantine_rows
 from warehouse.schema import CONTENTS, DELETIONS
 from warehouse.store.archive import Archive
 from warehouse.store.files import sha256_of
-from warehouse.store.names import CHUNKED
+from warehouse.store.names import CHUNKED, PUBLISH_LOCK
 from warehouse.store.names import PUBLISH_LOCK as PUBLISHED
-from warehouse.store.names import PUBLISHED as NAME
 from warehouse.store.opening import open_archive
 from warehouse.upkeep.verify import verify
 
@@ -338,17 +337,17 @@ FILLED = ("contents", "add_on_results", "add_on_payloads", "recordings", "loads"
 
 def edit_published(archive: Archive, sql: str, *, hide: bool) -> None:
     """Somebody writes to the published file; with `hide` its remembered hash is renewed too."""
-    path = (archive.root / NAME).resolve()
+    path = (archive.root / PUBLISHED).resolve()
     path.chmod(0o600)
     with duckdb.connect(str(path)) as db:
         db.execute("SET TimeZone = 'UTC'")
         db.execute(sql)
     if hide:
         digest = sha256_of(path)
-        (archive.root / PUBLISHED).write_text(digest)
+        (archive.root / PUBLISH_LOCK).write_text(digest)
         folder = path.parent.rename(path.parent.with_name(f"{'0' * 32}-{digest}"))
-        (archive.root / NAME).unlink()
-        (archive.root / NAME).symlink_to(f"{folder.parent.name}/{folder.name}/{NAME}")
+        (archive.root / PUBLISHED).unlink()
+        (archive.root / PUBLISHED).symlink_to(f"{folder.parent.name}/{folder.name}/{PUBLISHED}")
 
 
 FIRST, LAST = (f"(SELECT {which}(sid) FROM add_on_payloads)" for which in ("min", "max"))
@@ -416,7 +415,7 @@ def test_a_published_view_of_something_else_refuses_the_plan(sandbox: Sandbox, t
 def test_a_missing_published_file_refuses_the_plan(prepared: tuple[Deleter, DeletePlan]) -> None:
     """Two copies are asked for, and this is one of them."""
     deleter, plan = prepared
-    (deleter.archive.root / NAME).unlink()
+    (deleter.archive.root / PUBLISHED).unlink()
     refuses(deleter, plan, "addons.duckdb")
 
 

@@ -49,8 +49,7 @@ from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, CONTENTS, ERASURES
 from warehouse.store import commits
 from warehouse.store.archive import Archive
 from warehouse.store.lock import alone, shared
-from warehouse.store.names import ERASING as MARK
-from warehouse.store.names import Destination
+from warehouse.store.names import ERASING, Destination
 from warehouse.store.opening import open_archive
 from warehouse.upkeep.erase import finish
 from warehouse.upkeep.verify import verify
@@ -158,7 +157,7 @@ def test_a_damaged_mark_is_of_an_erasure_that_is_not_finished(archive: Archive, 
     land_rows(archive, [*whole(1), *whole(2)])
     publish(archive, "duckdb", now=NOON)
     cut_off(archive, 1)
-    mark = archive.root / MARK
+    mark = archive.root / ERASING
     good = mark.read_bytes()
     mark.write_bytes(bytes([good[0] ^ 1, *good[1:]]) if damage is None else damage)
     assert [m.kind for m in verify(archive).mismatches] == ["erasure"]
@@ -266,7 +265,7 @@ def test_what_is_removed_was_replaced_durably_and_is_gone_durably(
     monkeypatch.setattr(os, "unlink", unlinked)
     assert finish(archive, "duckdb", now=NOON)
     removed = [n for n, (what, path) in enumerate(done) if what == "unlink" and path.endswith((".parquet", ".json"))]
-    mark = done.index(("unlink", str(archive.root / MARK)))
+    mark = done.index(("unlink", str(archive.root / ERASING)))
     assert ("sync", str(archive.root / "_commits")) in done[: removed[0]]
     folders = {str((archive.root / erased).parent), str(archive.root / "_commits"), str(archive.root)}
     assert folders <= {path for what, path in done[removed[-1] : mark] if what == "sync"}
@@ -276,11 +275,11 @@ def test_what_is_removed_was_replaced_durably_and_is_gone_durably(
 def test_a_kill_before_the_commit_leaves_nothing_to_finish(archive: Archive) -> None:
     """What was asked for is not erased, and nobody is told that it is."""
     land_rows(archive, whole(1))
-    (archive.root / MARK).write_text(hashlib.sha256(b"erasure 2").hexdigest())
+    (archive.root / ERASING).write_text(hashlib.sha256(b"erasure 2").hexdigest())
     assert not unfinished(archive)
     assert not finish(archive, "duckdb", now=NOON)
     assert erase_sids(archive, "duckdb", recordings=[recording_sid(sid("RE", 1))], now=NOON) is not None
-    assert not (archive.root / MARK).exists()
+    assert not (archive.root / ERASING).exists()
 
 
 def test_why_something_was_dismissed_goes_with_it(archive: Archive) -> None:

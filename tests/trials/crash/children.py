@@ -26,8 +26,7 @@ from warehouse.store import commits
 from warehouse.store.collect import collect
 from warehouse.store.commit import Commit
 from warehouse.store.files import Access
-from warehouse.store.names import PUBLISHED as NAME
-from warehouse.store.names import Destination
+from warehouse.store.names import PUBLISHED, Destination
 from warehouse.store.opening import open_archive
 from warehouse.upkeep.compact import compact
 from warehouse.upkeep.verify import verify
@@ -182,10 +181,10 @@ def look(root: Path, acknowledged: set[int], *, partials: bool = True) -> list[s
         if partials:
             for path in root.glob("[a-z]*/**/[!.]*.parquet"):
                 pq.read_table(path, partitioning=None)
-        if (root / NAME).is_symlink():
-            with duckdb.connect(str(root / NAME), read_only=True) as db:
+        if (root / PUBLISHED).is_symlink():
+            with duckdb.connect(str(root / PUBLISHED), read_only=True) as db:
                 db.execute("SELECT count(*), sum(octet_length(content)) FROM contents")
-        elif (root / NAME).exists():
+        elif (root / PUBLISHED).exists():
             say("the published file is no link")
 
     ended = run(judge, root=root)

@@ -13,7 +13,7 @@ from tests.warehouse.made_up import NOON, land_rows, sid, whole
 from warehouse.published.publish import publish
 from warehouse.published.query import answer
 from warehouse.store.archive import Archive
-from warehouse.store.names import PUBLISHED as NAME
+from warehouse.store.names import PUBLISHED
 from warehouse.store.opening import open_archive
 
 NAMES = {f"XB{'0' * 32}": "Made up"}
@@ -49,15 +49,15 @@ def test_what_was_moved_answers_from_its_own_files(move: object, published: Arch
 def test_where_nothing_may_be_written_it_is_said(published: Archive, tmp_path: Path) -> None:
     """A reader without rights is told what to run, and is not given the rows of another folder."""
     moved = published.root.rename(tmp_path / "elsewhere")
-    before = (moved / NAME).readlink()
+    before = (moved / PUBLISHED).readlink()
     said = "the folder was moved or copied since; run `addon-export rebuild`"
     with pytest.raises(FixWarehouse, match=said), answer(moved, "FROM loads"):
         raise AssertionError
-    assert (moved / NAME).readlink() == before
+    assert (moved / PUBLISHED).readlink() == before
 
 
 def test_a_root_in_its_place_is_left_alone(published: Archive) -> None:
     """Nothing is published for a question."""
-    before = (published.root / NAME).readlink()
+    before = (published.root / PUBLISHED).readlink()
     assert asked(published.root, "SELECT count(*) FROM contents") == [(2,)]
-    assert (published.root / NAME).readlink() == before
+    assert (published.root / PUBLISHED).readlink() == before

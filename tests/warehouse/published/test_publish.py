@@ -40,8 +40,7 @@ from warehouse.published.views import RELATIONS
 from warehouse.schema import CONTENTS, TABLES
 from warehouse.store.archive import Archive
 from warehouse.store.collect import collect
-from warehouse.store.names import PUBLISHED as NAME
-from warehouse.store.names import SHELF, Destination
+from warehouse.store.names import PUBLISHED, SHELF, Destination
 from warehouse.store.opening import open_archive
 from warehouse.upkeep.verify import verify
 
@@ -51,7 +50,7 @@ NAMES = {*TABLES, *(relation.name for relation in RELATIONS)}
 @contextlib.contextmanager
 def opened(archive: Archive) -> Iterator[duckdb.DuckDBPyConnection]:
     """The published file as an analyst opens it."""
-    with contextlib.closing(duckdb.connect(str(archive.root / NAME), read_only=True)) as db:
+    with contextlib.closing(duckdb.connect(str(archive.root / PUBLISHED), read_only=True)) as db:
         db.execute("SET TimeZone = 'UTC'")
         yield db
 
@@ -156,8 +155,8 @@ def test_every_table_view_and_column_has_a_comment_even_without_rows(
 def test_the_published_file_is_read_only(varied: Archive) -> None:
     """Its bits say so, and it needs no second file beside it."""
     publish(varied, "duckdb", now=NOON)
-    assert stat.S_IMODE((varied.root / NAME).stat().st_mode) == 0o400
-    assert [path.name for path in varied.root.iterdir() if path.name.startswith(NAME)] == [NAME]
+    assert stat.S_IMODE((varied.root / PUBLISHED).stat().st_mode) == 0o400
+    assert [path.name for path in varied.root.iterdir() if path.name.startswith(PUBLISHED)] == [PUBLISHED]
 
 
 def test_no_inner_table_of_contents_grows_over_its_bound(archive: Archive) -> None:
@@ -189,11 +188,11 @@ def test_publishing_again_is_a_no_op(archive: Archive) -> None:
     """The file stays the very same one until there is something new or it is asked for afresh."""
     land_rows(archive, whole(1))
     publish(archive, "duckdb", now=NOON)
-    inode = (archive.root / NAME).stat().st_ino
+    inode = (archive.root / PUBLISHED).stat().st_ino
     publish(archive, "duckdb", now=later(1))
-    assert (archive.root / NAME).stat().st_ino == inode
+    assert (archive.root / PUBLISHED).stat().st_ino == inode
     publish(archive, "duckdb", now=later(1), afresh=True)
-    assert (archive.root / NAME).stat().st_ino != inode
+    assert (archive.root / PUBLISHED).stat().st_ino != inode
 
 
 def test_a_changed_destination_is_published(archive: Archive) -> None:
@@ -274,10 +273,10 @@ def test_a_file_of_another_history_is_not_taken_for_this_one(tmp_path: Path) -> 
     archive = open_archive(tmp_path / "root")
     land_rows(archive, whole(1), now=later(1))
     publish(archive, "duckdb", now=NOON)
-    kept = (archive.root / NAME).read_bytes()
+    kept = (archive.root / PUBLISHED).read_bytes()
     restored = open_archive(tmp_path / "restored")
     land_rows(restored, whole(2), now=later(2))
-    (restored.root / NAME).write_bytes(kept)
+    (restored.root / PUBLISHED).write_bytes(kept)
     publish(restored, "duckdb", now=NOON)
     assert [row[0] for row in shown(restored)[CONTENTS.name]] == [sid("XH", 2)]
 
@@ -289,7 +288,7 @@ def test_a_deleted_file_is_rebuilt(varied: Archive) -> None:
     """`addons.duckdb` is disposable."""
     publish(varied, "duckdb", now=NOON)
     before = shown(varied)
-    (varied.root / NAME).unlink()
+    (varied.root / PUBLISHED).unlink()
     publish(varied, "duckdb", now=NOON)
     assert shown(varied) == before
 
@@ -300,9 +299,9 @@ def test_a_deleted_file_is_rebuilt_although_this_process_still_has_it_open(archi
     publish(archive, "duckdb", now=NOON)
     with opened(archive) as db:
         db.execute("SELECT count(*) FROM contents").fetchall()
-        (archive.root / NAME).unlink()
+        (archive.root / PUBLISHED).unlink()
         publish(archive, "duckdb", now=NOON)
-        assert (archive.root / NAME).exists()
+        assert (archive.root / PUBLISHED).exists()
         land_rows(archive, whole(2))
         publish(archive, "duckdb", now=NOON)
     assert len(shown(archive)[CONTENTS.name]) == 2
@@ -317,11 +316,11 @@ def test_a_stray_log_beside_the_file_is_removed(archive: Archive, log: bytes, so
     """It would make the file unreadable for everybody, or be replayed into it."""
     land_rows(archive, whole(1))
     publish(archive, "duckdb", now=NOON)
-    (archive.root / f"{NAME}.wal").write_bytes(log)
+    (archive.root / f"{PUBLISHED}.wal").write_bytes(log)
     if something_new:
         land_rows(archive, whole(2))
     publish(archive, "duckdb", now=NOON)
-    assert not (archive.root / f"{NAME}.wal").exists()
+    assert not (archive.root / f"{PUBLISHED}.wal").exists()
     assert len(shown(archive)[CONTENTS.name]) == 1 + something_new
 
 
@@ -329,7 +328,7 @@ def test_a_forged_log_is_not_believed(archive: Archive) -> None:
     """Whoever may run SQL as the owner can write one: `sql` refuses, `verify` names it, publishing removes it."""
     land_rows(archive, whole(1))
     publish(archive, "duckdb", now=NOON)
-    shown_file = archive.root / (archive.root / NAME).readlink()
+    shown_file = archive.root / (archive.root / PUBLISHED).readlink()
     copy = archive.root.parent / "copy.duckdb"
     shutil.copyfile(shown_file, copy)
     copy.chmod(0o600)
@@ -341,7 +340,9 @@ def test_a_forged_log_is_not_believed(archive: Archive) -> None:
         assert db.execute("SELECT call_sid FROM recordings").fetchall() == [("FORGED",)]
     with pytest.raises(FixWarehouse, match="was not written by addon-export"), read_only(archive.root):
         pass
-    assert any(log.name in mismatch.sentence or NAME in mismatch.sentence for mismatch in verify(archive).mismatches)
+    assert any(
+        log.name in mismatch.sentence or PUBLISHED in mismatch.sentence for mismatch in verify(archive).mismatches
+    )
     publish(archive, "duckdb", now=NOON)
     with read_only(archive.root) as db:
         assert db.execute("SELECT count(*) FILTER (call_sid = 'FORGED') FROM recordings").fetchall() == [(0,)]
@@ -351,9 +352,9 @@ def test_a_forged_log_is_not_believed(archive: Archive) -> None:
 def test_a_publication_that_fails_leaves_nothing_behind(archive: Archive) -> None:
     """Something else is in the way: the sentence names it, and no file is left that nobody shows."""
     land_rows(archive, whole(1))
-    (archive.root / NAME).mkdir()
+    (archive.root / PUBLISHED).mkdir()
     for _ in range(2):
-        with pytest.raises(FixWarehouse, match=f"{NAME} is a folder, .* remove it and run"):
+        with pytest.raises(FixWarehouse, match=f"{PUBLISHED} is a folder, .* remove it and run"):
             publish(archive, "duckdb", now=NOON)
     assert {path.name for path in archive.root.glob(".*")} <= {".archive.lock", ".publish.lock", SHELF}
     assert not list((archive.root / SHELF).iterdir())
@@ -362,7 +363,7 @@ def test_a_publication_that_fails_leaves_nothing_behind(archive: Archive) -> Non
 def test_a_previous_file_damaged_anywhere_never_shows_in_the_next(varied: Archive) -> None:
     """One flipped byte in the previous file, wherever it is, and the next one still shows the archive."""
     publish(varied, "duckdb", now=NOON)
-    good = (varied.root / NAME).read_bytes()
+    good = (varied.root / PUBLISHED).read_bytes()
     land_rows(varied, whole(8))
     publish(varied, "duckdb", now=NOON, afresh=True)
     wanted = shown(varied)
@@ -379,7 +380,7 @@ def test_a_previous_file_damaged_anywhere_never_shows_in_the_next(varied: Archiv
 def test_a_previous_file_that_is_no_database_is_replaced(archive: Archive, previous: bytes) -> None:
     """Whatever lies at the name, the next publication is good."""
     land_rows(archive, whole(1))
-    (archive.root / NAME).write_bytes(previous)
+    (archive.root / PUBLISHED).write_bytes(previous)
     publish(archive, "duckdb", now=NOON)
     assert len(shown(archive)[CONTENTS.name]) == 1
 
@@ -388,7 +389,7 @@ def _replace(archive: Archive, data: bytes) -> None:
     """Put another file at the published name, as a restore would: not into the old inode, which may be open."""
     beside = archive.root / "beside"
     beside.write_bytes(data)
-    beside.rename(archive.root / NAME)
+    beside.rename(archive.root / PUBLISHED)
 
 
 @pytest.mark.parametrize(("destination", "table"), [("duckdb", "contents"), ("parquet", "add_on_results")])
@@ -398,13 +399,13 @@ def test_a_missing_live_file_is_said_and_the_old_file_stays(
     """RepairWarehouse, nothing half built left behind, and analysts keep what they had."""
     land_rows(archive, whole(1))
     publish(archive, destination, now=NOON)
-    before = (archive.root / NAME).read_bytes()
+    before = (archive.root / PUBLISHED).read_bytes()
     land_rows(archive, whole(2))
     for path in archive.head().tables[table]:
         (archive.root / path).unlink()
     with pytest.raises(RepairWarehouse):
         publish(archive, destination, now=NOON)
-    assert (archive.root / NAME).read_bytes() == before
+    assert (archive.root / PUBLISHED).read_bytes() == before
     assert leftovers(archive.root) == set()
 
 
@@ -479,7 +480,7 @@ def test_a_publication_in_the_middle_of_opening_shows_one_state_or_the_other(arc
 
 def _kept(archive: Archive, number: int) -> str:
     """Another name of the published state, or what the link that stands for it points to."""
-    name = archive.root / NAME
+    name = archive.root / PUBLISHED
     if name.is_symlink():
         return str(name.readlink())
     kept = archive.root / f".kept{number}"
@@ -488,7 +489,7 @@ def _kept(archive: Archive, number: int) -> str:
 
 
 def _swap_in(archive: Archive, kept: str) -> None:
-    name = archive.root / NAME
+    name = archive.root / PUBLISHED
     fresh = archive.root / ".fresh"
     if name.is_symlink():
         fresh.symlink_to(kept)

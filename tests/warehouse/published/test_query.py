@@ -13,8 +13,7 @@ from tests.warehouse.made_up import NOON, land_rows, whole
 from warehouse.published.publish import publish
 from warehouse.published.query import answer, read_only
 from warehouse.store.archive import Archive
-from warehouse.store.names import PUBLISHED as NAME
-from warehouse.store.names import Destination
+from warehouse.store.names import PUBLISHED, Destination
 from warehouse.store.opening import open_archive
 
 DESTINATIONS: tuple[Destination, ...] = ("duckdb", "parquet")
@@ -293,7 +292,7 @@ def test_a_file_of_somebody_elses_making_is_asked_nothing_unlocked(tmp_path: Pat
     """What stands for our own table could read any file, or end never, before the settings are locked."""
     secret = tmp_path / "secret.csv"
     secret.write_text("7\n")
-    with duckdb.connect(str(tmp_path / NAME)) as db:
+    with duckdb.connect(str(tmp_path / PUBLISHED)) as db:
         db.execute(
             f"CREATE VIEW _commit AS SELECT column0 AS number, 'duckdb' AS destination FROM read_csv('{secret}')"
         )
@@ -305,6 +304,6 @@ def test_nothing_published_is_said(tmp_path: Path) -> None:
     """And a file that is no database is too."""
     with pytest.raises(FixWarehouse, match="addon-export export"):
         asked(tmp_path, "SELECT 1")
-    (tmp_path / NAME).write_bytes(b"not a database" * 1000)
+    (tmp_path / PUBLISHED).write_bytes(b"not a database" * 1000)
     with pytest.raises(FixWarehouse, match="rebuild"):
         asked(tmp_path, "SELECT 1")

@@ -23,8 +23,7 @@ from adbc_driver_manager import ProgrammingError, dbapi
 from tests.warehouse.made_up import NOON, land_rows, whole
 from warehouse.published.publish import publish
 from warehouse.store.archive import Archive
-from warehouse.store.names import PUBLISHED as NAME
-from warehouse.store.names import Destination
+from warehouse.store.names import PUBLISHED, Destination
 from warehouse.store.opening import open_archive
 from warehouse.upkeep.compact import compact
 
@@ -50,7 +49,7 @@ def landed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def published(request: pytest.FixtureRequest, landed: Path) -> Path:
     """The published file, as either destination."""
     publish(open_archive(landed), request.param, now=NOON)
-    return landed / NAME
+    return landed / PUBLISHED
 
 
 def asked(path: Path, sql: str) -> list[tuple[Any, ...]]:
@@ -87,7 +86,7 @@ def test_the_catalog_is_always_called_addons(archive: Archive, destination: Dest
     for number in range(2):
         land_rows(archive, whole(number))
         publish(archive, destination, now=NOON, afresh=bool(number))
-        path = archive.root / NAME
+        path = archive.root / PUBLISHED
         named = "SELECT current_database() AS name, count(*) AS n FROM addons.main.add_on_results"
         assert asked(path, named) == [("addons", number + 1)]
         assert by_command_line(path, named) == [["addons", str(number + 1)]]
@@ -139,7 +138,7 @@ def test_duckdb_reads_one_days_files(landed: Path) -> None:
     files = live_files(landed, "add_on_results")
     publish(open_archive(landed), "parquet", now=NOON)
     given = f"read_parquet({files}, hive_partitioning = true)"
-    for relation, path in ((given, ":memory:"), ("add_on_results", str(landed / NAME))):
+    for relation, path in ((given, ":memory:"), ("add_on_results", str(landed / PUBLISHED))):
         with duckdb.connect(path, read_only=path != ":memory:") as db:
             day = f"SELECT sum(length(sid)) / 34 FROM {relation} WHERE completed_date = '{DAY}'"
             assert db.execute(day).fetchall() == [(2,)]
@@ -150,7 +149,7 @@ def test_duckdb_reads_one_days_files(landed: Path) -> None:
 def test_duckdb_reads_one_days_contents_for_a_transcript(landed: Path) -> None:
     """The day of a transcript is enough to leave the other days' contents alone."""
     publish(open_archive(landed), "parquet", now=NOON)
-    with duckdb.connect(str(landed / NAME), read_only=True) as db:
+    with duckdb.connect(str(landed / PUBLISHED), read_only=True) as db:
         plan = db.execute(
             f"EXPLAIN ANALYZE SELECT text FROM transcripts WHERE completed_date = '{DAY}' AND payload_sid > 'XH'"
         ).fetchall()[0][1]

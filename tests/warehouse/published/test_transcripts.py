@@ -13,7 +13,7 @@ from tests.warehouse.published.test_views import as_json, transcripts
 from warehouse.published.publish import publish
 from warehouse.published.transcripts import BUILT_IN, FOLDER, TOO_DEEP
 from warehouse.store.archive import Archive
-from warehouse.store.names import PUBLISHED as NAME
+from warehouse.store.names import PUBLISHED
 from warehouse.upkeep.verify import verify
 
 SAMPLES = Path(__file__).parent / "samples"
@@ -142,7 +142,7 @@ def test_words_can_be_asked_by_their_parts(archive: Archive, part: str) -> None:
 
 def asked(archive: Archive, question: str) -> list[Any]:
     """The first column of the answer the published file gives."""
-    with contextlib.closing(duckdb.connect(str(archive.root / NAME), read_only=True)) as db:
+    with contextlib.closing(duckdb.connect(str(archive.root / PUBLISHED), read_only=True)) as db:
         return [row[0] for row in db.execute(question).fetchall()]
 
 

@@ -16,7 +16,7 @@ from warehouse.errors import CommitRace, FixWarehouse
 from warehouse.published.publish import publish
 from warehouse.schema import CONTENTS
 from warehouse.store.lock import alone, shared
-from warehouse.store.names import PUBLISHED as NAME
+from warehouse.store.names import PUBLISHED
 from warehouse.store.opening import open_archive
 from warehouse.upkeep.verify import verify
 
@@ -83,7 +83,7 @@ def test_what_the_disk_cannot_do_is_said_and_everything_lands(
     assert set(rows_by_key(archive, CONTENTS)) == {sid("XH", 1), sid("XH", 2)}
     assert verify(archive).mismatches == ()
     if "symbolic links" in words:
-        assert not (archive.root / NAME).is_symlink()
+        assert not (archive.root / PUBLISHED).is_symlink()
 
 
 def test_without_links_a_number_that_is_taken_is_still_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,12 +130,12 @@ def test_without_locks_processes_of_this_machine_still_exclude_each_other(
 
 def test_a_folder_in_the_place_of_the_published_file_stops_publishing_and_nothing_else(tmp_path: Path) -> None:
     """As Docker makes one for a file to be mounted that is not there."""
-    (tmp_path / "root" / NAME).mkdir(parents=True)
+    (tmp_path / "root" / PUBLISHED).mkdir(parents=True)
     archive = open_archive(tmp_path / "root")
     land_rows(archive, whole(1))
     with pytest.raises(FixWarehouse, match=r"addons\.duckdb is a folder.*What was exported is landed"):
         publish(archive, "duckdb", now=NOON)
     assert set(rows_by_key(archive, CONTENTS)) == {sid("XH", 1)}
-    (archive.root / NAME).rmdir()
+    (archive.root / PUBLISHED).rmdir()
     publish(archive, "duckdb", now=NOON)
     assert verify(archive).mismatches == ()

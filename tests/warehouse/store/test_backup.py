@@ -12,7 +12,7 @@ from tests.warehouse.processes import hear, keep_changing, start
 from warehouse.errors import RepairWarehouse
 from warehouse.published.publish import publish
 from warehouse.store.archive import Archive
-from warehouse.store.names import PUBLISHED as NAME
+from warehouse.store.names import PUBLISHED
 from warehouse.store.opening import open_archive
 from warehouse.upkeep.compact import compact
 from warehouse.upkeep.verify import verify
@@ -74,7 +74,7 @@ def copied(data: Archive, target: Path, pattern: str) -> None:
     for path in data.root.glob(pattern):
         if path.is_dir():
             shutil.copytree(path, target / path.name, dirs_exist_ok=True)
-        elif path.name != NAME:
+        elif path.name != PUBLISHED:
             shutil.copy2(path, target)
 
 

@@ -31,7 +31,7 @@ from warehouse.schema import CONTENTS
 from warehouse.store.archive import Archive
 from warehouse.store.commits import commit_path
 from warehouse.store.damage import reading_errors
-from warehouse.store.names import PUBLISHED as NAME
+from warehouse.store.names import PUBLISHED
 from warehouse.store.opening import open_archive
 from warehouse.upkeep.verify import verify
 
@@ -64,7 +64,7 @@ def test_permissions_are_those_asked_for_whatever_the_umask(
     made = [tmp_path / "made", *(tmp_path / "made").rglob("*")]
     assert {_bits(path) for path in made if path.is_dir()} == {folder}
     assert {_bits(path) for path in made if path.suffix in (".parquet", ".json")} == {file}
-    assert _bits(archive.root / NAME) == database
+    assert _bits(archive.root / PUBLISHED) == database
 
 
 def test_nothing_is_open_to_others_even_for_a_moment(
@@ -150,7 +150,7 @@ def test_the_published_file_is_synced_before_it_replaces_the_old_one(
     events = _watch(monkeypatch)
     publish(archive, "duckdb", now=NOON)
     renames = _all(events, "rename")
-    assert renames[-1][2] == str(archive.root / NAME)
+    assert renames[-1][2] == str(archive.root / PUBLISHED)
     for position, source, target in renames:
         assert Path(target).is_symlink() or _synced(events, source, until=position)
     assert _synced(events, str(archive.root), since=renames[-1][0])
@@ -219,7 +219,7 @@ def test_a_full_disk_harms_nothing_and_is_said_in_one_sentence(small_disk: Path)
     with pytest.raises(FixWarehouse, match="space"):
         publish(archive, "parquet", now=NOON)
     assert published(archive) == shown
-    with duckdb.connect(str(archive.root / NAME), read_only=True) as db:
+    with duckdb.connect(str(archive.root / PUBLISHED), read_only=True) as db:
         assert db.execute("SELECT content FROM contents").fetchall() == [(b"before",)]
     filler.unlink()
     land_rows(archive, whole(2, b"after"))

@@ -13,9 +13,7 @@ from warehouse.errors import Untrusted
 from warehouse.published.publish import publish, untouched
 from warehouse.schema import CONTENTS
 from warehouse.store.commits import FOLDER
-from warehouse.store.names import ARCHIVE_LOCK, PUBLISH_LOCK
-from warehouse.store.names import ERASING as MARK
-from warehouse.store.names import PUBLISHED as NAME
+from warehouse.store.names import ARCHIVE_LOCK, ERASING, PUBLISH_LOCK, PUBLISHED
 from warehouse.store.opening import open_archive
 from warehouse.store.opens import folder, open_lock, read_bytes
 
@@ -106,7 +104,7 @@ def test_a_published_file_of_others_is_replaced_and_not_written_to(tmp_path: Pat
     victim.write_text("precious")
     archive = open_archive(tmp_path / "root")
     land_rows(archive, whole(1))
-    (archive.root / NAME).symlink_to(victim)
+    (archive.root / PUBLISHED).symlink_to(victim)
     publish(archive, "duckdb", now=NOON)
     assert victim.read_text() == "precious"
     assert untouched(archive)
@@ -119,14 +117,14 @@ def test_a_root_may_be_reached_through_links(tmp_path: Path) -> None:
     archive = open_archive(tmp_path / "data" / "root")
     land_rows(archive, whole(1))
     publish(archive, "duckdb", now=NOON)
-    assert (tmp_path / "disk" / "root" / NAME).exists()
+    assert (tmp_path / "disk" / "root" / PUBLISHED).exists()
 
 
 def test_a_mark_of_an_erasure_that_is_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     """Opening it to read would never end."""
     archive = open_archive(tmp_path / "root")
     land_rows(archive, whole(1), now=later(1))
-    os.mkfifo(archive.root / MARK)
+    os.mkfifo(archive.root / ERASING)
     with pytest.raises(Untrusted, match="is a pipe"):
         unfinished(archive)
 

@@ -24,8 +24,7 @@ from warehouse.schema import ADD_ON_RESULTS, CONTENTS
 from warehouse.store.archive import Archive
 from warehouse.store.collect import collect
 from warehouse.store.commits import load
-from warehouse.store.names import PUBLISHED as NAME
-from warehouse.store.names import Destination
+from warehouse.store.names import PUBLISHED, Destination
 from warehouse.store.opening import open_archive
 from warehouse.upkeep import compact as compaction
 from warehouse.upkeep.compact import compact
@@ -211,7 +210,7 @@ def test_a_reader_gets_the_same_answers_before_during_and_after(fragmented: Arch
     """Also one that has had the file open since before, over files that are no longer live."""
     publish(fragmented, destination, now=NOON)
     question = "SELECT payload_sid, content, completed_date FROM contents ORDER BY ALL"
-    with contextlib.closing(duckdb.connect(str(fragmented.root / NAME), read_only=True)) as early:
+    with contextlib.closing(duckdb.connect(str(fragmented.root / PUBLISHED), read_only=True)) as early:
         before = early.execute(question).fetchall()
         assert compact(fragmented, now=later(24), run_id="test", thorough=True) > 0
         assert early.execute(question).fetchall() == before

@@ -30,8 +30,7 @@ from warehouse.schema import TABLES
 from warehouse.store.archive import Archive
 from warehouse.store.commit import EMPTY
 from warehouse.store.commits import commit_path
-from warehouse.store.names import PUBLISHED as NAME
-from warehouse.store.names import Destination
+from warehouse.store.names import PUBLISHED, Destination
 from warehouse.store.opening import open_archive
 from warehouse.store.sealed import by_day
 from warehouse.upkeep.verify import Mismatch, verify, verify_since
@@ -230,7 +229,7 @@ def seal_and_commit(archive: Archive, rows: list[Row]) -> None:
 @contextlib.contextmanager
 def edited(archive: Archive, statement: str) -> Iterator[None]:
     """`addons.duckdb` after somebody made it writable and ran `statement` in it."""
-    path = archive.root / NAME
+    path = archive.root / PUBLISHED
     good = path.read_bytes()
     copy = archive.root / "edited"
     copy.write_bytes(good)
@@ -262,10 +261,10 @@ PART = "_contents.part_000001"
             f"UPDATE {PART} SET payload_sid = '{sid('XH', 77)}' WHERE payload_sid = '{sid('XH', 3)}'",
             {"contents", sid("XH", 3), sid("XH", 77)},
         ),
-        ("DROP VIEW retention", {NAME}),
-        ("DROP TABLE quarantine", {NAME}),
-        ("UPDATE _commit SET number = 99", {NAME}),
-        ("DELETE FROM _commit", {NAME}),
+        ("DROP VIEW retention", {PUBLISHED}),
+        ("DROP TABLE quarantine", {PUBLISHED}),
+        ("UPDATE _commit SET number = 99", {PUBLISHED}),
+        ("DELETE FROM _commit", {PUBLISHED}),
     ],
     ids=[
         "content edited",
@@ -289,11 +288,11 @@ def test_an_edited_published_file_is_found(landed: Archive, statement: str, subj
 
 def test_a_stale_missing_or_damaged_published_file_is_found(landed: Archive) -> None:
     """Each time the advice is to rebuild."""
-    path = landed.root / NAME
+    path = landed.root / PUBLISHED
     for change in (lambda data: None, lambda data: b"", lambda data: data[:9000]):
         with changed(path, change):
             (mismatch,) = verify(landed).mismatches
-            assert (mismatch.kind, mismatch.subject) == ("published", NAME)
+            assert (mismatch.kind, mismatch.subject) == ("published", PUBLISHED)
             assert "rebuild" in mismatch.sentence
 
 
@@ -348,13 +347,13 @@ def test_damage_of_the_archive_hides_no_damage_of_the_published_file(landed: Arc
 
     with changed(path, flip):
         assert found(landed) == {(kind, flipped)}
-        with changed((landed.root / NAME).resolve(), flip):
-            assert found(landed) == {(kind, flipped), ("published", NAME)}
+        with changed((landed.root / PUBLISHED).resolve(), flip):
+            assert found(landed) == {(kind, flipped), ("published", PUBLISHED)}
 
 
 def test_damage_inside_the_published_file_is_found_or_without_effect(landed: Archive) -> None:
     """A flipped byte anywhere in it is named, or changes nothing that is shown; it never stops the search."""
-    path = landed.root / NAME
+    path = landed.root / PUBLISHED
     good = path.read_bytes()
     used = [n for n in range(0, len(good), 4096) if any(good[n : n + 4096])]
     mismatches: list[Mismatch] = []
