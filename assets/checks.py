@@ -17,7 +17,7 @@ from dagster._core.storage.asset_check_execution_record import (  # in no public
     AssetCheckExecutionRecordStatus,
 )
 
-from assets.runs.history import kept_open
+from assets.runs.instance import kept_open
 from assets.runs.undisclosed import undisclosed
 from pipelines.errors import ExportError
 from pipelines.monitoring import checks

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import dagster as dg
 
+from assets.asking import export_job
 from assets.checks import check_add_ons
 from assets.delete import DELETED, delete_job, delete_schedules
-from assets.export import export_add_ons, export_job
+from assets.export import export_add_ons
 from assets.graph import EXTERNAL, PAYLOADS_SPEC, RESULTS_SPEC, TABLE_NAME
 from assets.partitions import partitions
 from assets.resources import Twilio, Warehouse, fresh_progress, no_values

@@ -12,6 +12,7 @@ from datetime import UTC, date, datetime
 
 import dagster as dg
 
+from assets.asking import STEP
 from assets.graph import PAYLOADS_SPEC, RESULTS_SPEC
 from assets.resources import Twilio, Warehouse
 from assets.runs.garbage import seldom_collected
@@ -21,13 +22,13 @@ from assets.runs.history import (
     Numbers,
     Outcome,
     cause,
-    kept_open,
     partitions_of,
     run_numbers,
     sign_of_life,
     tell,
     told_days,
 )
+from assets.runs.instance import kept_open
 from assets.runs.interrupt import run_until_interrupted
 from assets.runs.pool import POOL, begin
 from assets.runs.pulse import with_signs
@@ -47,7 +48,7 @@ from pipelines.report import ExportReport, Progress
 from pipelines.settings import added_account, environment, look_back, retention_days, settle_time, twilio_settings
 from pipelines.shown_time import reading_time
 from warehouse.memory import return_freed_memory
-from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, Table
+from warehouse.schema import ADD_ON_RESULTS, Table
 from warehouse.store.archive import Archive
 
 
@@ -64,7 +65,7 @@ class ExportConfig:
 
 
 @dg.multi_asset(
-    name="export_add_ons",
+    name=STEP,
     specs=[RESULTS_SPEC, PAYLOADS_SPEC],
     backfill_policy=dg.BackfillPolicy.single_run(),
     can_subset=True,
@@ -252,29 +253,4 @@ def _tags(context: dg.AssetExecutionContext, config: ExportConfig, warehouse: Wa
         "addon_export/cause": cause(context.run.tags),
         "addon_export/destination": warehouse.destination,
         "addon_export/scope": "full" if config.full else "everything" if config.everything else "range",
-    }
-
-
-export_job = dg.define_asset_job(
-    "export",
-    selection=dg.AssetSelection.assets(ADD_ON_RESULTS.name, ADD_ON_PAYLOADS.name),  # a list of names loads a parser
-    description="Export add-on results and contents before Twilio deletes them.",
-)
-
-
-def everything(*, full: bool = False) -> dg.RunConfig:
-    """Run config of an export that is not limited to its partitions."""
-    return dg.RunConfig(ops=op_config(everything=True, full=full))
-
-
-def op_config(*, everything: bool, full: bool) -> dict[str, object]:
-    """The part of a run config that says what the run exports."""
-    return {"export_add_ons": {"config": {"everything": everything, "full": full}}}
-
-
-def partition_tags(first: date, last: date) -> dict[str, str]:
-    """Run tags that make one run of the partitions from `first` to `last`."""
-    return {
-        "dagster/asset_partition_range_start": first.isoformat(),
-        "dagster/asset_partition_range_end": last.isoformat(),
     }

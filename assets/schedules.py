@@ -8,27 +8,7 @@ from datetime import UTC, date, timedelta
 
 import dagster as dg
 
-from assets.export import everything, export_job, partition_tags
-from pipelines.errors import FixConfiguration
-from pipelines.settings import environment, twilio_settings
-
-
-def unable() -> str | None:
-    """Why Twilio cannot be asked; None when it can."""
-    try:
-        twilio_settings(environment())
-    except FixConfiguration as error:
-        return str(error)
-    return None
-
-
-def is_queued(instance: dg.DagsterInstance, tag: str, value: str, config: dg.RunConfig) -> bool:
-    """Whether a run with this tag has not begun yet and will do what `config` says: one more would do it again.
-
-    Whoever launches a run may give it any tag; what it will do is in its config.
-    """
-    waiting = dg.RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED], tags={tag: value}, job_name=export_job.name)
-    return any(run.run_config.get("ops") == config.ops for run in instance.get_runs(waiting, limit=100))
+from assets.asking import everything, export_job, is_queued, partition_tags, unable
 
 
 def _request(context: dg.ScheduleEvaluationContext, name: str, *, full: bool) -> dg.RunRequest | dg.SkipReason:

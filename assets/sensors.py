@@ -11,16 +11,15 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
+from assets.asking import everything, export_job, is_queued, partition_tags, unable
 from assets.channels.send import channel_names, send
 from assets.channels.watch import FailedRun, Said, deadline_alert, failure_alert
 from assets.checks import CHECKS, evaluate, last_evaluated, open_reading
-from assets.export import everything, export_job, partition_tags
 from assets.resources import existing_warehouse
 from assets.runs.pool import GONE, free_abandoned, limit_pool
 from assets.runs.switched_off import notice, sentence_on, switched_off
 from assets.runs.undisclosed import undisclosed
 from assets.runs.whose import of_another
-from assets.schedules import is_queued, unable
 from pipelines.monitoring.checks import Reading
 from pipelines.settings import environment
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import click
 
 from assets.cli.arguments import Command
-from assets.cli.export import summary
 from assets.cli.formats import table
 from assets.cli.questions import DEMO
 from assets.cli.run import run_export
+from assets.cli.summary import summary
 from assets.runs.whose import SETTING
 from assets.terminal import say, show
 from pipelines.environment import path_of

@@ -7,6 +7,7 @@ from datetime import date
 import click
 
 from assets.cli.arguments import Command, check_order, days
+from assets.cli.summary import summary
 from assets.terminal import show
 from pipelines.report import Progress
 from pipelines.settings import environment, twilio_settings, warehouse_settings
@@ -57,25 +58,6 @@ def _numbers(progress: Progress) -> dict[str, object]:
         "requests": progress.traffic().requests,
         "commit": progress.commit,
     }
-
-
-def summary(progress: Progress) -> str:
-    """One sentence: rows and bytes that are landed new, and what they cost."""
-    requests = f"{progress.traffic().requests:,} requests"
-    counts = [
-        f"{rows:,} {what}"
-        for table, what in (
-            ("recordings", "recordings"),
-            ("add_on_results", "add-on results"),
-            ("contents", f"contents ({progress.extraction.content_bytes:,} bytes)"),
-        )
-        if (rows := progress.landed.get(table, 0))
-    ]
-    if counts:
-        return f"Exported {', '.join(counts)} with {requests}."
-    looked = progress.extraction.recordings + progress.discovery.settled
-    changed = progress.changed.get("add_on_results", 0)
-    return f"Nothing new: {looked:,} recordings looked at, {changed:,} results changed, with {requests}."
 
 
 def _next(progress: Progress) -> str:

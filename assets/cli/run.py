@@ -14,9 +14,9 @@ from datetime import UTC, date, datetime, timedelta
 import dagster as dg
 from dagster._core.errors import DagsterAssetCheckFailedError  # it is in no public module
 
+from assets.asking import STEP, op_config, partition_tags
 from assets.cli.opened import open_and_say
 from assets.definitions import build_definitions
-from assets.export import export_add_ons, op_config, partition_tags
 from assets.progress_line import progress_line
 from assets.runs.home import dagster_home, home_errors
 from assets.runs.instance import opened
@@ -72,12 +72,12 @@ def run_export(
     say(f"Exporting account {settings.account_sid} to {target.root} ({target.destination}).")
     # what a waiting export of everything will do is all that another one could
     patience = Patience(wait, ("full" if full else "everything") if everything else None)
-    run_id, step = str(uuid.uuid4()), export_add_ons.op.name
+    run_id = str(uuid.uuid4())
     with (
         home_errors(),
         opened(home) as instance,
         _telling_what_is_off(instance, archive),
-        slot(instance, run_id, step, waits=say, sleep=time.sleep, patience=patience),
+        slot(instance, run_id, STEP, waits=say, sleep=time.sleep, patience=patience),
         progress_line("recordings", lambda: _numbers(progress)),
     ):
         try:

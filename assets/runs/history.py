@@ -2,21 +2,16 @@
 
 Never a content, nor anything that anybody said: SIDs, statuses, dates and sizes only. Partitions are told apart by
 what landed in them, not by what the run was started for.
-
-Every event costs two commits in SQLite. Dagster closes its connection after each, and SQLite then writes its log back
-and syncs both files: `kept_open` holds a connection of its own beside, which halves the time of many events.
 """
 
-import contextlib
-import sqlite3
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 
 import dagster as dg
 
 from assets.graph import SOURCE, VIEWS
+from assets.runs.instance import kept_open
 from assets.runs.picture import as_markdown, picture
 from assets.runs.preview import ROWS, preview_table
 from pipelines.discover import Scope
@@ -248,19 +243,6 @@ def cause(tags: Mapping[str, str]) -> str:
         if tag in tags:
             return word
     return "cli" if tags.get("addon_export") == "cli" else "by hand"  # whatever else somebody wrote there
-
-
-@contextlib.contextmanager
-def kept_open(instance: dg.DagsterInstance, run_id: str) -> Iterator[None]:
-    """Keep SQLite from cleaning up after every single event of a run; does nothing with another database."""
-    path_of = getattr(instance.event_log_storage, "path_for_shard", None)
-    paths = [Path(path_of(shard)) for shard in ("index", run_id)] if path_of else []
-    with contextlib.ExitStack() as stack:
-        for path in paths:
-            if path.exists():
-                held = stack.enter_context(contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)))
-                held.execute("SELECT count(*) FROM sqlite_master").fetchone()  # opens the log too
-        yield
 
 
 def told_days(instance: dg.DagsterInstance) -> Told:

@@ -10,8 +10,8 @@ from typing import Any
 import dagster as dg
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 
+from assets.asking import op_config
 from assets.definitions import build_definitions
-from assets.export import op_config
 from tests.assets.conftest import ROOT
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from assets.asking import partition_tags
 from assets.checks import CHECKS, ROWS, evaluate, open_reading
 from assets.definitions import build_definitions
-from assets.export import partition_tags
 from pipelines.monitoring import checks
 from pipelines.sandbox.made_up import made_up_world
 from pipelines.sandbox.run import Sandbox

@@ -8,8 +8,9 @@ import dagster as dg
 import duckdb
 import pytest
 
+from assets.asking import partition_tags
 from assets.definitions import build_definitions
-from assets.export import export_add_ons, partition_tags
+from assets.export import export_add_ons
 from assets.graph import RECORDINGS_SPEC
 from assets.partitions import partitions
 from pipelines.sandbox.made_up import made_up_world

@@ -10,7 +10,7 @@ import dagster as dg
 import duckdb
 import pytest
 
-from assets.export import op_config, partition_tags
+from assets.asking import op_config, partition_tags
 from assets.graph import EXTERNAL, PAYLOADS_SPEC, RECORDINGS_SPEC, RESULTS_SPEC, SOURCE, VIEW_TYPES, VIEWS
 from assets.runs.history import cause
 from assets.runs.whose import claim

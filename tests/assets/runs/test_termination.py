@@ -20,7 +20,7 @@ from dagster._core.workspace.load_target import WorkspaceFileTarget
 from dagster._grpc.constants import GrpcServerCommand
 from dagster_graphql.test.utils import execute_dagster_graphql
 
-from assets.export import partition_tags
+from assets.asking import partition_tags
 from assets.runs.alive import gone, known
 from assets.runs.pool import POOL, free_abandoned
 from pipelines.sandbox.made_up import made_up_world
