@@ -7,10 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from pipelines.holding import Budget, Holding, SpoolFile
+from pipelines.holding import Budget, Content, Holding, SpoolFile
 from pipelines.normalize import (
     Extracted,
-    ExtractedContent,
     ExtractedPayload,
     ExtractedRecording,
     ExtractedResult,
@@ -104,9 +103,7 @@ class Lander:
         for value in batch:
             self._rows.release(_large_row(value))
             if (content := _content(value)) is not None:
-                self._holding.release(content.reserved)
-                if content.file is not None:
-                    content.file.close()
+                content.release()
 
     async def _publish(self) -> None:
         """Show what there is. What cannot be shown is landed all the same: whoever publishes at the end says why."""
@@ -120,8 +117,7 @@ class Lander:
                 if value.content.length > CHUNK_BYTES:
                     large.append(_spooled(value, value.content, value.content.file))
                 else:  # it was spooled because its length was not announced
-                    data = b"".join(value.content.file.chunks())
-                    value = replace(value, content=replace(value.content, data=data, file=None))
+                    value = replace(value, content=value.content.in_memory())
             values.append(value)
         return land(self._archive, normalize(values, now=now), run_id=self._run_id, now=now, spooled=large)
 
@@ -150,7 +146,7 @@ class Lander:
         return batch
 
 
-def _content(value: Extracted) -> ExtractedContent | None:
+def _content(value: Extracted) -> Content | None:
     return value.content if isinstance(value, ExtractedPayload) else None
 
 
@@ -175,7 +171,7 @@ def _texts(recording: Recording) -> tuple[str | None, ...]:
     return r.call_sid, r.conference_sid, r.status, r.source, r.price_unit, r.encryption_details, r.media_url
 
 
-def _spooled(value: ExtractedPayload, content: ExtractedContent, file: SpoolFile) -> SpooledContent:
+def _spooled(value: ExtractedPayload, content: Content, file: SpoolFile) -> SpooledContent:
     """A large content as it is landed from the spool."""
     day = utc_day(value.result.date_completed)
     codec = codec_of(value.payload.content_type, file.chunks)

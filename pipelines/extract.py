@@ -21,11 +21,10 @@ from pipelines.errors import (
     SourceUntrusted,
     first_cause,
 )
-from pipelines.holding import Holding
+from pipelines.holding import Content, Holding
 from pipelines.normalize import (
     Extracted,
     ExtractedAbsence,
-    ExtractedContent,
     ExtractedPayload,
     ExtractedRecording,
     ExtractedResult,
@@ -36,7 +35,7 @@ from pipelines.records.rows import AddOnResult, Malformed, Payload, parse_add_on
 from pipelines.records.sids import add_on_result_sid, in_lower_case, payload_sid
 from pipelines.records.sniff import error_document
 from pipelines.tally import Extraction
-from pipelines.twilio.client import Content, TwilioClient
+from pipelines.twilio.client import TwilioClient
 from warehouse.landed import LandedResult
 from warehouse.quarantine import QuarantineRow
 from warehouse.schema import KNOWN_STATUSES, UNFINISHED_STATUSES, shown_status
@@ -314,9 +313,9 @@ class _Extract:
         known = landed is not None and landed.contents.get(payload.sid, False)
         if not known:
             content = await self._content(result, payload)
-        await self.emit(
-            ExtractedPayload(payload, result, self.recording.sid, self.client.account_sid, content, observed_at)
-        )
+        at = None if content is None else self.clock()
+        of = self.recording.sid, self.client.account_sid
+        await self.emit(ExtractedPayload(payload, result, *of, content, observed_at, at))
         had = known or content is not None
         if had:
             self.tally.reads_whole("content", payload.sid)
@@ -324,12 +323,12 @@ class _Extract:
             self.tally.reads_whole("payload", payload.sid)
         return had
 
-    async def _content(self, result: AddOnResult, payload: Payload) -> ExtractedContent | None:
+    async def _content(self, result: AddOnResult, payload: Payload) -> Content | None:
         try:
             content = await self._fetched(result, payload)
             document = error_document(content.data, payload.content_type, content.content_type)
             if document is not None:  # somebody on the way is out of order, perhaps for a moment
-                self.holding.release(content.reserved)
+                content.release()
                 content = await self._fetched(result, payload)
                 document = error_document(content.data, payload.content_type, content.content_type)
         except SourceDoubtful as error:
@@ -344,21 +343,13 @@ class _Extract:
             return None
         self.tally.answered(self.client.account_sid)
         if document is not None:
-            self.holding.release(content.reserved)
+            content.release()
             reason = f"In place of the content storage gave {document}."
             await self._quarantine("content", payload.sid, result.sid, reason, content.data)
             return None
         self.tally.contents += 1
         self.tally.content_bytes += content.length
-        return ExtractedContent(
-            content.data,
-            content.length,
-            content.sha256,
-            self.clock(),
-            content.reserved,
-            content.file,
-            content.wire_sha256,
-        )
+        return content
 
     async def _fetched(self, result: AddOnResult, payload: Payload) -> Content:
         return await self.client.content(

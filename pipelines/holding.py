@@ -8,8 +8,9 @@ import asyncio
 import tempfile
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import BinaryIO, Self, cast
+from typing import BinaryIO, Protocol, Self, cast
 
 from warehouse.store.files import storage_errors
 
@@ -99,6 +100,56 @@ class Budget:
             size, turn = self._waiting.popleft()
             self._held += size
             turn.set_result(None)
+
+
+class ByteBudget(Protocol):
+    """What bounds the bytes of contents held in memory; the caller's, shared by all its requests."""
+
+    async def acquire(self, size: int) -> None:
+        """Wait until `size` more bytes may be held.
+
+        Holds nothing when cancelled. Must let through, some time, a size larger than the whole budget.
+        """
+
+    def release(self, size: int) -> None:
+        """Give `size` bytes back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """The exact bytes of a payload, made where they arrive and carried as they are until they are landed.
+
+    Attributes:
+        data: the bytes; empty where `file`, of the spool, holds them.
+        sha256: of these bytes (hex), taken while they came off the wire.
+        content_type: storage's word for it, None when it gave none.
+        reserved: bytes that are held in `budget` until `release`.
+        encoded_sha256: of the bytes as they came, where those were decoded; else None.
+    """
+
+    data: bytes = field(repr=False)
+    sha256: str
+    content_type: str | None = None
+    reserved: int = 0
+    file: SpoolFile | None = field(default=None, repr=False)
+    encoded_sha256: str | None = None
+    budget: ByteBudget | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def length(self) -> int:
+        """Bytes of the content."""
+        return len(self.data) if self.file is None else self.file.length
+
+    def in_memory(self) -> "Content":
+        """The same, with the bytes that were in a file."""
+        return self if self.file is None else replace(self, data=b"".join(self.file.chunks()), file=None)
+
+    def release(self) -> None:
+        """Give back what it holds, memory and disk; whoever has it last does, once."""
+        if self.budget is not None:
+            self.budget.release(self.reserved)
+        if self.file is not None:
+            self.file.close()
 
 
 class Holding(Budget):

@@ -5,14 +5,14 @@ else is carried over as it was read. Works on columns: cells are gathered and de
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, datetime
 from operator import attrgetter
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.holding import SpoolFile
+from pipelines.holding import Content
 from pipelines.records.charsets import as_text
 from pipelines.records.dates import utc_day
 from pipelines.records.rows import AddOnResult, Payload, Recording
@@ -45,24 +45,6 @@ class ExtractedResult:
 
 
 @dataclass(frozen=True, slots=True)
-class ExtractedContent:
-    """The bytes of a payload and their SHA-256 (hex) as they came off the wire.
-
-    `reserved` bytes are held in the export's byte budget until the content is landed. A large content is in
-    `file`, and `data` is empty.
-    """
-
-    data: bytes = field(repr=False)
-    length: int
-    sha256: str
-    fetched_at: datetime
-    reserved: int = 0
-    file: SpoolFile | None = field(default=None, repr=False)
-    encoded_sha256: str | None = None
-    """Of the bytes as they came where those were decoded."""
-
-
-@dataclass(frozen=True, slots=True)
 class ExtractedPayload:
     """A payload, with its content unless that is landed already or could not be had."""
 
@@ -70,8 +52,10 @@ class ExtractedPayload:
     result: AddOnResult
     recording_sid: str
     account_sid: str
-    content: ExtractedContent | None
+    content: Content | None
     observed_at: datetime
+    fetched_at: datetime | None = None
+    """When the content came, if it did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +183,7 @@ def _payloads(values: Sequence[ExtractedPayload]) -> pa.Table:
     cells["content_length"] = pa.array([c and c.length for c in contents], pa.int64())
     cells["content_sha256"] = pa.array([c and c.sha256 for c in contents], pa.string())
     cells["encoded_sha256"] = pa.array([c and c.encoded_sha256 for c in contents], pa.string())
-    cells["fetched_at"] = pa.array([c and c.fetched_at for c in contents], UTC_TIME)
+    cells["fetched_at"] = pa.array([value.fetched_at for value in values], UTC_TIME)
     return _table(ADD_ON_PAYLOADS, cells)
 
 

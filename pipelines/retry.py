@@ -17,9 +17,9 @@ import pyarrow as pa
 
 from pipelines.errors import FixQuery
 from pipelines.extract import DOUBTFUL, GONE, belongs
+from pipelines.holding import Content
 from pipelines.normalize import (
     Extracted,
-    ExtractedContent,
     ExtractedPayload,
     ExtractedRecording,
     ExtractedResult,
@@ -265,11 +265,10 @@ def _content(entry: Entry, data: bytes | None, landed: _Landed, *, as_it_is: boo
     result = landed(ADD_ON_RESULTS, entry.parent_sid or read.add_on_result_sid or "")
     if result is None or result.raw is None:
         raise _StillOpen("its add-on result is not landed")
-    content = ExtractedContent(data, len(data), sha256(data).hexdigest(), entry.quarantined_at)
+    content = Content(data, sha256(data).hexdigest())
     result_read = parse_add_on_result(result.raw.encode())
-    return ExtractedPayload(
-        read, result_read, result.reference_sid or "", entry.account_sid, content, entry.quarantined_at
-    )
+    at = entry.quarantined_at
+    return ExtractedPayload(read, result_read, result.reference_sid or "", entry.account_sid, content, at, at)
 
 
 def _doubt(entry: Entry, data: bytes, content_type: str | None) -> str | None:

@@ -14,11 +14,10 @@ import functools
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import httpx
 
-from pipelines.holding import SpoolFile
+from pipelines.holding import ByteBudget, SpoolFile
 from pipelines.twilio.codings import codings_of
 from pipelines.twilio.failure import Cause, Failure, error_code, request_id, retry_after
 from pipelines.twilio.transport import (
@@ -60,19 +59,6 @@ ANY_BODY = frozenset({*range(200, 300)} - {204, 205})
 
 NO_CONTENT = frozenset({204})
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
-
-
-class ByteBudget(Protocol):
-    """What bounds the bytes of contents held in memory; the caller's, shared by all its requests."""
-
-    async def acquire(self, size: int) -> None:
-        """Wait until `size` more bytes may be held.
-
-        Holds nothing when cancelled. Must let through, some time, a size larger than the whole budget.
-        """
-
-    def release(self, size: int) -> None:
-        """Give `size` bytes back."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,9 +28,9 @@ from pipelines.errors import (
     SourceRefused,
     SourceUntrusted,
 )
-from pipelines.holding import SpoolFile
+from pipelines.holding import ByteBudget, Content, SpoolFile
 from pipelines.records.sids import AccountSid, AddOnResultSid, PayloadSid, RecordingSid
-from pipelines.twilio.attempt import ANY_BODY, NO_CONTENT, REDIRECTS, Ask, ByteBudget, Line
+from pipelines.twilio.attempt import ANY_BODY, NO_CONTENT, REDIRECTS, Ask, Line
 from pipelines.twilio.base_url import checked_base_url, host_of, region_of
 from pipelines.twilio.certificates import tls_context
 from pipelines.twilio.failure import BLOCKED, Cause, Failure, cause_of_status, error_for
@@ -45,7 +45,6 @@ from pipelines.twilio.transport import HttpxTransport, Transport
 from pipelines.twilio.values import (
     MAX_CONCURRENCY,
     MAX_DOWNLOADS,
-    Content,
     Credential,
     DeleteOutcome,
     DeleteReply,
@@ -57,7 +56,6 @@ from pipelines.twilio.wire import Reply
 __all__ = [
     "MAX_CONCURRENCY",
     "ByteBudget",
-    "Content",
     "Credential",
     "DeleteOutcome",
     "DeleteReply",
@@ -199,7 +197,7 @@ class TwilioClient:
 
         With a `budget`, the announced size (0 if storage announces none) is acquired before the body is
         read, outside all deadlines, and released again when the attempt fails. On success it stays
-        acquired and is returned as `Content.reserved`: the caller releases it when done with the bytes.
+        acquired, and is given back by `Content.release`, which the caller calls when done with the bytes.
         While waiting for the budget a place for downloads is held, so do not hold other contents and wait
         for more of them.
 
@@ -480,6 +478,7 @@ class TwilioClient:
                 reply.reserved,
                 reply.file,
                 reply.wire_sha256 or None,
+                ask.budget,
             )
         doubt = Failure(reply.doubt.cause, status=reply.status, detail=reply.doubt.detail)
         why = f"{doubt.cause.value} ({doubt.detail})" if doubt.detail else doubt.cause.value

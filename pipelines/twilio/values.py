@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
-from pipelines.holding import SpoolFile
 from pipelines.records.sids import AccountSid
 
 MAX_CONCURRENCY = 400
@@ -37,29 +36,6 @@ class Credential:
         """Which it is, and where it was set; never its value."""
         kind = "Auth Token" if self.username.startswith("AC") else "API key"
         return f"{kind} in {self.variable}" if self.variable else kind
-
-
-@dataclass(frozen=True, slots=True)
-class Content:
-    """The exact bytes of a payload and their SHA-256 (hex), taken while they came off the wire.
-
-    `content_type` is storage's word for it, None when it gave none. `reserved` bytes are still held in the
-    byte budget given to `TwilioClient.content`; the caller releases them when it lets go of `data`. A large content
-    is in `file`, of the spool given there, and `data` is empty; the caller closes it. Of a content that came encoded,
-    `data` and `sha256` are decoded, and `wire_sha256` is that of the bytes as they came; else it is None.
-    """
-
-    data: bytes = field(repr=False)
-    sha256: str
-    content_type: str | None
-    reserved: int = 0
-    file: SpoolFile | None = field(default=None, repr=False)
-    wire_sha256: str | None = None
-
-    @property
-    def length(self) -> int:
-        """Bytes of the content."""
-        return len(self.data) if self.file is None else self.file.length
 
 
 @dataclass(frozen=True, slots=True)

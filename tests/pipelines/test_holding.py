@@ -11,11 +11,10 @@ import pytest
 
 from pipelines.batches import BATCH_BYTES, Lander
 from pipelines.errors import FixWarehouse
-from pipelines.holding import Holding, SpoolFile
+from pipelines.holding import Content, Holding, SpoolFile
 from pipelines.records.sids import add_on_result_sid, payload_sid, recording_sid
 from pipelines.report import Progress
 from pipelines.sandbox.run import Sandbox
-from pipelines.twilio.client import Content
 from tests.pipelines.conftest import NOW, Exporter
 from tests.pipelines.twilio.made_up import AC, client, in_turn, redirect
 from warehouse.quarantine import QuarantineRow
@@ -99,7 +98,7 @@ def test_a_large_content_cut_short_gives_its_file_and_its_bytes_back(tmp_path: P
         content = _content((cut, httpx.Response(200, content=data)), holding)
         assert content.length == len(data)
         assert [file.closed for file in opened] == [True, False]
-        holding.release(content.reserved)
+        content.release()
         asyncio.run(asyncio.wait_for(holding.acquire(20 * MB), 1))
     assert opened[-1].closed, "the end closes what nobody has closed"
 

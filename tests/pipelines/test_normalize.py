@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.normalize import ExtractedContent, ExtractedPayload, ExtractedRecording, ExtractedResult, normalize
+from pipelines.holding import Content
+from pipelines.normalize import ExtractedPayload, ExtractedRecording, ExtractedResult, normalize
 from pipelines.records.dates import utc_day
 from pipelines.records.rows import parse_add_on_result, parse_payload, parse_recording
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, CONTENTS, RECORDINGS
@@ -60,8 +61,8 @@ def test_a_recording_is_soft_deleted_when_its_status_says_so(status: str | None,
 
 def test_a_payload_without_content_has_no_hash_and_no_row_in_contents() -> None:
     """It is landed all the same, and its content comes with a later export."""
-    content = ExtractedContent(b"hello", 5, "0" * 64, NOW)
-    tables = normalize([PAYLOAD, replace(PAYLOAD, content=content)], now=NOW)
+    content = Content(b"hello", "0" * 64)
+    tables = normalize([PAYLOAD, replace(PAYLOAD, content=content, fetched_at=NOW)], now=NOW)
     assert tables[ADD_ON_PAYLOADS.name]["content_sha256"].to_pylist() == [None, "0" * 64]
     assert tables[ADD_ON_PAYLOADS.name]["content_length"].to_pylist() == [None, 5]
     assert tables[CONTENTS.name]["content"].to_pylist() == [b"hello"]

@@ -18,8 +18,9 @@ from pipelines.errors import (
     SourceUnavailable,
     SourceUntrusted,
 )
+from pipelines.holding import Content
 from pipelines.records.sids import RecordingSid
-from pipelines.twilio.client import Content, Credential, DeleteOutcome, Tuning, TwilioClient
+from pipelines.twilio.client import Credential, DeleteOutcome, Tuning, TwilioClient
 from tests.pipelines.twilio.made_up import (
     AC,
     DATA,

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from pipelines.twilio.client import Content
+from pipelines.holding import Content
 from tests.pipelines.twilio.made_up import RE, XH, XR, collect
 from tests.pipelines.twilio.sockets import RawServer, on_sockets, reply, serving
 

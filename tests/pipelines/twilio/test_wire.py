@@ -14,8 +14,9 @@ import pyarrow as pa
 import pytest
 
 from pipelines.errors import SourceDoubtful, SourceRefused, SourceUnavailable, SourceUntrusted
+from pipelines.holding import Content
 from pipelines.twilio.certificates import Authorities, tls_context
-from pipelines.twilio.client import Content, Credential, DeleteOutcome, Tuning, connect
+from pipelines.twilio.client import Credential, DeleteOutcome, Tuning, connect
 from pipelines.twilio.dial import Dialer
 from pipelines.twilio.pool import open_transport
 from pipelines.twilio.storage_url import address_allowed
@@ -139,7 +140,7 @@ def test_a_coding_that_is_not_whole_is_no_content_and_its_bytes_are_kept_after_o
 def test_a_word_that_is_no_coding_changes_nothing(word: str) -> None:
     """Nor one that is and was not used: text is not what brotli makes."""
     fetched, _ = asyncio.run(fetch(in_turn(reply(BODY, f"Content-Encoding: {word}"))))
-    assert (fetched.data, fetched.wire_sha256) == (BODY, None)
+    assert (fetched.data, fetched.encoded_sha256) == (BODY, None)
 
 
 @pytest.mark.parametrize("header", CODED)
@@ -151,7 +152,7 @@ def test_a_content_that_comes_encoded_is_decoded_and_has_the_hashes_of_both_form
     for answer in (reply(packed, f"Content-Encoding: {header}"), chunked):
         fetched, _ = asyncio.run(fetch(in_turn(answer)))
         assert (fetched.data, fetched.sha256) == (BODY, hashlib.sha256(BODY).hexdigest())
-        assert fetched.wire_sha256 == hashlib.sha256(packed).hexdigest()
+        assert fetched.encoded_sha256 == hashlib.sha256(packed).hexdigest()
 
 
 def test_a_part_that_is_the_whole_is_a_content_and_no_other_part_is() -> None:
