@@ -23,7 +23,7 @@ NAMES = ["add_on_results", "add_on_payloads"]
 @pytest.fixture
 def sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
     """A made-up world, and the environment of this process pointing at it."""
-    with Sandbox(made_up_world(now=datetime.now(UTC), recordings=15)) as running:
+    with Sandbox(made_up_world(now=datetime.now(UTC), recordings=8)) as running:
         for name, value in {**running.environment, "EXPORT_ROOT": str(tmp_path / "data")}.items():
             monkeypatch.setenv(name, value)
         yield running

@@ -62,9 +62,10 @@ class Running:
             return client.post(self.graphql, json={"query": query}, headers={"Authorization": bearer, **headers})
 
 
-@pytest.fixture(params=[()], ids=["all"])
-def running(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Running]:
+@pytest.fixture(scope="module", params=[()], ids=["all"])
+def running(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Running]:
     """The command, started by somebody whose umask lets everybody in, in a folder with an `assets` of its own."""
+    tmp_path = tmp_path_factory.mktemp("ui")
     (tmp_path / "assets").mkdir()
     (tmp_path / "assets" / "__init__.py").write_text("raise RuntimeError('this is not ours')")
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("TWILIO_", "EXPORT_", "DAGSTER_", "DISPLAY"))}
@@ -93,43 +94,6 @@ def until(holds: Callable[[], object], what: str) -> None:
     while not holds():
         assert time.monotonic() < deadline, what
         time.sleep(0.1)
-
-
-def test_it_answers_its_own_page_only_and_leaves_nothing_behind(running: Running) -> None:
-    """Not without the token, not under another name; sockets are private; a signal ends every process."""
-    parts = urlsplit(running.address)
-    with httpx.Client(trust_env=False, timeout=PATIENCE) as client:
-        for method, path in (("GET", "/"), ("GET", parts.path), ("POST", f"{parts.path}graphql"), ("POST", "/graphql")):
-            reply = client.request(method, f"http://{parts.netloc}{path}", json={"query": "{ version }"})
-            assert (reply.status_code, reply.text.count("\n")) == (403, 1), path
-    assert "data" in running.ask("{ version }").json()
-    for headers in ({"Origin": "http://evil.example"}, {"Host": "evil.example"}, {"Content-Type": "text/plain"}):
-        assert running.ask("{ version }", **headers).status_code in (403, 415)
-    found = running.ask("{ repositoriesOrError { ... on RepositoryConnection { nodes { jobs { name } } } } }").json()
-    assert "delete" in json.dumps(found)
-    family = [psutil.Process(running.process.pid), *psutil.Process(running.process.pid).children(recursive=True)]
-    assert len(family) >= 3
-    sockets = {Path(c.laddr) for p in family for c in p.net_connections("unix") if str(c.laddr).startswith("/")}
-    assert sockets
-    for place in sockets:
-        assert place.parent.stat().st_mode & 0o777 == 0o700
-        assert place.stat().st_mode & 0o077 == 0
-    listening = {c.laddr for p in family for c in p.net_connections("tcp") if c.status == psutil.CONN_LISTEN}
-    assert {(str(a.ip), a.port) for a in listening} == {("127.0.0.1", parts.port)}
-    running.process.send_signal(signal.SIGTERM)
-    assert running.process.wait(PATIENCE) == 130
-    until(lambda: not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in family), "all are gone")
-    assert not any(place.exists() for place in sockets)
-
-
-@pytest.mark.parametrize("running", [("--read-only",)], indirect=True, ids=["read-only"])
-def test_read_only_shows_and_changes_nothing(running: Running) -> None:
-    """Also with the token; and no daemon is started."""
-    changed = running.ask(f'mutation {{ setConcurrencyLimit(concurrencyKey: "{POOL}", limit: 0) }}').json()
-    assert (changed.get("data") or {}).get("setConcurrencyLimit") is not True
-    assert "data" in running.ask("{ version }").json()
-    children = psutil.Process(running.process.pid).children()
-    assert [c for c in children if "daemon" in " ".join(c.cmdline())] == []
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
@@ -170,3 +134,43 @@ def test_a_page_of_another_origin_can_change_and_read_nothing(running: Running, 
         assert all(pool.limit != 0 for pool in instance.event_log_storage.get_pool_limits())
     control = running.ask(json.loads(mutation)["query"]).json()
     assert control["data"]["setConcurrencyLimit"] is True  # the same by who has the token
+
+
+def test_it_answers_its_own_page_only_and_leaves_nothing_behind(running: Running) -> None:
+    """Not without the token, not under another name; sockets are private; a signal ends every process.
+
+    It ends the UI that the test before uses too.
+    """
+    parts = urlsplit(running.address)
+    with httpx.Client(trust_env=False, timeout=PATIENCE) as client:
+        for method, path in (("GET", "/"), ("GET", parts.path), ("POST", f"{parts.path}graphql"), ("POST", "/graphql")):
+            reply = client.request(method, f"http://{parts.netloc}{path}", json={"query": "{ version }"})
+            assert (reply.status_code, reply.text.count("\n")) == (403, 1), path
+    assert "data" in running.ask("{ version }").json()
+    for headers in ({"Origin": "http://evil.example"}, {"Host": "evil.example"}, {"Content-Type": "text/plain"}):
+        assert running.ask("{ version }", **headers).status_code in (403, 415)
+    found = running.ask("{ repositoriesOrError { ... on RepositoryConnection { nodes { jobs { name } } } } }").json()
+    assert "delete" in json.dumps(found)
+    family = [psutil.Process(running.process.pid), *psutil.Process(running.process.pid).children(recursive=True)]
+    assert len(family) >= 3
+    sockets = {Path(c.laddr) for p in family for c in p.net_connections("unix") if str(c.laddr).startswith("/")}
+    assert sockets
+    for place in sockets:
+        assert place.parent.stat().st_mode & 0o777 == 0o700
+        assert place.stat().st_mode & 0o077 == 0
+    listening = {c.laddr for p in family for c in p.net_connections("tcp") if c.status == psutil.CONN_LISTEN}
+    assert {(str(a.ip), a.port) for a in listening} == {("127.0.0.1", parts.port)}
+    running.process.send_signal(signal.SIGTERM)
+    assert running.process.wait(PATIENCE) == 130
+    until(lambda: not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in family), "all are gone")
+    assert not any(place.exists() for place in sockets)
+
+
+@pytest.mark.parametrize("running", [("--read-only",)], indirect=True, ids=["read-only"])
+def test_read_only_shows_and_changes_nothing(running: Running) -> None:
+    """Also with the token; and no daemon is started."""
+    changed = running.ask(f'mutation {{ setConcurrencyLimit(concurrencyKey: "{POOL}", limit: 0) }}').json()
+    assert (changed.get("data") or {}).get("setConcurrencyLimit") is not True
+    assert "data" in running.ask("{ version }").json()
+    children = psutil.Process(running.process.pid).children()
+    assert [c for c in children if "daemon" in " ".join(c.cmdline())] == []

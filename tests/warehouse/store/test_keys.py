@@ -106,16 +106,16 @@ def test_a_file_without_all_its_keys_is_an_error(tmp_path: Path) -> None:
 
 
 def test_one_process_lands_as_many_fresh_ones_do(archive: Archive, tmp_path: Path) -> None:
-    """What is remembered over 12 landings with rewrites and moves changes nothing."""
+    """What is remembered over 6 landings with rewrites and moves changes nothing."""
     other = tmp_path / "other"
-    for number in range(12):
+    for number in range(6):
         rows = [*whole(number, done=None), result(number // 2, at=later(number), status=f"at {number}")]
         land_rows(archive, rows, now=later(number))
         land_rows(open_archive(other), rows, now=later(number))
     for table in (ADD_ON_RESULTS,):
         here, there = rows_by_key(archive, table), rows_by_key(open_archive(other), table)
         assert {key: row["status"] for key, row in here.items()} == {key: row["status"] for key, row in there.items()}
-        assert len(here) == 12
+        assert len(here) == 6
 
 
 def test_a_recording_is_looked_up_with_all_that_is_landed_of_it(archive: Archive) -> None:
