@@ -37,7 +37,6 @@ from assets.runs.undisclosed import bare, undisclosed
 from assets.runs.whose import claim
 from assets.terminal import say
 from pipelines.accounts.wanted import known_accounts, note_configured, open_to
-from pipelines.discover import Scope, no_longer_kept
 from pipelines.environment import trusted_writers
 from pipelines.erase.by_age import erase_by_age, withdraw
 from pipelines.erase.choice import finish_due
@@ -45,6 +44,7 @@ from pipelines.erase.retention import Waits
 from pipelines.errors import ConfirmErasure, ExportError, FixConfiguration
 from pipelines.export import export
 from pipelines.report import ExportReport, Progress
+from pipelines.scope import Scope, no_longer_kept
 from pipelines.settings import added_account, environment, look_back, retention_days, settle_time, twilio_settings
 from pipelines.shown_time import reading_time
 from warehouse.memory import return_freed_memory

@@ -9,9 +9,9 @@ import asyncio
 import contextlib
 import itertools
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime
 
 from pipelines.errors import AccountRefused, ExportError, SourceError, SourceUnavailable, SourceUntrusted
 from pipelines.normalize import Extracted, ExtractedRecording
@@ -19,11 +19,10 @@ from pipelines.records.dates import utc_day
 from pipelines.records.items import kept
 from pipelines.records.rows import Malformed, Recording, parse_recording
 from pipelines.records.sids import AccountSid, in_lower_case
+from pipelines.scope import FOREVER_AGO, Scope, earliest_first, listing_days, must_list
 from pipelines.twilio.client import TwilioClient
-from warehouse.clock import APART
 from warehouse.landed import LandedRecording
 from warehouse.quarantine import QuarantineRow
-from warehouse.states import RECORDING_LOOK_BACK, RETENTION
 
 AHEAD = 16
 """Days listed in parallel ahead of the one being worked on; 32 cost 15 MB more with 50,000 recordings."""
@@ -47,84 +46,6 @@ COARSEST = 2
 
 OTHER_CASE = "It is listed a second time with its SID in another case."
 """Why a row is not landed: its SID is the same number as another one's, so there is nothing of its own behind it."""
-
-_FOREVER_AGO = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """What an export is asked for: the partitions `first` to `last`, or everything that can still be had.
-
-    `full` lists settled recordings again too. `settle` is how long after its creation a recording may still
-    gain results. `look_back` is how long before `first` a recording may have been created. `erased` holds the SIDs of
-    what was erased here, which is not asked for again.
-    """
-
-    first: date | None = None
-    last: date | None = None
-    full: bool = False
-    settle: timedelta = timedelta(hours=48)
-    look_back: timedelta = RECORDING_LOOK_BACK
-    erased: Container[str] = frozenset()
-
-    def includes(self, day: date | None) -> bool:
-        """Whether contents of results completed on `day` are asked for; a result without a day always is."""
-        if day is None:
-            return True
-        return (self.first is None or day >= self.first) and (self.last is None or day <= self.last)
-
-
-def listing_days(scope: Scope, *, now: datetime) -> list[date]:
-    """UTC days whose recordings may have results in scope, oldest first: that is, earliest deadline first.
-
-    A result completes at or after its recording's creation, so a range reaches back by the look-back. Tomorrow
-    is included when today is, against a clock that is behind Twilio's.
-    """
-    today = now.astimezone(UTC).date()
-    tomorrow = today + timedelta(days=1)
-    first = today - RECORDING_LOOK_BACK if scope.first is None else scope.first - scope.look_back
-    last = min(scope.last, tomorrow) if scope.last else tomorrow
-    return [first + timedelta(days=n) for n in range((last - first).days + 1)]
-
-
-def no_longer_kept(scope: Scope, *, now: datetime) -> str | None:
-    """A sentence on days asked for whose results Twilio no longer keeps; None when it keeps them all."""
-    kept_since = (now - RETENTION).astimezone(UTC).date()
-    if scope.first is None or scope.first >= kept_since:
-        return None
-    last = min(scope.last or kept_since, kept_since - timedelta(days=1))
-    days = f"{scope.first}" if last == scope.first else f"{scope.first} to {last}"
-    return f"Twilio keeps add-on results for 30 days and no longer has those of {days}; what is landed stays."
-
-
-def must_list(recording: Recording, landed: LandedRecording | None, *, scope: Scope, now: datetime) -> bool:
-    """Whether a recording's results must be listed (again). One of unknown age never counts as settled.
-
-    What says that it was listed later than now was stamped by a clock that was ahead: when it was is not known.
-    """
-    if scope.full or landed is None or landed.listed_at is None or landed.open_results or landed.owes:
-        return True
-    if landed.listed_at > now + APART:
-        return True
-    return recording.date_created is None or landed.listed_at < recording.date_created + scope.settle
-
-
-def next_listed_at(recording: Recording, landed: LandedRecording | None, *, scope: Scope, now: datetime) -> datetime:
-    """The `listed_at` to land: it moves only when it says something new, so that re-running changes nothing.
-
-    New is: the first listing, a listing on a later UTC day (a day's completeness depends on it), or the first
-    one after the recording has settled.
-    """
-    before = None if landed is None else landed.listed_at
-    if before is None or before > now + APART or utc_day(before) != utc_day(now):
-        return now
-    settled_at = (recording.date_created or _FOREVER_AGO) + scope.settle
-    return now if before < settled_at <= now else before
-
-
-def earliest_first(recordings: Iterable[Recording]) -> list[Recording]:
-    """In the order in which they are worked on: what was created first expires first; of unknown age goes before."""
-    return sorted(recordings, key=lambda r: (r.date_created or _FOREVER_AGO, r.sid))
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +184,7 @@ async def _small(
 
 
 def _deadline(assignment: Assignment) -> tuple[datetime, str]:
-    return assignment.recording.date_created or _FOREVER_AGO, assignment.recording.sid
+    return assignment.recording.date_created or FOREVER_AGO, assignment.recording.sid
 
 
 async def _few(

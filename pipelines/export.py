@@ -17,15 +17,7 @@ from pipelines.accounts.wanted import note_listed, note_trouble
 from pipelines.batches import Lander
 from pipelines.clock import Clock, ExportClock, sentence
 from pipelines.conclude import conclude
-from pipelines.discover import (
-    Assignment,
-    Scope,
-    Unlisted,
-    WithResults,
-    discover,
-    listing_days,
-    no_longer_kept,
-)
+from pipelines.discover import Assignment, Unlisted, WithResults, discover
 from pipelines.dropping import Dropping
 from pipelines.errors import (
     AccountRefused,
@@ -40,6 +32,7 @@ from pipelines.normalize import Extracted, ExtractedListing
 from pipelines.records.sids import AccountSid
 from pipelines.report import ExportReport, Progress
 from pipelines.retry import resolve
+from pipelines.scope import Scope, listing_days, no_longer_kept
 from pipelines.shown_time import remember
 from pipelines.twilio.client import TwilioClient
 from warehouse.erasures import read_erased

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from datetime import UTC, datetime
 from typing import TypeVar
 
-from pipelines.discover import OTHER_CASE, Assignment, Scope, next_listed_at
+from pipelines.discover import OTHER_CASE, Assignment
 from pipelines.errors import (
     FixWarehouse,
     SourceBlocked,
@@ -34,6 +34,7 @@ from pipelines.records.items import kept
 from pipelines.records.rows import AddOnResult, Malformed, Payload, parse_add_on_result, parse_payload
 from pipelines.records.sids import add_on_result_sid, in_lower_case, payload_sid
 from pipelines.records.sniff import error_document
+from pipelines.scope import Scope, next_listed_at
 from pipelines.tally import Extraction
 from pipelines.twilio.client import TwilioClient
 from warehouse.landed import LandedResult

@@ -23,9 +23,9 @@ from assets.runs.instance import opened
 from assets.runs.pool import Patience, slot
 from assets.runs.switched_off import notice, sentence_on
 from assets.terminal import say
-from pipelines.discover import Scope, no_longer_kept
 from pipelines.errors import ExportError, FixConfiguration, VerificationMismatch
 from pipelines.report import Progress
+from pipelines.scope import Scope, no_longer_kept
 from pipelines.settings import environment, twilio_settings, warehouse_settings
 from pipelines.shown_time import reading_time
 from warehouse.store.archive import Archive

@@ -14,10 +14,10 @@ from assets.graph import SOURCE, VIEWS
 from assets.runs.instance import kept_open
 from assets.runs.picture import as_markdown, picture
 from assets.runs.preview import ROWS, preview_table
-from pipelines.discover import Scope
 from pipelines.monitoring.days import ByDay, DayNumbers, by_day
 from pipelines.monitoring.deadlines import Deadlines, deadlines
 from pipelines.report import Progress
+from pipelines.scope import Scope
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, RECORDINGS, Table
 from warehouse.states import MISSED_STATES, RETENTION
 from warehouse.store.archive import Archive

@@ -15,7 +15,8 @@ import duckdb
 
 from pipelines.accounts.account import Account, accounts_of
 from pipelines.accounts.listings import Listing, first_listed, last_reads, listings, oldest
-from warehouse.clock import APART, moment
+from pipelines.scope import MUST_LIST, must_list_values
+from warehouse.clock import moment
 from warehouse.published import views
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, RECORDINGS
 from warehouse.states import (
@@ -253,7 +254,7 @@ def open_recordings(
 ) -> list[OpenRecording]:
     """The landed recordings that are listed again by the next export, in order of creation.
 
-    As `pipelines.discover.must_list` decides it, in SQL, but for what is listed again only because of what is open in
+    As `pipelines.scope.must_list` decides it, in SQL, but for what is listed again only because of what is open in
     quarantine: that keeps no day waiting. One that owes a result counts as having an open one.
     """
     results, payloads = snapshot.relations(ADD_ON_RESULTS, ADD_ON_PAYLOADS)
@@ -263,10 +264,9 @@ def open_recordings(
         f"AS open_results, account_sid FROM {snapshot.relation(RECORDINGS)}) "
         "SELECT sid, epoch_us(date_created), epoch_us(listed_at), open_results, epoch_us(first_seen_at), account_sid "
         "FROM known "
-        "WHERE listed_at IS NULL OR open_results > 0 OR date_created IS NULL "
-        "OR epoch_us(listed_at) < epoch_us(date_created) + $settle OR listed_at > $latest "
+        f"WHERE {MUST_LIST} "
         "ORDER BY date_created NULLS FIRST, sid",
-        {"settle": round(settle.total_seconds() * 1e6), "now": now, "latest": now + APART},
+        {"now": now, **must_list_values(settle=settle, now=now)},
     ).fetchall()
     return [
         OpenRecording(sid, moment(created), moment(listed), count, moment(seen), account)

@@ -10,12 +10,12 @@ from typing import Any
 import duckdb
 import pytest
 
-from pipelines.discover import Scope
 from pipelines.export import export
 from pipelines.records.sids import account_sid
 from pipelines.report import ExportReport, Progress
 from pipelines.sandbox.run import Sandbox
 from pipelines.sandbox.world import World
+from pipelines.scope import Scope
 from pipelines.twilio.client import Credential, Tuning, connect
 from warehouse.store.archive import Archive
 from warehouse.store.names import PUBLISHED, Destination

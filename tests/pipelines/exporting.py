@@ -8,9 +8,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pipelines.export
-from pipelines.discover import Scope
 from pipelines.export import export
 from pipelines.records.sids import account_sid
+from pipelines.scope import Scope
 from pipelines.twilio.client import Credential, connect
 from warehouse.store.opening import open_archive
 

@@ -5,11 +5,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from pipelines.discover import Scope
 from pipelines.monitoring.deadlines import deadlines
 from pipelines.sandbox.run import Sandbox
 from pipelines.sandbox.values import Step
 from pipelines.sandbox.world import World
+from pipelines.scope import Scope
 from pipelines.shown_time import reading_time, remember, shown_time, trusted_time
 from tests.pipelines.conftest import NOW, Exporter
 from warehouse.clock import APART

@@ -2,55 +2,19 @@
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, date, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
-from pipelines.discover import PROOF, Scope, listing_days, must_list, next_listed_at, no_longer_kept
+from pipelines.discover import PROOF
 from pipelines.errors import FixConfiguration, IncompleteExport, SourceError
 from pipelines.monitoring.status import status
-from pipelines.records.rows import Recording, parse_recording
 from pipelines.sandbox.exchange import Reply, Request
 from pipelines.sandbox.run import Sandbox
 from pipelines.sandbox.world import World
+from pipelines.scope import Scope, listing_days
 from tests.pipelines.conftest import NOW, Exporter
-from warehouse.landed import LandedRecording
-
-OLD = NOW - timedelta(days=10)
-
-
-def _recording(created: datetime = OLD) -> Recording:
-    return parse_recording(f'{{"sid": "RE{"a" * 32}", "date_created": "{created.isoformat()}"}}'.encode())
-
-
-def _landed(listed_at: datetime | None, open_results: int | None = 0) -> LandedRecording:
-    return LandedRecording("completed", listed_at, open_results, {})
-
-
-@pytest.mark.parametrize(
-    ("landed", "expected"),
-    [
-        (None, True),
-        (_landed(None), True),
-        (_landed(NOW, 1), True),
-        (_landed(OLD + timedelta(hours=47)), True),
-        (_landed(OLD + timedelta(hours=48)), False),
-        (_landed(NOW + timedelta(days=3)), True),  # by a clock that was ahead
-    ],
-)
-def test_a_recording_is_listed_until_it_is_settled_and_owes_nothing(
-    landed: LandedRecording | None, expected: bool
-) -> None:
-    """Never listed, open results, or listed before it settled: again. Otherwise not, unless everything is wanted."""
-    assert must_list(_recording(), landed, scope=Scope(), now=NOW) is expected
-    assert must_list(_recording(), landed, scope=Scope(full=True), now=NOW)
-
-
-def test_a_recording_of_unknown_age_never_counts_as_settled() -> None:
-    """It may have been made just now."""
-    recording = parse_recording(f'{{"sid": "RE{"a" * 32}"}}'.encode())
-    assert must_list(recording, _landed(NOW + timedelta(days=9)), scope=Scope(), now=NOW)
 
 
 def _listed(sandbox: Sandbox) -> list[str]:
@@ -155,26 +119,6 @@ def test_a_late_payload_of_a_settled_recording_is_fetched_once_it_is_known(
     assert _listed(sandbox) == []
 
 
-def test_listed_at_moves_only_when_it_says_something_new() -> None:
-    """So that running again at once lands nothing."""
-    scope = Scope()
-    morning, noon = NOW - timedelta(hours=3), NOW
-    assert next_listed_at(_recording(), None, scope=scope, now=noon) == noon
-    assert next_listed_at(_recording(), _landed(morning), scope=scope, now=noon) == morning
-    assert next_listed_at(_recording(), _landed(morning - timedelta(days=1)), scope=scope, now=noon) == noon
-    settles = _recording(noon - timedelta(hours=49))
-    assert next_listed_at(settles, _landed(morning), scope=scope, now=noon) == noon
-
-
-def test_a_range_reaches_back_by_the_look_back_and_not_beyond_tomorrow() -> None:
-    """A result completes after its recording was created, and add-ons can be late."""
-    days = listing_days(Scope(date(2026, 11, 5), date(2026, 11, 7)), now=NOW)
-    assert (days[0], days[-1]) == (date(2026, 9, 26), date(2026, 11, 7))
-    days = listing_days(Scope(), now=NOW)
-    assert (days[0], days[-1]) == (date(2026, 10, 11), date(2026, 11, 21))
-    assert days == sorted(days)
-
-
 def test_recordings_are_worked_on_earliest_deadline_first(world: World, sandbox: Sandbox, exporter: Exporter) -> None:
     """With one worker the lists are asked for in the order in which the results expire; Twilio lists newest first."""
     created = [NOW - timedelta(days=day, hours=hour) for day in range(20) for hour in (1, 5, 9)]
@@ -269,17 +213,6 @@ def test_what_is_known_to_wait_comes_before_what_is_new_and_expires_later(
     landed = {sid for (sid,) in exporter.rows("SELECT sid FROM add_on_results WHERE exported_at IS NOT NULL")}
     assert 30 - 3 * WORKERS <= len(landed) <= 30
     assert _ahead(landed, deadlines) <= 3 * WORKERS
-
-
-def test_a_range_older_than_twilio_keeps_is_said_in_a_sentence() -> None:
-    """The days that are gone, and nothing when there are none."""
-    now = datetime(2026, 11, 20, 12, tzinfo=UTC)
-    assert no_longer_kept(Scope(), now=now) is None
-    assert no_longer_kept(Scope(date(2026, 10, 21), date(2026, 11, 1)), now=now) is None
-    said = no_longer_kept(Scope(date(2026, 10, 19), date(2026, 11, 1)), now=now)
-    assert said is not None
-    assert "2026-10-19 to 2026-10-20" in said
-    assert "of 2026-10-20;" in str(no_longer_kept(Scope(date(2026, 10, 20), date(2026, 10, 20)), now=now))
 
 
 def test_a_backfill_keeps_what_is_landed_of_days_that_are_gone(

@@ -17,7 +17,6 @@ import pytest
 
 from pipelines import conclude
 from pipelines.batches import BATCH_ROWS, Lander
-from pipelines.discover import Scope
 from pipelines.errors import FixConfiguration, FixWarehouse, IncompleteExport, RepairWarehouse, SourceError
 from pipelines.holding import Holding
 from pipelines.records.items import LARGEST_ITEM
@@ -26,6 +25,7 @@ from pipelines.sandbox.exchange import Reply, Request
 from pipelines.sandbox.made_up import made_up_world
 from pipelines.sandbox.run import Sandbox
 from pipelines.sandbox.world import World
+from pipelines.scope import Scope
 from tests.pipelines.conftest import NOW, Exporter
 from warehouse.quarantine import QuarantineRow
 from warehouse.store.names import Destination

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.discover import Scope
 from pipelines.sandbox.made_up import made_up_world
 from pipelines.sandbox.run import Sandbox
+from pipelines.scope import Scope
 from tests.pipelines.conftest import NOW, Exporter
 from tests.pipelines.exporting import Job, export_in_a_process
 from tests.pipelines.test_export import CONTENTS, RESULTS, _true_contents, _true_results

@@ -7,13 +7,13 @@ from hashlib import sha256
 
 import pytest
 
-from pipelines.discover import Scope
 from pipelines.errors import IncompleteExport
 from pipelines.monitoring.status import status
 from pipelines.retry import entries, raw, retry
 from pipelines.sandbox.exchange import Reply, Request
 from pipelines.sandbox.run import Sandbox
 from pipelines.sandbox.world import World
+from pipelines.scope import Scope
 from tests.pipelines.conftest import NOW, Exporter
 from warehouse.upkeep.verify import verify
 

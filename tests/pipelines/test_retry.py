@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.discover import Scope
 from pipelines.errors import FixQuery, IncompleteExport
 from pipelines.monitoring.checks import Reading, quarantine_empty
 from pipelines.monitoring.status import status
@@ -17,6 +16,7 @@ from pipelines.sandbox.made_up import made_up_world
 from pipelines.sandbox.run import Sandbox
 from pipelines.sandbox.values import Payload, Recording, Result
 from pipelines.sandbox.world import World
+from pipelines.scope import Scope
 from pipelines.settings import windows
 from tests.pipelines.conftest import NOW, Exporter
 from tests.warehouse.made_up import (

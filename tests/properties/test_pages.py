@@ -12,11 +12,12 @@ import httpx
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.discover import Assignment, Scope
+from pipelines.discover import Assignment
 from pipelines.extract import extract
 from pipelines.holding import Holding
 from pipelines.normalize import Extracted, ExtractedPayload, ExtractedResult
 from pipelines.records.rows import parse_recording
+from pipelines.scope import Scope
 from pipelines.tally import Extraction
 from tests.pipelines.twilio.made_up import AC, RE, client, redirect
 from tests.properties.examples import pages

@@ -17,12 +17,12 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from random import Random
 
-from pipelines.discover import Scope, listing_days
 from pipelines.monitoring.completeness import completeness
 from pipelines.sandbox.made_up import made_up_world
 from pipelines.sandbox.run import Sandbox
 from pipelines.sandbox.values import FINAL, RETENTION, Result
 from pipelines.sandbox.world import World
+from pipelines.scope import Scope, listing_days
 from pipelines.twilio.client import Tuning
 from tests.pipelines.conftest import Exporter
 from warehouse.store.opening import open_archive

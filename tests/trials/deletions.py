@@ -34,13 +34,13 @@ from pipelines import batches as lander
 from pipelines.delete.apply import DeleteReport, delete, propose
 from pipelines.delete.plan import Terms
 from pipelines.delete.plan_file import file_text, read_plan, seal_key
-from pipelines.discover import Scope
 from pipelines.errors import ExportError, PlanAgain
 from pipelines.export import export
 from pipelines.records.sids import account_sid, add_on_result_sid, recording_sid
 from pipelines.sandbox.exchange import Reply, Request
 from pipelines.sandbox.run import Sandbox
 from pipelines.sandbox.world import World
+from pipelines.scope import Scope
 from pipelines.twilio.client import Credential, Tuning, TwilioClient, connect
 from tests.pipelines.conftest import NOW
 from tests.warehouse.processes import be_killed_before

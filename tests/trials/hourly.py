@@ -9,8 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 
-from pipelines.discover import Scope, earliest_first, listing_days, must_list, next_listed_at
 from pipelines.records.rows import Recording, parse_recording
+from pipelines.scope import Scope, earliest_first, listing_days, must_list, next_listed_at
 from tests.trials.scenario import HOUR, SWEEP_HOUR, Result, Scenario
 from tests.trials.scenario import Recording as MadeUp
 from warehouse.landed import LandedRecording, LandedResult

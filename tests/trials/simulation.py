@@ -19,9 +19,9 @@ from datetime import timedelta
 from functools import partial
 
 from pipelines.accounts.listings import Listing
-from pipelines.discover import listing_days, must_list
 from pipelines.monitoring.completeness import OpenRecording
 from pipelines.monitoring.deadlines import _unseen, silent_for
+from pipelines.scope import listing_days, must_list
 from tests.trials import feasibility
 from tests.trials.hourly import Exporter, moment, newest_first, result_sid
 from tests.trials.scenario import HOUR, Scenario, scenario

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.discover import Scope
 from pipelines.sandbox.made_up import made_up_world
 from pipelines.sandbox.run import Sandbox
+from pipelines.scope import Scope
 from tests.assets.conftest import CommandLine
 from tests.pipelines.conftest import Exporter
 from warehouse.store.opening import open_archive

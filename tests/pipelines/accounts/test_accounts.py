@@ -14,7 +14,6 @@ from assets.channels.watch import Said, deadline_alert
 from pipelines.accounts.account import Account, Configured, admit, news, settled, shown_name
 from pipelines.accounts.directory import Directory, read_directory
 from pipelines.accounts.wanted import drop, known_accounts, note_configured
-from pipelines.discover import Scope
 from pipelines.errors import AccountRefused, FixConfiguration, IncompleteExport, SourceUnavailable
 from pipelines.export import export
 from pipelines.monitoring.completeness import completeness
@@ -24,6 +23,7 @@ from pipelines.report import ExportReport, Progress
 from pipelines.sandbox.exchange import Reply, Request
 from pipelines.sandbox.run import Sandbox
 from pipelines.sandbox.world import World
+from pipelines.scope import Scope
 from pipelines.settings import Windows, twilio_settings
 from pipelines.twilio.client import Credential
 from pipelines.twilio.network import Network

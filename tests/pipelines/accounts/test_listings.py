@@ -5,12 +5,12 @@ from datetime import date, timedelta
 import pytest
 
 from pipelines.accounts.listings import Listing, is_whole, whole_reads
-from pipelines.discover import Scope
 from pipelines.errors import IncompleteExport, SourceUnavailable
 from pipelines.monitoring.status import Status, status
 from pipelines.sandbox.exchange import Reply, Request
 from pipelines.sandbox.run import Sandbox
 from pipelines.sandbox.world import World
+from pipelines.scope import Scope
 from tests.pipelines.conftest import NOW, Exporter
 from warehouse.states import RETENTION
 from warehouse.store.marker import read_marker

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.discover import Scope
 from pipelines.errors import ApplyAgain, FixConfiguration, PlanAgain, SourceError
 from pipelines.sandbox.exchange import Reply, Request
 from pipelines.sandbox.run import Sandbox
+from pipelines.scope import Scope
 from tests.pipelines.conftest import NOW, Exporter
 from tests.pipelines.delete.deleting import GENEROUS, Deleter, fill, ready, rest
 from warehouse.ledger import read_ledger

@@ -14,7 +14,6 @@ from threading import Semaphore
 import pytest
 
 import pipelines.export
-from pipelines.discover import Scope
 from pipelines.erase.choice import erase_older, erase_sids, finish_due, unattributed
 from pipelines.errors import ApplyAgain, RepairWarehouse
 from pipelines.records.sids import add_on_result_sid, recording_sid
@@ -22,6 +21,7 @@ from pipelines.retry import dismiss, entries
 from pipelines.sandbox.made_up import made_up_world
 from pipelines.sandbox.run import Sandbox
 from pipelines.sandbox.world import World
+from pipelines.scope import Scope
 from tests.pipelines.conftest import NOW, Exporter
 from tests.trials.erasures import control, erase_and_die, judge, made_up_people, traces
 from tests.warehouse.made_up import (

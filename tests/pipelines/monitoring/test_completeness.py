@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from pipelines.accounts.listings import Listing, last_reads, oldest
-from pipelines.discover import Scope
 from pipelines.errors import IncompleteExport
 from pipelines.monitoring.completeness import (
     Completeness,
@@ -21,6 +20,7 @@ from pipelines.monitoring.status import status
 from pipelines.sandbox.exchange import Reply, Request
 from pipelines.sandbox.run import Sandbox
 from pipelines.sandbox.world import World
+from pipelines.scope import Scope
 from tests.pipelines.conftest import NOW, Exporter
 from warehouse.store import commits
 

@@ -5,12 +5,12 @@ from datetime import timedelta
 import pytest
 
 from pipelines.accounts.listings import Listing
-from pipelines.discover import Scope
 from pipelines.errors import IncompleteExport
 from pipelines.monitoring.deadlines import Deadlines, deadlines, silent_for
 from pipelines.sandbox.exchange import Reply
 from pipelines.sandbox.run import Sandbox
 from pipelines.sandbox.world import World
+from pipelines.scope import Scope
 from tests.pipelines.conftest import NOW, Exporter
 
 WEEK = timedelta(days=7)

@@ -13,9 +13,9 @@ import httpx
 import pytest
 
 from assets.clients import own_client
-from pipelines.discover import Scope
 from pipelines.errors import FixConfiguration, IncompleteExport, SourceBlocked
 from pipelines.report import ExportReport, Progress
+from pipelines.scope import Scope
 from pipelines.settings import twilio_settings
 from pipelines.twilio.certificates import Authorities, authorities, tls_context
 from pipelines.twilio.client import Credential, connect

@@ -10,11 +10,11 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pipelines.tally
-from pipelines.discover import Scope
 from pipelines.errors import ExportError
 from pipelines.export import export
 from pipelines.records.sids import account_sid
 from pipelines.report import Progress
+from pipelines.scope import Scope
 from pipelines.twilio.certificates import tls_context
 from pipelines.twilio.client import Credential, Tuning, TwilioClient
 from pipelines.twilio.pool import open_transport
