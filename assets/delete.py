@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from assets.graph import DELETION_GROUP, OWNERS, PARTITIONS
+from assets.graph import DELETION_GROUP, DELETIONS, OWNERS, PARTITIONS
 from assets.plan_folder import kept_plan
 from assets.plans import carry_out, confirmed_plan, limits, make_plan
 from assets.runs.home import dagster_home
@@ -26,8 +26,6 @@ from pipelines.errors import ExportError, FixConfiguration
 from pipelines.settings import DeleteSchedule, delete_schedule, delete_settings, environment, warehouse_settings
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS
 
-NAME = "deleted_add_on_results"
-
 SCHEDULE = "scheduled_delete"
 
 LOOK_BACK = timedelta(days=40)
@@ -37,7 +35,7 @@ TICK_SECONDS = 60.0
 """How long a run waits for the tick that made it: Dagster writes down a tick's runs when it has started all of them."""
 
 DELETED = dg.AssetSpec(
-    NAME,
+    DELETIONS,
     deps=[ADD_ON_RESULTS.name, ADD_ON_PAYLOADS.name],
     description="Add-on results deleted at Twilio, on request and only after proof that the copy here is "
     "whole. What is landed stays.\n\n**Off by default**: only runs of the job `delete` report it. They need a plan and "
@@ -124,7 +122,7 @@ def _tell(context: dg.OpExecutionContext, plan: DeletePlan, report: DeleteReport
         return
     for day in sorted({result.completed_date for result in plan.results}):
         context.log_event(
-            dg.AssetMaterialization(NAME, partition=day.isoformat(), metadata={"deleted": report.days[day]})
+            dg.AssetMaterialization(DELETIONS, partition=day.isoformat(), metadata={"deleted": report.days[day]})
         )
 
 

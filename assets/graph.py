@@ -4,11 +4,14 @@ Only words and columns are here; what runs is in `add_ons`. Columns come from `w
 `warehouse.published.views`, where analysts' COMMENTs come from too.
 """
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 import dagster as dg
 
+from pipelines.errors import ExportError
+from pipelines.settings import environment, warehouse_settings
 from warehouse.published.transcripts import PARTS
 from warehouse.published.views import RELATIONS
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, RECORDINGS, Table, sql_type
@@ -143,3 +146,25 @@ VIEWS = [
 
 EXTERNAL = [TWILIO, RECORDINGS_SPEC, *VIEWS]
 """Assets that nobody runs: Dagster shows them and what runs say about them."""
+
+DELETIONS = dg.AssetKey("deleted_add_on_results")
+"""What was deleted at Twilio. Only the job `delete` reports it."""
+
+BY_DAY = {RESULTS_SPEC.key, PAYLOADS_SPEC.key, DELETIONS}
+"""Assets with a partition for each day."""
+
+
+def placed(
+    assets: Sequence[dg.AssetSpec | dg.AssetsDefinition], days: dg.PartitionsDefinition[str]
+) -> list[dg.AssetSpec | dg.AssetsDefinition]:
+    """The assets in their partitions, and with the file in EXPORT_ROOT that has their tables."""
+    file: dict[str, str] = {}
+    with contextlib.suppress(ExportError, ValueError):  # a run says what is wrong with EXPORT_ROOT; the graph must load
+        file["dagster/uri"] = (warehouse_settings(environment()).root.absolute() / PUBLISHED).as_uri()
+
+    def place(spec: dg.AssetSpec) -> dg.AssetSpec:
+        if TABLE_NAME in spec.metadata:
+            spec = spec.merge_attributes(metadata=file)
+        return spec.replace_attributes(partitions_def=days) if spec.key in BY_DAY else spec
+
+    return list(dg.map_asset_specs(place, assets))

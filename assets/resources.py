@@ -7,7 +7,7 @@ run config, repr, snapshot or event.
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import dagster as dg
 
@@ -95,6 +95,25 @@ def existing_warehouse() -> Archive | None:
 def fresh_progress(_: dg.InitResourceContext) -> Progress:
     """New counters for each run."""
     return Progress()
+
+
+def resources(progress: Progress | None = None, *, let_in: str = "") -> dict[str, Any]:
+    """What the assets need, by the names that they call it.
+
+    Args:
+        progress: keeps the counters of the run for whoever shows them; None gives each run its own.
+        let_in: an account that may export into a root that belongs to others.
+    """
+    counters = dg.ResourceDefinition(fresh_progress)
+    if progress is not None:
+        counters = dg.ResourceDefinition.hardcoded_resource(progress)
+    return {
+        "twilio": Twilio(),
+        "warehouse": Warehouse(),
+        "progress": counters,
+        "let_in": dg.ResourceDefinition.hardcoded_resource(let_in),
+        "io_manager": no_values,
+    }
 
 
 class _NoValues(dg.IOManager):

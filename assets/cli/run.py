@@ -14,10 +14,14 @@ from datetime import UTC, date, datetime, timedelta
 import dagster as dg
 from dagster._core.errors import DagsterAssetCheckFailedError  # it is in no public module
 
-from assets.asking import STEP, op_config, partition_tags
+from assets.asking import STEP, export_job, op_config, partition_tags
+from assets.checks import check_add_ons
 from assets.cli.opened import open_and_say
-from assets.definitions import build_definitions
+from assets.export import export_add_ons
+from assets.graph import EXTERNAL, placed
+from assets.partitions import partitions
 from assets.progress_line import progress_line
+from assets.resources import resources
 from assets.runs.home import dagster_home, home_errors
 from assets.runs.instance import opened
 from assets.runs.pool import Patience, slot
@@ -60,9 +64,7 @@ def run_export(
     home = dagster_home(archive.root)
     logging.getLogger("dagster").setLevel(logging.CRITICAL)
     progress = Progress()
-    job = build_definitions(progress, first=first, let_in=settings.account_sid if add_account else "").resolve_job_def(
-        "export"
-    )
+    job = _job(progress, first=first, let_in=settings.account_sid if add_account else "")
     config = dg.RunConfig(
         ops=op_config(everything=everything, full=full),
         loggers={"console": {"config": {"log_level": "CRITICAL"}}},
@@ -101,6 +103,18 @@ def run_export(
             for note in progress.notes:
                 say(note)
     return progress
+
+
+def _job(progress: Progress, *, first: date, let_in: str) -> dg.JobDefinition:
+    """The job that exports, with its checks, as Dagster's UI has it; `first` is a day that has a partition."""
+    days = partitions(here=datetime.now(UTC), asked=first)
+    return dg.Definitions(
+        assets=placed([*EXTERNAL, export_add_ons], days),
+        asset_checks=[check_add_ons],
+        jobs=[export_job],
+        resources=resources(progress, let_in=let_in),
+        executor=dg.in_process_executor,
+    ).resolve_job_def(export_job.name)
 
 
 @contextlib.contextmanager

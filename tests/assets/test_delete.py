@@ -14,7 +14,8 @@ from dagster._core.scheduler.instigation import InstigatorType, TickData, TickSt
 
 from assets import delete as deleted
 from assets.definitions import build_definitions
-from assets.delete import NAME, SCHEDULE, made_by_schedule
+from assets.delete import SCHEDULE, made_by_schedule
+from assets.graph import DELETIONS
 from assets.plans import make_sealed_plan
 from pipelines.delete.plan import DeletePlan, Terms
 from pipelines.delete.plan_file import file_text, seal_key
@@ -182,7 +183,7 @@ def test_the_confirmed_plan_is_carried_out_and_told_by_partition(sandbox: Sandbo
     result = run_job(config)
     assert result.success
     assert deletes(sandbox) == len(plan.results) > 3
-    events = [e for e in result.all_events if e.is_step_materialization and e.asset_key == dg.AssetKey(NAME)]
+    events = [e for e in result.all_events if e.is_step_materialization and e.asset_key == DELETIONS]
     by_day = {e.partition: e.step_materialization_data.materialization.metadata["deleted"].value for e in events}
     for day in {r.completed_date for r in plan.results}:
         assert by_day[f"{day}"] == sum(r.completed_date == day for r in plan.results)
@@ -194,7 +195,7 @@ def test_nothing_can_materialise_the_asset_and_the_graph_shows_it_after_the_expo
     """Backfills and "Materialize all" take what is executable; it is not, and no job of assets holds it."""
     definitions = build_definitions()
     graph = definitions.resolve_asset_graph()
-    key = dg.AssetKey(NAME)
+    key = DELETIONS
     assert graph.get(key).parent_keys == {dg.AssetKey("add_on_results"), dg.AssetKey("add_on_payloads")}
     assert not graph.get(key).is_executable
     assert {k.to_user_string() for k in graph.materializable_asset_keys} == {"add_on_results", "add_on_payloads"}
