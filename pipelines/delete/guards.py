@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipelines.delete.plan import Binding
-from pipelines.delete.proof import damaged_files, live_files
 from pipelines.errors import PlanAgain
 from pipelines.records.sids import AccountSid
 from warehouse.erasures import read_erased
@@ -21,6 +20,7 @@ from warehouse.ledger import Ledger, contradictions, deleted_results, read_ledge
 from warehouse.published.publish import untouched
 from warehouse.store.archive import Archive, Snapshot
 from warehouse.store.commits import FOLDER, commit_path
+from warehouse.store.damage import is_sound
 from warehouse.store.files import sha256_of, storage_errors
 from warehouse.store.lock import lock, make_lock
 from warehouse.store.names import DELETE_LOCK, PUBLISHED
@@ -77,7 +77,8 @@ def whole_warehouse(snapshot: Snapshot) -> Ledger:
         PlanAgain: a live file, the published file or the ledger is not as it was written.
     """
     archive, head = snapshot.archive, snapshot.commit
-    if damaged := damaged_files(archive, live_files(head)):
+    live = (file for files in head.tables.values() for file in files.values())
+    if damaged := [file.path for file in live if not is_sound(archive.root, file)]:
         raise PlanAgain(
             f"{damaged[0]} is missing or damaged; run `addon-export verify`.",
             reasons=[f"{path} is missing or damaged." for path in damaged],

@@ -6,7 +6,7 @@ in `addons.duckdb`. Whoever holds one holds the proof. Must not ask Twilio and m
 """
 
 import contextlib
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import date
 from typing import Any
 
@@ -23,21 +23,11 @@ from warehouse.published.publish import published
 from warehouse.quarantine import open_rows
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, CONTENTS, QUARANTINE, RESOLUTIONS, Table, sql_type
 from warehouse.store import commits
-from warehouse.store.archive import Archive, Snapshot
-from warehouse.store.commit import Commit, LiveFile
+from warehouse.store.archive import Snapshot
+from warehouse.store.commit import Commit
 from warehouse.store.damage import is_sound, reading_errors
 from warehouse.store.names import PUBLISHED
 from warehouse.store.sealed import partition_day
-
-
-def damaged_files(archive: Archive, files: Iterable[LiveFile]) -> list[str]:
-    """The paths of live files that are missing or do not have the bytes that were committed."""
-    return [file.path for file in files if not is_sound(archive.root, file)]
-
-
-def live_files(commit: Commit) -> list[LiveFile]:
-    """Every file a commit names."""
-    return [file for files in commit.tables.values() for file in files.values()]
 
 
 def landed_days(commit: Commit, first: date, last: date) -> list[date]:
