@@ -32,8 +32,7 @@ from warehouse.quarantine import QuarantineRow, quarantine_rows
 from warehouse.schema import CONTENTS, DELETIONS
 from warehouse.store.archive import Archive
 from warehouse.store.files import sha256_of
-from warehouse.store.names import CHUNKED, PUBLISH_LOCK
-from warehouse.store.names import PUBLISH_LOCK as PUBLISHED
+from warehouse.store.names import CHUNKED, PUBLISH_LOCK, PUBLISHED
 from warehouse.store.opening import open_archive
 from warehouse.upkeep.verify import verify
 
