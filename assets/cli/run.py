@@ -50,17 +50,8 @@ def run_export(
     target = warehouse_settings(environment())
     archive = open_and_say(target)
     now = reading_time(archive, here=datetime.now(UTC))
-    today = now.date()
-    if first is not None and first > today:
-        raise FixConfiguration(f"--from {first} is in the future, today is {today} (UTC): nothing can be exported yet.")
     everything = first is None and last is None
-    if everything:
-        first, last = today - timedelta(days=1), today
-    last = last or today
-    first = first or min(last, today - timedelta(days=30))
-    if last > today:
-        say(f"--to {last} is in the future; exporting up to today, {today}.")
-        last = today
+    first, last = _days(first, last, today=now.date())
     home = dagster_home(archive.root)
     logging.getLogger("dagster").setLevel(logging.CRITICAL)
     progress = Progress()
@@ -81,28 +72,33 @@ def run_export(
         _telling_what_is_off(instance, archive),
         slot(instance, run_id, STEP, waits=say, sleep=time.sleep, patience=patience),
         progress_line("recordings", lambda: _numbers(progress)),
+        _telling_the_outcome(progress),
     ):
-        try:
-            job.execute_in_process(
-                run_id=run_id,
-                instance=instance,
-                run_config=config,
-                tags={**partition_tags(first, last), "addon_export": "cli"},
-            )
-        except dg.DagsterExecutionInterruptedError:
-            raise KeyboardInterrupt from None
-        except dg.Failure as failure:
-            if isinstance(failure.__cause__, ExportError):
-                raise failure.__cause__ from failure
-            raise
-        except DagsterAssetCheckFailedError as failed:
-            raise VerificationMismatch(
-                f"What is landed does not hold together ({' '.join(str(failed).split())}); run `addon-export verify`."
-            ) from failed
-        finally:
-            for note in progress.notes:
-                say(note)
+        job.execute_in_process(
+            run_id=run_id,
+            instance=instance,
+            run_config=config,
+            tags={**partition_tags(first, last), "addon_export": "cli"},
+        )
     return progress
+
+
+def _days(first: date | None, last: date | None, *, today: date) -> tuple[date, date]:
+    """The run's days, of those that were asked for; without any, yesterday and today.
+
+    Raises:
+        FixConfiguration: they have not come yet.
+    """
+    if first is not None and first > today:
+        raise FixConfiguration(f"--from {first} is in the future, today is {today} (UTC): nothing can be exported yet.")
+    if first is None and last is None:
+        return today - timedelta(days=1), today
+    last = last or today
+    first = first or min(last, today - timedelta(days=30))
+    if last > today:
+        say(f"--to {last} is in the future; exporting up to today, {today}.")
+        last = today
+    return first, last
 
 
 def _job(progress: Progress, *, first: date, let_in: str) -> dg.JobDefinition:
@@ -115,6 +111,26 @@ def _job(progress: Progress, *, first: date, let_in: str) -> dg.JobDefinition:
         resources=resources(progress, let_in=let_in),
         executor=dg.in_process_executor,
     ).resolve_job_def(export_job.name)
+
+
+@contextlib.contextmanager
+def _telling_the_outcome(progress: Progress) -> Iterator[None]:
+    """Say what the run has noted, and raise what made it fail without what Dagster puts around it."""
+    try:
+        yield
+    except dg.DagsterExecutionInterruptedError:
+        raise KeyboardInterrupt from None
+    except dg.Failure as failure:
+        if isinstance(failure.__cause__, ExportError):
+            raise failure.__cause__ from failure
+        raise
+    except DagsterAssetCheckFailedError as failed:
+        raise VerificationMismatch(
+            f"What is landed does not hold together ({' '.join(str(failed).split())}); run `addon-export verify`."
+        ) from failed
+    finally:
+        for note in progress.notes:
+            say(note)
 
 
 @contextlib.contextmanager
