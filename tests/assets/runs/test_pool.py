@@ -130,8 +130,10 @@ def test_an_export_does_not_wait_for_one_that_was_killed_before_its_start_was_re
         assert known(instance) == set()
 
 
-def test_what_could_not_be_freed_is_freed_by_the_next(tmp_path: Path) -> None:
+def test_what_could_not_be_freed_is_freed_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While the history cannot be written, neither the slot nor the end of the run is lost sight of."""
+    patient = sqlite3.connect  # each of six statements would wait five seconds for the lock
+    monkeypatch.setattr(sqlite3.dbapi2, "connect", lambda *at, **how: patient(*at, **{**how, "timeout": 0.1}))
     with instance_in(tmp_path / "home") as instance:
         run = made_run(instance, dg.DagsterRunStatus.STARTED)
         index = tmp_path / "home" / "history" / "runs" / "index.db"
