@@ -44,7 +44,6 @@ def _latest_stamp(archive: Archive) -> datetime:
     "ahead",
     [
         timedelta(minutes=6),
-        timedelta(hours=20),
         timedelta(days=45),
         timedelta(days=4000),
         -timedelta(days=3),
@@ -68,8 +67,10 @@ def test_a_wrong_clock_costs_nothing(sandbox: Sandbox, world: World, exporter: E
     assert verify(exporter.archive).mismatches == ()
 
 
-@pytest.mark.parametrize("full", [False, True])
-@pytest.mark.parametrize("ahead", [timedelta(hours=20), timedelta(days=3), timedelta(days=20)])
+@pytest.mark.parametrize(
+    ("ahead", "full"),
+    [(timedelta(hours=20), False), (timedelta(days=3), True), (timedelta(days=20), False)],
+)
 def test_what_a_clock_that_was_ahead_has_stamped_heals(
     sandbox: Sandbox, world: World, exporter: Exporter, ahead: timedelta, full: bool
 ) -> None:
