@@ -94,19 +94,26 @@ def sentence_of(error: click.UsageError) -> str:
     return f"{' '.join(what.split()).rstrip('.')}; see `{where} --help`."
 
 
-def parsed(of: Callable[[str], Value]) -> Callable[[str], Value]:
+class Parsed(click.ParamType[Value]):
     """The type of an option whose value `of` makes of its text; the sentence of its ValueError is shown."""
 
-    def convert(text: str) -> Value:
+    name = "value"
+
+    def __init__(self, of: Callable[[str], Value]) -> None:
+        self._of = of
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Value:
+        """The value of a text; a default that is no text is the value."""
+        if not isinstance(value, str):
+            default: Value = value
+            return default
         try:
-            return of(text)
+            return self._of(value)
         except ValueError as reason:
-            raise click.BadParameter(str(reason)) from None
-
-    return convert
+            self.fail(str(reason), param, ctx)
 
 
-def whole_number(what: str, *, most: int) -> Callable[[str], int]:
+def whole_number(what: str, *, most: int) -> Parsed[int]:
     """The type of an option that takes digits alone, up to `most`; of others is said that they are not `what`."""
 
     def of(text: str) -> int:
@@ -114,10 +121,10 @@ def whole_number(what: str, *, most: int) -> Callable[[str], int]:
             raise ValueError(f"{text!r} is not {what}")
         return int(text)
 
-    return parsed(of)
+    return Parsed(of)
 
 
-def number(what: str, *, most: float) -> Callable[[str], float]:
+def number(what: str, *, most: float) -> Parsed[float]:
     """The type of an option that takes a number from 0 to `most`; of others is said that they are not `what`."""
 
     def of(text: str) -> float:
@@ -129,7 +136,7 @@ def number(what: str, *, most: float) -> Callable[[str], float]:
             raise ValueError(f"{text!r} is not {what}")
         return value
 
-    return parsed(of)
+    return Parsed(of)
 
 
 def days(*, required: bool = False) -> Callable[[Decorated], Decorated]:
@@ -137,7 +144,7 @@ def days(*, required: bool = False) -> Callable[[Decorated], Decorated]:
 
     def add(command: Decorated) -> Decorated:
         for flag, name, text in (("--to", "last", "Last day, included."), ("--from", "first", "First UTC day.")):
-            command = click.option(flag, name, type=parsed(_day), metavar="DATE", help=text, required=required)(command)
+            command = click.option(flag, name, type=Parsed(_day), metavar="DATE", help=text, required=required)(command)
         return command
 
     return add
@@ -164,8 +171,9 @@ def _day(text: str) -> date:
 
 
 def _there_is_no(what: str, given: str, names: Sequence[str]) -> str:
-    near = difflib.get_close_matches(given, names, n=1)
-    return f"There is no {what}, " + (f"did you mean {near[0]}" if near else f"there are {', '.join(names)}")
+    plain = {name.lstrip("-"): name for name in names}  # dashes make all options alike
+    near = difflib.get_close_matches(given.lstrip("-").lower(), plain, n=1)
+    return f"There is no {what}, " + (f"did you mean {plain[near[0]]}" if near else f"there are {', '.join(names)}")
 
 
 def _show_help(ctx: click.Context, _: click.Parameter, asked: bool) -> None:  # as click calls it

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 import click
 
-from assets.cli.arguments import Command, parsed, whole_number
+from assets.cli.arguments import Command, Parsed, whole_number
 from assets.cli.ending import ExitCode
 from assets.cli.opened import open_and_say
 from assets.cli.process import interrupted
@@ -60,7 +60,7 @@ class _Wish:
 @click.option(
     "--recording",
     "recordings",
-    type=parsed(lambda text: recording_sid(text.strip())),
+    type=Parsed(lambda text: recording_sid(text.strip())),
     multiple=True,
     metavar="SID",
     help="A recording with all that belongs to it; may be repeated.",
@@ -68,7 +68,7 @@ class _Wish:
 @click.option(
     "--result",
     "results",
-    type=parsed(lambda text: add_on_result_sid(text.strip())),
+    type=Parsed(lambda text: add_on_result_sid(text.strip())),
     multiple=True,
     metavar="SID",
     help="An add-on result with its payloads and contents; may be repeated.",

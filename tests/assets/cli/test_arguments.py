@@ -1,5 +1,6 @@
 """The command line before a command begins: help, suggestions, completion, and what is not guessed."""
 
+import socket
 import subprocess
 import sys
 from importlib import import_module
@@ -10,9 +11,11 @@ import pytest
 
 from assets.cli import main
 from assets.cli.ending import ExitCode
+from pipelines.errors import FixConfiguration
 from tests.assets.conftest import ROOT
 from warehouse.store.stamp import VERSION
 
+ALL = "--version, -h, --help"
 NESTED = [("delete", "plan"), ("delete", "apply"), *(("quarantine", name) for name in ("list", "show", "retry"))]
 
 
@@ -51,6 +54,8 @@ def test_the_help_of_all_names_each_command_and_exit_code(capsys: pytest.Capture
         ("quarantine dismis", "There is no 'dismis', did you mean dismiss; see `addon-export quarantine --help`."),
         ("delete", "Missing command; see `addon-export delete --help`."),
         ("--verison", "There is no option --verison, did you mean --version; see `addon-export --help`."),
+        ("--json export", f"There is no option --json, there are {ALL}; see `addon-export --help`."),
+        ("EXPORT", "There is no 'EXPORT', did you mean export; see `addon-export --help`."),
         ("export --ful", "There is no option --ful, did you mean --full; see `addon-export export --help`."),
         ("export --full=3", "Option '--full' does not take a value; see `addon-export export --help`."),
         ("export --from", "Option '--from' requires an argument; see `addon-export export --help`."),
@@ -67,6 +72,24 @@ def test_a_mistake_is_one_sentence(line: str, sentence: str, capsys: pytest.Capt
     assert main._run(line.split()) == 2
     said = capsys.readouterr()
     assert (said.out, said.err) == ("", f"{sentence}\n")
+
+
+@pytest.mark.parametrize("name", main.COMMANDS)
+def test_a_default_is_a_value_of_its_option(name: str) -> None:
+    """Whatever is left out of a command line: a default goes through the type of its option as a text does."""
+    command = import_module(f"assets.cli.{name}").command
+    ctx = click.Context(command)
+    for option in command.params:
+        if not option.required:
+            option.process_value(ctx, option.get_default(ctx))
+
+
+def test_the_sandbox_says_that_its_port_is_taken() -> None:
+    """As a wish to be mended, not as a defect."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(FixConfiguration, match=f"Port {port} cannot be used: Address already in use"):
+            main._run(["sandbox", "--port", str(port)])
 
 
 def test_the_version_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
