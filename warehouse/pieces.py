@@ -8,6 +8,9 @@ import pyarrow as pa
 PIECES = ("payload_sid", "chunk", "content")
 """The columns from which `hashed` tells whose content is what."""
 
+PART_BYTES = 16 << 20
+"""Of contents that the published file keeps together in one inner table; what reads one holds it whole."""
+
 
 def hashed(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[str, str, int]]:
     """SID, SHA-256 and length of each content, from rows of PIECES; no more than a batch is held.

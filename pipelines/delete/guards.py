@@ -17,7 +17,7 @@ from pipelines.records.sids import AccountSid
 from warehouse.erasures import read_erased
 from warehouse.errors import FixWarehouse
 from warehouse.ledger import Ledger, contradictions, deleted_results, read_ledger
-from warehouse.published.publish import untouched
+from warehouse.published.shown import untouched
 from warehouse.store.archive import Archive, Snapshot
 from warehouse.store.commits import FOLDER, commit_path
 from warehouse.store.damage import is_sound

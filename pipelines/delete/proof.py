@@ -18,8 +18,7 @@ from warehouse.clock import moment
 from warehouse.errors import FixWarehouse
 from warehouse.pieces import PIECES, hashed
 from warehouse.published import views
-from warehouse.published.parts import limit_memory, shown_contents
-from warehouse.published.publish import published
+from warehouse.published.shown import limit_memory, published, shown_contents
 from warehouse.quarantine import open_rows
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, CONTENTS, QUARANTINE, RESOLUTIONS, Table, sql_type
 from warehouse.store import commits

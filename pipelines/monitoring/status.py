@@ -14,7 +14,7 @@ from pipelines.monitoring.completeness import Completeness, OpenRecording, compl
 from pipelines.monitoring.deadlines import deadlines, ending
 from pipelines.shown_time import clock_sentence, reading_time
 from warehouse.published import views
-from warehouse.published.publish import published
+from warehouse.published.shown import published
 from warehouse.quarantine import open_rows
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, QUARANTINE, RECORDINGS, RESOLUTIONS
 from warehouse.states import RECORDING_LOOK_BACK, STATES

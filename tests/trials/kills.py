@@ -44,6 +44,7 @@ from warehouse.store import commits
 from warehouse.store.collect import collect
 from warehouse.store.commit import Commit
 from warehouse.store.files import Access, sha256_of
+from warehouse.store.names import PUBLISH_LOCK
 from warehouse.store.opening import open_archive
 from warehouse.upkeep.verify import verify
 
@@ -127,7 +128,7 @@ def naive_publication(place: Place) -> None:
 
     def swap(archive: object, temporary: Path, target: Path) -> None:
         target.unlink(missing_ok=True)
-        (target.parent / publish.LOCK).write_text(sha256_of(temporary))
+        (target.parent / PUBLISH_LOCK).write_text(sha256_of(temporary))
         with temporary.open("rb") as source, target.open("wb") as file:
             while block := source.read(PIECE):
                 file.write(block)

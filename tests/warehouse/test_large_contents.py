@@ -37,7 +37,8 @@ from tests.warehouse.published.test_publish import opened, shown
 from warehouse.contents import QUARANTINED_BYTES, SpooledContent
 from warehouse.errors import RepairWarehouse
 from warehouse.land import Load, land
-from warehouse.published.publish import publish, published
+from warehouse.published.publish import publish
+from warehouse.published.shown import published
 from warehouse.published.transcripts import LARGEST_BYTES, TOO_LARGE
 from warehouse.schema import CHUNK_BYTES, CONTENTS, QUARANTINE
 from warehouse.store.archive import Archive

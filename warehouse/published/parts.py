@@ -8,22 +8,19 @@ in 190 tables took 0.26 s of CPU to find one, in 48 tables 0.1 s.
 """
 
 from collections.abc import Collection, Iterable, Iterator
-from datetime import date
 
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from warehouse.pieces import PIECES, hashed
+from warehouse.pieces import PART_BYTES
 from warehouse.schema import CONTENTS, sql_type
 from warehouse.store.archive import Archive
 from warehouse.store.commit import LiveFile
 from warehouse.store.sealed import partition_day
 
-PART_BYTES = 16 << 20
-
 SMALL_PART_BYTES = 64 << 20
-"""The same while the contents in it are no longer than SMALL_MEAN on average."""
+"""PART_BYTES while the contents in it are no longer than SMALL_MEAN on average."""
 
 SMALL_MEAN = 16 << 10
 
@@ -149,28 +146,3 @@ def _slices(archive: Archive, files: Collection[LiveFile], only: pa.Array | None
                 size += length
             if start < found.num_rows:
                 yield found.slice(start)
-
-
-def limit_memory(db: duckdb.DuckDBPyConnection) -> int:
-    """Let DuckDB have what reading the published contents takes, and return the bytes of the largest whole one."""
-    largest, chunks = db.execute(
-        "SELECT coalesce(max(content_length), 0), (SELECT count(*) FROM _contents.chunks) FROM add_on_payloads "
-        "WHERE sid NOT IN (SELECT payload_sid FROM _contents.chunks)"
-    ).fetchall()[0]
-    # of chunks DuckDB holds those of a whole inner table at once, however few rows are asked for
-    db.execute(f"SET memory_limit = '{32 + 4 * (largest >> 20) + (2 * (PART_BYTES >> 20) if chunks else 0)}MB'")
-    return int(largest)
-
-
-def shown_contents(db: duckdb.DuckDBPyConnection, day: date | None, *, largest: int) -> Iterator[tuple[str, str]]:
-    """SID and SHA-256 (hex) of each content that the published file shows for one partition, read in pieces."""
-    at_once = {"whole": max(1, min(2048, (8 << 20) // (largest + 1))), "chunks": 1}
-    for name, rows in at_once.items():
-        sql = f"SELECT {', '.join(PIECES)} FROM _contents.{name} WHERE content IS NOT NULL AND {on(day)}"
-        for sid, digest, _ in hashed(db.sql(sql).to_arrow_reader(rows)):
-            yield sid, digest
-
-
-def on(day: date | None) -> str:
-    """SQL for whether a row is in a partition."""
-    return "completed_date IS NULL" if day is None else f"completed_date = DATE '{day}'"

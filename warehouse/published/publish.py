@@ -12,16 +12,16 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 
-from warehouse.errors import FixWarehouse, RepairWarehouse, Untrusted
+from warehouse.errors import FixWarehouse, RepairWarehouse
 from warehouse.published import parts
 from warehouse.published.catalog import LAYOUT, Shown
+from warehouse.published.shown import Published, digests, published, stray_logs
 from warehouse.schema import CONTENTS, TABLES, Table, sql_type
 from warehouse.store import commits, opens
 from warehouse.store.archive import Archive
@@ -30,12 +30,9 @@ from warehouse.store.damage import no_memory, reading_errors
 from warehouse.store.files import copy_and_hash, sha256_of, storage_errors, sync_folder
 from warehouse.store.footers import refuse_any_newer
 from warehouse.store.lock import lock, make_lock, shared
-from warehouse.store.names import PUBLISH_LOCK, PUBLISHED, SHELF, Destination, Made, published_sha256
-from warehouse.store.opens import read_bytes
+from warehouse.store.names import PUBLISH_LOCK, PUBLISHED, SHELF, Destination, Made
 from warehouse.store.sealed import ROW_GROUP_ROWS
 from warehouse.store.strangers import published_under, remove_published
-
-LOCK, NAME = PUBLISH_LOCK, PUBLISHED
 
 STORAGE_VERSION = {"duckdb": "v1.2.0", "parquet": "v1.0.0"}
 """Oldest DuckDB that can open the file; v1.2.0 is the first that compresses long strings."""
@@ -47,18 +44,6 @@ cannot: 64 MB were too little for 50,000 results, 128 MB for a million."""
 MEMORY_TIMES = (1, 2, 4, 8)
 """DuckDB's need follows from the values themselves, and nothing foretells it: where it has too little the file is built
 once more with so many times the memory. Very repetitive contents of 3 KB were such a case."""
-
-
-@dataclass(frozen=True, slots=True)
-class Published:
-    """What the published file shows; `committed_at` tells commits of different histories apart."""
-
-    commit: int
-    committed_at: datetime
-    destination: str
-    layout: int
-    definitions: str = ""
-    """Fingerprint of the views and names in the file."""
 
 
 def publish(archive: Archive, destination: Destination, *, now: datetime, afresh: bool = False) -> Published:
@@ -75,7 +60,7 @@ def publish(archive: Archive, destination: Destination, *, now: datetime, afresh
         RepairWarehouse: a live file is missing or damaged.
         UpdateProgram: a newer version wrote what is here; built afresh by this one, the file would show less of it.
     """
-    target = archive.root / NAME
+    target = archive.root / PUBLISHED
     with shared(archive.root), storage_errors(target), _publisher_lock(archive):
         head = archive.head_to_change()
         # an instance open in this process may outlive its file
@@ -90,7 +75,7 @@ def publish(archive: Archive, destination: Destination, *, now: datetime, afresh
         # a folder of its own: DuckDB makes files as open as the umask lets it, and leaves logs and spill beside them
         workshop = archive.root / f".{uuid.uuid4().hex}.tmp"
         workshop.mkdir(mode=0o700)
-        temporary = workshop / NAME
+        temporary = workshop / PUBLISHED
         try:
             with reading_errors(archive.root):
                 if destination == "parquet" or afresh or not _refresh(archive, before, head, temporary, shown, now=now):
@@ -106,85 +91,11 @@ def publish(archive: Archive, destination: Destination, *, now: datetime, afresh
         return after
 
 
-def published(archive: Archive) -> Published | None:
-    """What the published file shows; None when there is none or it cannot be opened."""
-    try:
-        with contextlib.closing(duckdb.connect(str(archive.root / NAME), read_only=True)) as db:
-            db.execute("SET TimeZone = 'UTC'")
-            found = db.execute("SELECT number, committed_at, destination, layout, definitions FROM _commit").fetchall()
-    except (duckdb.Error, OSError, ValueError, OverflowError):  # damaged values need not be valid ones
-        return None
-    return Published(*found[0]) if found else None
-
-
-def why_unopened(path: Path) -> str:
-    """Why a published file cannot be opened, and what to do: the end of a sentence.
-
-    DuckDB lets nobody in beside a program that may write. Another file can be published all the same.
-    """
-    try:
-        duckdb.connect(str(path), read_only=True).close()
-    except duckdb.Error as error:
-        if "set lock" in str(error):
-            return (
-                "is open in another program that may write to it; close it there, or run `addon-export rebuild`, "
-                "which publishes another file in its place"
-            )
-    return "cannot be opened; run `addon-export rebuild`"
-
-
-def stray_logs(root: Path) -> list[Path]:
-    """Logs beside published files. None of ours has one, and DuckDB shows to every reader what stands in it.
-
-    Whoever may run SQL as the owner of the file can make one: DuckDB 2.0 lets `COPY ... TO` write to the names of the
-    logs of an open file, also without external access.
-    """
-    return [root / path for path, kind in published_under(root) if kind is Made.LOG]
-
-
-def untouched(archive: Archive) -> bool:
-    """Whether the published file has the bytes it was published with: nobody has written to it since."""
-    return intact(archive) is not None
-
-
-def unchanged(archive: Archive) -> bool:
-    """Whether what `addons.duckdb` shows has its bytes; also true of a plain copy of it, as backups make."""
-    target = archive.root / NAME
-    try:
-        return sha256_of(target) in _digests(archive.root) if not target.is_symlink() else intact(archive) is not None
-    except OSError:
-        return False
-
-
-def _digests(root: Path) -> set[str]:
-    """The SHA-256 of published files.
-
-    They have it in their names, also those that a plain copy of `addons.duckdb` lies beside; older versions wrote it
-    into the lock.
-    """
-    named = {sha256 for path, _ in published_under(root) if (sha256 := published_sha256(path)) is not None}
-    with contextlib.suppress(OSError, Untrusted, UnicodeDecodeError):
-        named.add(read_bytes(root, LOCK).decode())
-    return named
-
-
-def intact(archive: Archive) -> Path | None:
-    """The file that `addons.duckdb` links to, if it is one of ours and has the SHA-256 in its name; None otherwise."""
-    target = archive.root / NAME
-    try:
-        path = str(target.readlink())
-        file = archive.root / path
-        followed = file.resolve() != archive.root.resolve() / path  # a link of somebody else, below the root
-        return None if followed or sha256_of(file) != published_sha256(path) else file
-    except OSError:
-        return None  # there is none, or not one that was published
-
-
 @contextlib.contextmanager
 def _publisher_lock(archive: Archive) -> Iterator[None]:
     """One publisher at a time; the lock goes with the process, so a kill leaves none behind."""
-    make_lock(archive.root, LOCK, archive.access)
-    handle = lock(archive.root, LOCK, fcntl.LOCK_EX)
+    make_lock(archive.root, PUBLISH_LOCK, archive.access)
+    handle = lock(archive.root, PUBLISH_LOCK, fcntl.LOCK_EX)
     try:
         yield
     finally:
@@ -206,12 +117,12 @@ def _swap(archive: Archive, temporary: Path, target: Path) -> None:
     earlier = {path for path, kind in published_under(archive.root) if kind is Made.SHOWN}
     shown = str(target.readlink()) if target.is_symlink() else None
     shelf = f"{SHELF}/{uuid.uuid4().hex}-{digest}"
-    path = f"{shelf}/{NAME}"
+    path = f"{shelf}/{PUBLISHED}"
     link = archive.root / f".{uuid.uuid4().hex}.tmp"
     try:
         make = archive.access.folder
         with opens.folder(archive.root, shelf, writers=archive.access.writers, make=make) as (above, folder):
-            temporary.rename(folder / NAME)
+            temporary.rename(folder / PUBLISHED)
             opens.sync(above)
         _point(archive, link, path)
         sync_folder(archive.root)  # names may reach the disk in any order: never the link before what it leads to
@@ -268,7 +179,7 @@ def _build_with_enough_memory(archive: Archive, head: Commit, path: Path, shown:
         except duckdb.Error as error:
             if times == MEMORY_TIMES[-1] or not no_memory(error):
                 raise
-            for left in (path, path.with_name(f"{NAME}.wal")):
+            for left in (path, path.with_name(f"{PUBLISHED}.wal")):
                 left.unlink(missing_ok=True)
 
 
@@ -327,7 +238,7 @@ def _refresh(
         return False
     if base.at != before.committed_at:
         return False  # the file shows a commit of another history, such as one from before a restored backup
-    if copy_and_hash(archive.root / NAME, path) not in _digests(archive.root):
+    if copy_and_hash(archive.root / PUBLISHED, path) not in digests(archive.root):
         return False  # damaged since it was published: what is not touched now would stay damaged
     path.chmod(archive.access.file)
     try:
@@ -339,7 +250,7 @@ def _refresh(
             shown.finish(db, head, now=now, is_defined=before.definitions == shown.fingerprint)
     except (duckdb.Error, pa.ArrowException, UnicodeDecodeError, OSError, RepairWarehouse):
         # superseded files may be collected already, or the previous file is damaged: the archive decides
-        path.with_name(f"{NAME}.wal").unlink(missing_ok=True)
+        path.with_name(f"{PUBLISHED}.wal").unlink(missing_ok=True)
         return False
     return True
 

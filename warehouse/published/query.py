@@ -19,7 +19,7 @@ import duckdb
 
 from warehouse.errors import FixQuery, FixWarehouse
 from warehouse.published.moved import reads_elsewhere
-from warehouse.published.publish import stray_logs, why_unopened
+from warehouse.published.shown import stray_logs, why_unopened
 from warehouse.schema import quote
 from warehouse.store import commits
 from warehouse.store.files import refuse_links

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from warehouse.errors import RepairWarehouse
-from warehouse.published.publish import intact, published
+from warehouse.published.shown import intact, published
 from warehouse.schema import TABLES
 from warehouse.store import commits
 from warehouse.store.archive import Archive

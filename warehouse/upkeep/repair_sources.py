@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from warehouse.errors import RepairWarehouse
 from warehouse.pieces import PIECES, hashed
-from warehouse.published.publish import intact, published
+from warehouse.published.shown import intact, published
 from warehouse.schema import CONTENTS, TABLES, Column, Table, sql_type
 from warehouse.store import commits
 from warehouse.store.archive import Archive

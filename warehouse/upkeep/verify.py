@@ -17,8 +17,16 @@ from warehouse.errors import FixWarehouse, NotSealed, RepairWarehouse, Untrusted
 from warehouse.ledger import contradictions, deleted_results, read_ledger
 from warehouse.pieces import PIECES, hashed
 from warehouse.published import views
-from warehouse.published.parts import limit_memory, on, shown_contents
-from warehouse.published.publish import Published, published, stray_logs, unchanged, why_unopened
+from warehouse.published.shown import (
+    Published,
+    limit_memory,
+    on,
+    published,
+    shown_contents,
+    stray_logs,
+    unchanged,
+    why_unopened,
+)
 from warehouse.schema import (
     ADD_ON_PAYLOADS,
     ADD_ON_RESULTS,

@@ -21,7 +21,8 @@ import pyarrow.parquet as pq
 from tests.trials.crash import shim
 from tests.warehouse.made_up import NOON, content, land_rows, leftovers, logical, payload, recording, result, whole
 from warehouse.errors import ExportError
-from warehouse.published.publish import publish, published
+from warehouse.published.publish import publish
+from warehouse.published.shown import published
 from warehouse.store import commits
 from warehouse.store.collect import collect
 from warehouse.store.commit import Commit

@@ -31,11 +31,12 @@ from tests.warehouse.made_up import (
 from tests.warehouse.processes import hear, hold_open, read_again_and_again, read_times, start
 from warehouse.errors import FixWarehouse, RepairWarehouse
 from warehouse.land import land
+from warehouse.pieces import PART_BYTES
 from warehouse.published import parts
 from warehouse.published import publish as publishing
-from warehouse.published.parts import PART_BYTES
-from warehouse.published.publish import publish, published
+from warehouse.published.publish import publish
 from warehouse.published.query import read_only
+from warehouse.published.shown import published
 from warehouse.published.views import RELATIONS
 from warehouse.schema import CONTENTS, TABLES
 from warehouse.store.archive import Archive

@@ -26,7 +26,8 @@ from tests.warehouse.made_up import (
 )
 from tests.warehouse.processes import hear, land_with_small_files_only, open_as_somebody_else, start
 from warehouse.errors import FixWarehouse, RepairWarehouse
-from warehouse.published.publish import publish, published
+from warehouse.published.publish import publish
+from warehouse.published.shown import published
 from warehouse.schema import CONTENTS
 from warehouse.store.archive import Archive
 from warehouse.store.commits import commit_path

@@ -10,7 +10,8 @@ from pipelines.delete.guards import only_deleter
 from tests.warehouse.made_up import NOON, land_rows, later, whole
 from warehouse.erasures import unfinished
 from warehouse.errors import Untrusted
-from warehouse.published.publish import publish, untouched
+from warehouse.published.publish import publish
+from warehouse.published.shown import untouched
 from warehouse.schema import CONTENTS
 from warehouse.store.commits import FOLDER
 from warehouse.store.names import ARCHIVE_LOCK, ERASING, PUBLISH_LOCK, PUBLISHED

@@ -15,7 +15,8 @@ from pipelines.monitoring.status import status
 from tests.warehouse.made_up import NOON, land_rows, later, logical, rows_by_key, sid, whole
 from warehouse.errors import RepairWarehouse
 from warehouse.landed import landed_recordings
-from warehouse.published.publish import publish, published
+from warehouse.published.publish import publish
+from warehouse.published.shown import published
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, Table
 from warehouse.store.archive import Archive
 from warehouse.store.commits import commit_path
