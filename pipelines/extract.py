@@ -393,11 +393,24 @@ class _Extract:
 
 
 async def _side_by_side(steps: Sequence[Coroutine[None, None, _T]]) -> list[_T]:
-    """Run all and return what they return; one alone, the usual case, without the cost of a task."""
+    """Run all and return what they return; one alone, the usual case, without the cost of a task.
+
+    The first that fails ends the others; its error comes as a group.
+    """
+    if not steps:
+        return []
     if len(steps) == 1:
         return [await steps[0]]
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(step) for step in steps]
+    # no TaskGroup: before Python 3.13 it forgets that it was cancelled when one of its tasks fails meanwhile
+    tasks = [asyncio.create_task(step) for step in steps]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    if failures := [error for task in tasks if not task.cancelled() and (error := task.exception()) is not None]:
+        raise BaseExceptionGroup("several were worked on side by side", failures)
     return [task.result() for task in tasks]
 
 

@@ -8,8 +8,8 @@ from pipelines.records.sids import AccountSid
 MAX_CONCURRENCY = 400
 """Ceiling for API requests at once: well above the limits people report, as the limit itself is found."""
 
-MAX_DOWNLOADS = 128
-"""Ceiling for contents fetched at once; storage has no limit of Twilio's."""
+MAX_DOWNLOADS = 256
+"""Ceiling for contents fetched at once: storage has no limit of Twilio's, and may be much slower than the API."""
 
 
 @dataclass(frozen=True, slots=True)

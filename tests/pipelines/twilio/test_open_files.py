@@ -26,7 +26,7 @@ def test_connections_leave_room_for_the_archive_whatever_the_limit_is(limit: int
 def test_a_usual_limit_is_no_limit_on_one_account() -> None:
     """With 1,024 files there is room for all the requests that are ever sent at once."""
     found = ceilings(limit=1024, used=40, wanted=400)
-    assert (found.api, found.storage) == (400, 128)
+    assert (found.api, found.storage) == (400, 230)
 
 
 def _raised(hard: int, answer: "multiprocessing.Queue[tuple[int, int]]") -> None:
