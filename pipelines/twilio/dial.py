@@ -96,15 +96,14 @@ class Dialer:
             problem = httpx.ConnectError("no name of a host")
         except OSError as error:
             kind = NoMoreFiles if error.errno in (errno.EMFILE, errno.ENFILE) else httpx.ConnectError
-            problem = kind(reason_of(error))
+            problem = kind(reason_of(error) + (", through the proxy in HTTPS_PROXY" if proxy is not None else ""))
         self._known.pop((origin.host, origin.port), None)
         raise problem  # outside `except`: nothing hangs on it
 
     async def _connection(
         self, origin: Origin, proxy: Proxy | None, addresses: Sequence[str], lost: Callable[[Connection], None]
     ) -> Connection:
-        port = origin.port if proxy is None else proxy.port
-        plain = await first_connected(addresses, port)
+        plain = await first_connected(addresses, origin.port if proxy is None else proxy.port)
         try:
             if proxy is not None:
                 await _tunnel(plain, proxy, origin)

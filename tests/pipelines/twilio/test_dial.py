@@ -238,6 +238,12 @@ def test_a_proxy_that_refuses_is_not_asked_for_ever_and_one_that_fails_is() -> N
             asyncio.run(asking(broken))
 
 
+def test_a_proxy_that_is_not_there_is_named() -> None:
+    """Else somebody looks for the reason at Twilio's."""
+    with pytest.raises(httpx.ConnectError, match="refused, through the proxy in HTTPS_PROXY"):
+        asyncio.run(get("https://name.example/", proxies=Proxies(Proxy("127.0.0.1", 9))))
+
+
 @pytest.mark.parametrize(
     ("words", "direct"),
     [
