@@ -195,7 +195,8 @@ class Connection(asyncio.Protocol):
             return
         headers: dict[str, str] = {}
         for name, value in self._raw:
-            key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+            # llhttp leaves the blanks behind a value, which are no part of it (RFC 9110 5.5)
+            key, text = name.decode("latin-1").lower(), value.decode("latin-1").strip(" \t")
             headers[key] = f"{headers[key]}, {text}" if key in headers else text
         self.status, self.headers = status, headers
         if self._waiter is None:

@@ -123,6 +123,22 @@ def test_what_is_no_reply_is_an_error_in_httpx_words(answer: bytes, waiter: Call
         asked(answer, waiter=waiter)
 
 
+def test_blanks_around_a_value_are_no_part_of_it() -> None:
+    """A length, a place to go to or a time would else be none (RFC 9110 5.5)."""
+    answer = OK + b"Content-Length:  9 \t \r\nLocation:\t/a?b=c  \r\n\r\nall of it"
+
+    async def run() -> tuple[dict[str, str], bytes]:
+        async with serving(lambda _: answer) as server:
+            pool = open_transport(connections=1, context=tls_context())
+            try:
+                incoming = await pool.send("GET", server.url, {})
+                return dict(incoming.headers), await whole(incoming)
+            finally:
+                await pool.aclose()
+
+    assert asyncio.run(run()) == ({"content-length": "9", "location": "/a?b=c"}, BODY)
+
+
 def test_a_head_is_not_dropped_because_its_body_is_cut() -> None:
     """A refusal is one whatever becomes of its body: reading that raises."""
 
