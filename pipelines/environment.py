@@ -3,6 +3,7 @@
 One reader for all of them. A `.env` that somebody else made would send the credentials to a host of his.
 """
 
+import codecs
 import contextlib
 import io
 import os
@@ -123,7 +124,9 @@ def _read(path: Path, writers: Writers) -> dict[str, str]:
 
 
 def _decoded(data: bytes) -> str:
-    """Text as editors save it: UTF-8, or UTF-16 with or without its mark, else as Windows did in Western Europe."""
+    """Text as editors save it: UTF-8, UTF-32, UTF-16 with its mark or without, else as Windows did in the West."""
+    if data.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):  # the one begins as UTF-16 does
+        return data.decode("utf-32", errors="replace")
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         return data.decode("utf-16", errors="replace")
     if data[1:2] == b"\x00" or data[:1] == b"\x00":

@@ -12,7 +12,7 @@ from warehouse.store.trust import Writers
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "latin-1"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "latin-1"])
 def test_a_file_of_settings_is_read_in_the_encodings_that_editors_use(tmp_path: Path, encoding: str) -> None:
     """Also with letters beyond ASCII, which those encodings write differently."""
     (tmp_path / ".env").write_bytes("EXPORT_ROOT=/srv/größe\nEXPORT_SETTLE_HOURS=7\n".encode(encoding))
