@@ -15,7 +15,7 @@ from assets.partitions import partitions
 from assets.resources import resources
 from assets.runs.home import make_private
 from assets.schedules import daily_sweep, hourly_export
-from assets.sensors import abandoned_runs, alert_sensors, standing_checks, urgent_export
+from assets.sensors import abandoned_runs, alert_sensors, landed_days, standing_checks, urgent_export
 
 
 @dg.definitions
@@ -35,7 +35,7 @@ def build_definitions() -> dg.Definitions:
         asset_checks=[check_add_ons],
         jobs=[export_job, delete_job],
         schedules=[hourly_export, daily_sweep, *delete_schedules()],
-        sensors=[urgent_export, abandoned_runs, standing_checks, *alert_sensors()],
+        sensors=[urgent_export, abandoned_runs, standing_checks, landed_days, *alert_sensors()],
         resources=resources(),
         executor=dg.in_process_executor,
     )

@@ -17,12 +17,14 @@ from assets.plan_folder import kept_plan
 from assets.plans import carry_out, confirmed_plan, limits, make_plan
 from assets.runs.home import dagster_home
 from assets.runs.pool import POOL, begin
+from assets.runs.turn import turn
 from assets.runs.undisclosed import bare, undisclosed
 from assets.runs.whose import claim
 from pipelines.delete.apply import DeleteReport
 from pipelines.delete.plan import DeletePlan
 from pipelines.environment import trusted_writers
 from pipelines.errors import ExportError, FixConfiguration
+from pipelines.opening import to_read, to_write
 from pipelines.settings import DeleteSchedule, delete_schedule, delete_settings, environment, warehouse_settings
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS
 
@@ -64,7 +66,10 @@ def delete_add_on_results(context: dg.OpExecutionContext) -> None:
         try:
             delete_settings(environment())
             plan = _plan(context)
-            carry_out(plan, report=report, run_id=context.run_id)
+            to_read(warehouse_settings(environment()))  # nothing is made where nothing was exported
+            archive = to_write(warehouse_settings(environment()))
+            with turn(archive, waits=context.log.info, sleep=time.sleep):
+                carry_out(plan, report=report, run_id=context.run_id)
         except ExportError as error:
             raise dg.Failure(str(error), metadata=dict(report.as_json()), allow_retries=False) from bare(error)
         _tell(context, plan, report)

@@ -5,7 +5,7 @@ multi-asset. Its body gets objects from resources, calls `pipelines.export.expor
 each partition in which rows have, and once for the run as a whole.
 """
 
-import asyncio
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -13,39 +13,35 @@ from datetime import UTC, date, datetime
 import dagster as dg
 
 from assets.asking import STEP
+from assets.exporting import admit, erase_due, pass_over
 from assets.graph import PAYLOADS_SPEC, RESULTS_SPEC
 from assets.resources import Twilio, Warehouse
 from assets.runs.garbage import seldom_collected
 from assets.runs.history import (
     ON_PARTITIONS,
     PARTITIONED,
-    Numbers,
     Outcome,
     cause,
     partitions_of,
-    run_numbers,
     sign_of_life,
     tell,
     told_days,
 )
 from assets.runs.instance import kept_open
 from assets.runs.interrupt import run_until_interrupted
+from assets.runs.off import sentence_on
 from assets.runs.pool import POOL, begin
 from assets.runs.pulse import with_signs
-from assets.runs.switched_off import notice, sentence_on
+from assets.runs.switched_off import notice
+from assets.runs.turn import turn
 from assets.runs.undisclosed import bare, undisclosed
 from assets.runs.whose import claim
-from assets.terminal import say
-from pipelines.accounts.wanted import known_accounts, note_configured, open_to
 from pipelines.environment import trusted_writers
-from pipelines.erase.by_age import erase_by_age, withdraw
-from pipelines.erase.choice import finish_due
-from pipelines.erase.retention import Waits
-from pipelines.errors import ConfirmErasure, ExportError, FixConfiguration
-from pipelines.export import export
-from pipelines.report import ExportReport, Progress
+from pipelines.errors import ExportError, FixConfiguration
+from pipelines.finished import Numbers, run_numbers
+from pipelines.report import Progress
 from pipelines.scope import Scope, no_longer_kept
-from pipelines.settings import added_account, environment, look_back, retention_days, settle_time, twilio_settings
+from pipelines.settings import environment, look_back, settle_time, twilio_settings
 from pipelines.shown_time import reading_time
 from warehouse.memory import return_freed_memory
 from warehouse.schema import ADD_ON_RESULTS, Table
@@ -103,24 +99,18 @@ def export_add_ons(
             now = reading_time(archive, here=datetime.now(UTC))
             if (sentence := no_longer_kept(scope, now=now)) is not None:
                 context.log.warning(sentence)
-            open_to(archive, twilio_settings(environment()).account_sid, added=let_in or added_account(environment()))
             by = f"run {context.run.run_id}"
             if off := notice(context.instance, archive, by=by, now=datetime.now(UTC)):
                 context.log.warning(sentence_on(off))
         except ExportError as error:
             raise _failure(progress, error) from bare(error)
-        told: tuple[Outcome, Numbers] | None = None
-        failures: list[ExportError] = []
         try:
-            told = _export_and_tell(
-                context, archive, twilio, warehouse, scope=scope, progress=progress, tells=not_ours is None
-            )
-        except ExportError as error:
-            failures.append(error)
-        try:  # whatever Twilio said, and before anybody is told that all is well
-            _erase_due(context, archive, warehouse, progress)
-        except ExportError as error:
-            failures.append(error)
+            with turn(archive, waits=context.log.info, sleep=time.sleep):
+                told, failures = _work(
+                    context, archive, twilio, warehouse, let_in, scope=scope, progress=progress, tells=not_ours is None
+                )
+        except ExportError as error:  # the lock cannot be made
+            raise _failure(progress, error) from bare(error)
         if not_ours is not None:  # everything is landed by now, and that history must not show it
             failures.append(FixConfiguration(not_ours))
         for note in progress.notes:
@@ -158,6 +148,36 @@ def _days(context: dg.AssetExecutionContext) -> list[date]:
     return [date.fromisoformat(key) for key in context.partition_keys]
 
 
+def _work(
+    context: dg.AssetExecutionContext,
+    archive: Archive,
+    twilio: Twilio,
+    warehouse: Warehouse,
+    let_in: str,
+    *,
+    scope: Scope,
+    progress: Progress,
+    tells: bool,
+) -> tuple[tuple[Outcome, Numbers] | None, list[ExportError]]:
+    """What a run does while it has the turn: the outcome if all went well, and what did not."""
+    told: tuple[Outcome, Numbers] | None = None
+    failures: list[ExportError] = []
+    try:
+        admit(archive, let_in)
+    except ExportError as error:
+        return None, [error]
+    try:
+        told = _export_and_tell(context, archive, twilio, warehouse, scope=scope, progress=progress, tells=tells)
+    except ExportError as error:
+        failures.append(error)
+    try:  # whatever Twilio said, and before anybody is told that all is well
+        if (erased := erase_due(archive, warehouse.destination, progress)) is not None:
+            context.log.info(erased)
+    except ExportError as error:
+        failures.append(error)
+    return told, failures
+
+
 def _export_and_tell(
     context: dg.AssetExecutionContext,
     archive: Archive,
@@ -175,12 +195,19 @@ def _export_and_tell(
     """
     days = [date.fromisoformat(key) for key in context.partition_keys]
     before = archive.head()
-    work = _export(context.run.run_id, archive, twilio, warehouse, scope=scope, progress=progress)
+    work = pass_over(
+        archive,
+        twilio.clients,
+        destination=warehouse.destination,
+        scope=scope,
+        run_id=context.run.run_id,
+        progress=progress,
+    )
     with seldom_collected():
         report = run_until_interrupted(with_signs(work, lambda: sign_of_life(context, progress)))
     told = told_days(context.instance)
     outcome = Outcome.read(archive, before, days, scope, run_id=context.run.run_id, told=told)
-    numbers = outcome.run(progress, seconds=report.seconds)
+    numbers = outcome.run(run_numbers(progress), seconds=report.seconds)
     if tells:
         tell(context, outcome, progress, numbers, own=set(days), told=told, incomplete=report.incomplete)
     report.verdict()
@@ -189,27 +216,6 @@ def _export_and_tell(
 
 def _failure(progress: Progress, *errors: ExportError) -> dg.Failure:
     return dg.Failure(" ".join(map(str, errors)), metadata=run_numbers(progress), allow_retries=False)
-
-
-def _erase_due(context: dg.AssetExecutionContext, archive: Archive, warehouse: Warehouse, progress: Progress) -> None:
-    """Finish an erasure that was cut off, and erase what is older than EXPORT_RETENTION_DAYS, if set.
-
-    Raises:
-        ConfirmErasure: that would take more than usual.
-    """
-    here, days = datetime.now(UTC), retention_days(environment())
-    finish_due(archive, warehouse.destination, now=here)
-    if days is None:
-        withdraw(archive)
-        return
-    found = erase_by_age(archive, warehouse.destination, days=days, here=here)
-    if isinstance(found, Waits):
-        if found.asks:
-            raise ConfirmErasure(found.sentence)
-        progress.notes.append(found.sentence)
-    elif found is not None:
-        progress.commit = found.commit
-        context.log.info(f"Erased {sum(found.rows.values())} rows older than {days} days.")
 
 
 def _add_metadata(
@@ -222,28 +228,6 @@ def _add_metadata(
             metadata |= outcome.pictures() if day == days[-1] else {}
             metadata |= {name: numbers[name] for name in ON_PARTITIONS if name in numbers}
         context.add_asset_metadata(metadata, asset_key=table.name, partition_key=day.isoformat())
-
-
-async def _export(
-    run_id: str, archive: Archive, twilio: Twilio, warehouse: Warehouse, *, scope: Scope, progress: Progress
-) -> ExportReport:
-    known = await asyncio.to_thread(known_accounts, archive)
-    async with twilio.clients(known, progress.extraction.waits) as opened:
-        named = opened.directory
-        main = opened.clients[0].account_sid
-        now = named.at or datetime.now(UTC)
-        for sentence in note_configured(archive, named.configured, main=main, whole=named.whole, now=now):
-            say(sentence)
-        return await export(
-            opened.clients,
-            archive,
-            destination=warehouse.destination,
-            scope=scope,
-            run_id=run_id,
-            clock=lambda: datetime.now(UTC),
-            workers=twilio.workers,
-            progress=progress,
-        )
 
 
 def _tags(context: dg.AssetExecutionContext, config: ExportConfig, warehouse: Warehouse) -> dict[str, str]:

@@ -4,61 +4,30 @@ The resources hold no secrets: credentials are read from the environment when a 
 run config, repr, snapshot or event.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import Any, NoReturn
 
 import dagster as dg
 
-from assets.clients import client, network
+from assets.clients import Opened, open_clients
 from pipelines.accounts.account import Account
-from pipelines.accounts.directory import Directory, read_directory
 from pipelines.opening import to_read, to_write
 from pipelines.report import Progress
-from pipelines.settings import environment, twilio_settings, warehouse_settings
-from pipelines.twilio.client import TwilioClient
+from pipelines.settings import environment, warehouse_settings
 from warehouse.errors import FixWarehouse
 from warehouse.store.archive import Archive
 from warehouse.store.names import Destination
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """The clients of the accounts that are wanted, and what the settings and Twilio say of accounts."""
-
-    clients: Sequence[TwilioClient]
-    directory: Directory
-
-
 class Twilio(dg.ConfigurableResource[None]):
     """Clients for the account in TWILIO_ACCOUNT_SID and the subaccounts that TWILIO_SUBACCOUNTS names."""
 
-    @asynccontextmanager
-    async def clients(self, known: Mapping[str, Account], lacking: Callable[[str], None]) -> AsyncIterator[Opened]:
-        """Open one client for each account that is wanted; why Twilio does not name some, `lacking` is told.
-
-        `known`: the accounts of the archive.
-
-        Raises:
-            FixConfiguration: credentials are missing.
-        """
-        settings = twilio_settings(environment())
-        async with network(settings) as connections:
-            asking = client(connections, settings, settings.account_sid, settings.login)
-            directory = await read_directory(asking, settings, known, lacking)
-            clients = [
-                client(connections, settings, sid, settings.subaccount_logins.get(sid, settings.login))
-                if sid != settings.account_sid
-                else client(connections, settings, sid, settings.login)
-                for sid in directory.wanted
-            ]
-            yield Opened(clients, directory)
-
-    @property
-    def workers(self) -> int:
-        """Recordings worked on at once: twice the ceiling keeps the limit filled while contents download."""
-        return 2 * twilio_settings(environment()).max_concurrency
+    def clients(
+        self, known: Mapping[str, Account], lacking: Callable[[str], None]
+    ) -> AbstractAsyncContextManager[Opened]:
+        """As `assets.clients.open_clients`."""
+        return open_clients(known, lacking)
 
 
 class Warehouse(dg.ConfigurableResource[None]):

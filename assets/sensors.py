@@ -16,10 +16,13 @@ from assets.channels.send import channel_names, send
 from assets.channels.watch import FailedRun, Said, deadline_alert, failure_alert
 from assets.checks import CHECKS, evaluate, last_evaluated, open_reading
 from assets.resources import existing_warehouse
+from assets.runs.landed import cursor_at, news
+from assets.runs.off import sentence_on
 from assets.runs.pool import GONE, free_abandoned, limit_pool
-from assets.runs.switched_off import notice, sentence_on, switched_off
+from assets.runs.switched_off import notice, switched_off
 from assets.runs.undisclosed import undisclosed
-from assets.runs.whose import of_another
+from assets.runs.whose import claim, of_another
+from pipelines.environment import trusted_writers
 from pipelines.monitoring.checks import Reading
 from pipelines.settings import environment
 
@@ -127,6 +130,25 @@ def standing_checks(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg
             for key, result in zip(keys, results, strict=True)
         ],
     )
+
+
+@dg.sensor(
+    minimum_interval_seconds=30,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Tells which days have landed without Dagster: by `addon-export export`, on another host, by a retry. "
+    "It looks at the warehouse, so what is green is landed.",
+)
+@undisclosed()
+def landed_days(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+    """The days of one export at each tick, oldest first."""
+    archive = existing_warehouse()
+    if archive is None:
+        return dg.SkipReason(NOTHING_YET)
+    if (not_ours := claim(context.instance, archive.root, trusted_writers(environment()))) is not None:
+        return dg.SkipReason(not_ours)
+    found = news(context.instance, archive, context.cursor)
+    skip = "Nothing has landed that is not told." if not found.events else f"{len(found.events)} told."
+    return dg.SensorResult(skip_reason=skip, asset_events=found.events, cursor=cursor_at(found.upto))
 
 
 def _deadline_sensor(channel: str) -> dg.SensorDefinition:

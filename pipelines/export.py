@@ -8,7 +8,7 @@ an export stops, for whatever reason, stays and is published; the next export go
 import asyncio
 import contextlib
 import itertools
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime
 
@@ -27,6 +27,7 @@ from pipelines.errors import (
     first_cause,
 )
 from pipelines.extract import extract
+from pipelines.finished import of_export
 from pipelines.holding import Holding
 from pipelines.normalize import Extracted, ExtractedListing
 from pipelines.records.sids import AccountSid
@@ -43,6 +44,7 @@ from warehouse.states import RETENTION
 from warehouse.store.archive import Archive
 from warehouse.store.damage import reading_errors
 from warehouse.store.lock import shared
+from warehouse.store.marker import Marker
 from warehouse.store.names import Destination
 from warehouse.upkeep.erase import finish
 from warehouse.upkeep.verify import Mismatch
@@ -175,17 +177,20 @@ async def _export(
             raise error
     still_open = await asyncio.to_thread(open_count, archive)
     report = ExportReport(scope, progress, asyncio.get_running_loop().time() - started, gone, still_open)
-    await asyncio.to_thread(_note_listed, archive, report, mismatches, clock())
+    note = of_export(report, run_id=run_id, before=snapshot.commit.number)
+    await asyncio.to_thread(_note_listed, archive, report, None if mismatches else note, clock())
     if mismatches:
         raise VerificationMismatch(f"What was landed does not read back as received: {mismatches[0].sentence}")
     return report
 
 
-def _note_listed(archive: Archive, report: ExportReport, mismatches: Sequence[Mismatch], now: datetime) -> None:
-    """Keep when lists were read to their end, and, if all that there is was exported whole, when that was."""
+def _note_listed(
+    archive: Archive, report: ExportReport, ended: Callable[[Marker], Marker] | None, now: datetime
+) -> None:
+    """Keep when lists were read to their end, that the export `ended` as it should, and whether it was whole."""
     listed = {str(sid): began for sid, began in report.progress.discovery.listed.items()}
-    whole = report.scope.first is None and not report.incomplete and not mismatches
-    note_listed(archive, listed, exported_at=now if whole else None)
+    whole = report.scope.first is None and not report.incomplete and ended is not None
+    note_listed(archive, listed, exported_at=now if whole else None, also=ended)
 
 
 def _resolve(archive: Archive, progress: Progress, run_id: str, now: datetime) -> None:

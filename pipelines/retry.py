@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from pipelines.errors import FixQuery
 from pipelines.extract import DOUBTFUL, GONE, belongs
+from pipelines.finished import note_retry
 from pipelines.holding import Content
 from pipelines.normalize import (
     Extracted,
@@ -138,6 +139,8 @@ def retry(archive: Archive, chosen: Sequence[Entry], *, now: datetime, as_it_is:
     ids = [entry.quarantine_id for entry in resolved]
     batch = {**normalize(values, now=now), RESOLUTIONS.name: _resolutions(ids, LANDED, None, now)}
     load = land(archive, batch, run_id=RUN_ID, now=now)
+    if resolved:
+        note_retry(archive, run_id=RUN_ID, before=snapshot.commit.number, commit=load.commit)
     return Retried(load.commit, tuple(resolved), still)
 
 

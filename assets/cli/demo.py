@@ -9,9 +9,10 @@ from pathlib import Path
 import click
 
 from assets.cli.arguments import Command
+from assets.cli.asked import asked
 from assets.cli.formats import table
 from assets.cli.questions import DEMO
-from assets.cli.run import run_export
+from assets.cli.run import export_as_a_run
 from assets.cli.summary import summary
 from assets.runs.whose import SETTING
 from assets.terminal import say, show
@@ -25,7 +26,7 @@ from warehouse.schema import ADD_ON_RESULTS, RECORDINGS
 from warehouse.store.archive import Archive
 from warehouse.store.files import ACCESS
 from warehouse.store.marker import Marker, read_marker, update_marker
-from warehouse.store.names import ARCHIVE_LOCK, MARKER, PUBLISHED
+from warehouse.store.names import ARCHIVE_LOCK, MARKER, PUBLISHED, TURN_LOCK
 from warehouse.store.opening import open_archive
 from warehouse.store.strangers import files_under, remove_ours
 from warehouse.upkeep.verify import verify
@@ -64,7 +65,7 @@ def demo() -> None:
         os.environ["EXPORT_ROOT"] = str(folder)
         os.environ.pop("TWILIO_API_KEY", None)
         say(f"A stand-in for Twilio with made-up calls listens on {sandbox.base_url}.")
-        progress = run_export(None, None, full=False)
+        progress = export_as_a_run(asked(None, None, full=False))
     show(summary(progress))
     found = verify(open_archive(folder))
     show(
@@ -86,7 +87,7 @@ def _begin_anew(folder: Path) -> None:
     """Make the folder a demo's, with nothing in it of the one before."""
     archive = open_archive(folder)
     update_marker(archive, lambda found: Marker(found.created_at, settings={SETTING: True}))
-    remove_ours(archive.root, but={MARKER, ARCHIVE_LOCK})
+    remove_ours(archive.root, but={MARKER, ARCHIVE_LOCK, TURN_LOCK})
 
 
 def _folder(accounts: Collection[str]) -> Path:

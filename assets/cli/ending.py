@@ -1,7 +1,6 @@
 """How a command ends: the sentence for what went wrong, and the exit code that it means."""
 
 import os
-import sys
 from collections.abc import Callable
 from enum import IntEnum
 from pathlib import Path
@@ -67,12 +66,13 @@ def end_with(work: Callable[[], int]) -> NoReturn:
     """Do the work and end the process with its exit code, or with that of the error that it raises."""
     try:
         try:
-            sys.exit(_done(work))
+            code = _done(work)
         finally:
             let_go()
             drop_what_cannot_be_printed()
     except KeyboardInterrupt:
         _end_interrupted()
+    os._exit(code)  # everything has unwound: taking down what libraries hold would only take time
 
 
 def _done(work: Callable[[], int]) -> int:

@@ -32,9 +32,10 @@ def command(first: date | None, last: date | None, full: bool, no_wait: bool, ad
     """Export what can still be had and is not landed, or the days asked for."""
     twilio_settings(environment())  # first, so that missing credentials are said at once
     check_order(first, last)
-    from assets.cli.run import run_export  # with Dagster, which takes longer than to see all this
+    from assets.cli.asked import asked  # with Arrow and DuckDB, which take longer than to see all this
+    from assets.cli.direct import export_here
 
-    progress = run_export(first, last, full=full, wait=not no_wait, add_account=add_account)
+    progress = export_here(asked(first, last, full=full, add_account=add_account), wait=not no_wait)
     if as_json or not sys.stdout.isatty():
         show(json.dumps(_numbers(progress)))
     else:

@@ -4,7 +4,7 @@ Never a content, nor anything that anybody said: SIDs, statuses, dates and sizes
 what landed in them, not by what the run was started for.
 """
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
@@ -14,6 +14,7 @@ from assets.graph import SOURCE, VIEWS
 from assets.runs.instance import kept_open
 from assets.runs.picture import as_markdown, picture
 from assets.runs.preview import ROWS, preview_table
+from pipelines.finished import Numbers, run_numbers
 from pipelines.monitoring.days import ByDay, DayNumbers, by_day
 from pipelines.monitoring.deadlines import Deadlines, deadlines
 from pipelines.report import Progress
@@ -23,8 +24,6 @@ from warehouse.states import MISSED_STATES, RETENTION
 from warehouse.store.archive import Archive
 from warehouse.store.commit import Commit
 from warehouse.store.sealed import partition_day
-
-Numbers = dict[str, int | float]
 
 Told = Mapping[str, Set[date]]
 """By table: days that Dagster's history calls materialised."""
@@ -41,29 +40,6 @@ ON_PARTITIONS = (
     "hours_to_nearest_deadline",
 )
 """Numbers of a run that are on the partitions of `add_on_results` it was started for too; `recordings` has them all."""
-
-
-def run_numbers(progress: Progress) -> Numbers:
-    """What a run has asked for and landed so far. They plot under these names: do not rename them lightly."""
-    traffic, found = progress.traffic(), progress.extraction
-    wrong = {} if progress.clock_ahead is None else {"clock_ahead_hours": _hours(progress.clock_ahead)}
-    return wrong | {
-        "recordings_listed": found.recordings,
-        "recordings_settled": progress.discovery.settled,
-        "results_seen": found.results,
-        "results_new": progress.landed.get(ADD_ON_RESULTS.name, 0),
-        "results_changed": progress.changed.get(ADD_ON_RESULTS.name, 0),
-        "results_unfinished": found.unfinished,
-        "contents_new": progress.landed.get("contents", 0),
-        "content_bytes": found.content_bytes,
-        "requests": traffic.requests,
-        "requests_refused_429": traffic.refused,
-        "requests_retried": traffic.retried,
-    }
-
-
-def _hours(span: timedelta) -> float:
-    return round(span.total_seconds() / 3600, 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +108,10 @@ class Outcome:
         days = days | own if incomplete else (days | (held - told if self.everything else set())) - own
         return {day for day in days if not owes(day)}
 
-    def run(self, progress: Progress, *, seconds: float) -> Numbers:
-        """The whole run in numbers."""
+    def run(self, asked: Numbers, *, seconds: float) -> Numbers:
+        """The whole run in numbers, of which `asked` are those of what it asked for and landed."""
         files = [file for table in self.head.tables.values() for file in table.values()]
-        numbers: Numbers = run_numbers(progress) | {
+        numbers: Numbers = asked | {
             "seconds": round(seconds, 2),
             "commit": self.head.number,
             "rows": self.head.rows(ADD_ON_RESULTS.name),
@@ -189,20 +165,27 @@ def tell(
     incomplete: bool,
 ) -> None:
     """Say what was seen at Twilio, that tables and views without partitions are new, and which partitions landed."""
-    rows = {"rows": outcome.head.rows(RECORDINGS.name)}
-    there_are = partitions_of(context)
+    days = {
+        table.name: outcome.whole(table, own=own, told=told[table.name], incomplete=incomplete) for table in PARTITIONED
+    }
     with kept_open(context.instance, outcome.run_id):
         observe(context, progress)
-        context.log_event(
-            dg.AssetMaterialization(RECORDINGS.name, metadata={"dagster/row_count": rows["rows"], **numbers, **rows})
-        )
-        for view in VIEWS if outcome.published else ():
-            context.log_event(dg.AssetMaterialization(view.key, metadata={"commit": outcome.head.number}))
-        for table in PARTITIONED:
-            for day in sorted(outcome.whole(table, own=own, told=told[table.name], incomplete=incomplete)):
-                if there_are.has_partition_key(key := day.isoformat()):
-                    metadata = outcome.partition(table, day)
-                    context.log_event(dg.AssetMaterialization(table.name, partition=key, metadata=metadata))
+        for event in materialisations(outcome, numbers, days, partitions_of(context)):
+            context.log_event(event)
+
+
+def materialisations(
+    outcome: Outcome, numbers: Numbers, days: Mapping[str, Set[date]], there_are: dg.PartitionsDefinition[str]
+) -> Iterator[dg.AssetMaterialization]:
+    """The tables and views without partitions that are new, and the partitions that landed, `days` by table."""
+    rows = {"rows": outcome.head.rows(RECORDINGS.name)}
+    yield dg.AssetMaterialization(RECORDINGS.name, metadata={"dagster/row_count": rows["rows"], **numbers, **rows})
+    for view in VIEWS if outcome.published else ():
+        yield dg.AssetMaterialization(view.key, metadata={"commit": outcome.head.number})
+    for table in PARTITIONED:
+        for day in sorted(days[table.name]):
+            if there_are.has_partition_key(key := day.isoformat()):
+                yield dg.AssetMaterialization(table.name, partition=key, metadata=outcome.partition(table, day))
 
 
 def partitions_of(context: dg.AssetExecutionContext) -> dg.PartitionsDefinition[str]:

@@ -124,6 +124,19 @@ def check_home(home: Path, writers: Writers) -> None:
         check_trusted("In DAGSTER_HOME,", path, writers)
 
 
+def trusted_home(home: Path) -> None:
+    """Refuse a home that is not to be trusted, or that cannot be looked at.
+
+    Raises:
+        Untrusted: somebody else made it, or something in it, or may change it.
+        FixConfiguration: it cannot be used.
+    """
+    try:
+        check_home(home, trusted_writers(environment()))
+    except OSError as error:
+        raise refusal(home, *_said_by_the_system(error)) from error
+
+
 def make_private(home: Path) -> None:
     """Let only its owner into the folder, if that is who runs this: Dagster's files in it may be open to everybody."""
     with contextlib.suppress(OSError):  # it is not there, or on a disk that knows no permissions

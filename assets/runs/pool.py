@@ -9,18 +9,19 @@ process waits at full speed of the processor and no signal can end it.
 import contextlib
 import fcntl
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
 
+from assets.runs import off
 from assets.runs.alive import alive, forget, gone, held, hold, known
+from assets.runs.turn import WAITS, Patience
 from pipelines.environment import environment, trusted_writers
 from pipelines.errors import FixConfiguration, RunLater
 from warehouse.store.flocks import flock, unlock
 from warehouse.store.opens import open_lock
 
-POOL = "twilio"
+POOL = off.POOL
 
 STEPS_AT_ONCE = 1
 
@@ -31,17 +32,6 @@ GONE = (
     "not be written. What it landed stays, and the next run goes on from there."
 )
 """Said of a run that is marked as failed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """Whether a run waits for a slot. Of those of one `kind`, which do the same work, only one waits at a time."""
-
-    waits: bool = True
-    kind: str | None = None
-
-
-WAITS = Patience()
 
 
 def limit_pool(instance: dg.DagsterInstance) -> None:

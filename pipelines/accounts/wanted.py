@@ -55,18 +55,24 @@ def note_trouble(archive: Archive, trouble: Mapping[str, str], *, asked: Collect
             _keep(archive, after)
 
 
-def note_listed(archive: Archive, listed: Mapping[str, datetime], *, exported_at: datetime | None) -> None:
-    """Keep when whole lists were read to their end; and, if it is known, when everything was exported whole."""
+def note_listed(
+    archive: Archive,
+    listed: Mapping[str, datetime],
+    *,
+    exported_at: datetime | None,
+    also: Callable[[Marker], Marker] | None = None,
+) -> None:
+    """Keep when whole lists were read to their end; and, if it is known, when everything was exported whole.
+
+    `also`: what else is changed in the marker at the same time.
+    """
+
+    def change(marker: Marker) -> Marker:
+        after = replace(marker, listed_at={**marker.listed_at, **listed}, exported_at=exported_at or marker.exported_at)
+        return after if also is None else also(after)
+
     with contextlib.suppress(RepairWarehouse):  # as above
-        if listed or exported_at is not None:
-            update_marker(
-                archive,
-                lambda marker: replace(
-                    marker,
-                    listed_at={**marker.listed_at, **listed},
-                    exported_at=exported_at or marker.exported_at,
-                ),
-            )
+        update_marker(archive, change)
 
 
 def drop(archive: Archive, sid: str) -> Account:

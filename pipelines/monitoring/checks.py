@@ -259,6 +259,15 @@ def nothing_lost(reading: Reading) -> Verdict:
     )
 
 
+GUARDS: Mapping[tuple[str, str], Callable[[Reading], Verdict]] = {
+    (ADD_ON_RESULTS.name, "unique_sids"): unique(RECORDINGS, ADD_ON_RESULTS),
+    (ADD_ON_PAYLOADS.name, "unique_sids"): unique(ADD_ON_PAYLOADS),
+    (ADD_ON_PAYLOADS.name, "have_result"): have_result,
+    (ADD_ON_PAYLOADS.name, "contents_match"): contents_match,
+}
+"""By table and name: checks that must pass for anything to be deleted, and for an export to end well."""
+
+
 def _some(sids: Sequence[str]) -> str:
     """The first SIDs, for a cell of a table."""
     more = f" and {len(sids) - SIDS} more" if len(sids) > SIDS else ""

@@ -11,6 +11,7 @@ from assets.asking import partition_tags
 from assets.checks import CHECKS, ROWS, evaluate, open_reading
 from assets.definitions import build_definitions
 from pipelines.monitoring import checks
+from pipelines.monitoring.checks import GUARDS
 from pipelines.sandbox.made_up import made_up_world
 from pipelines.sandbox.run import Sandbox
 from tests.assets.instances import instance_in
@@ -50,6 +51,12 @@ def run(instance: dg.DagsterInstance, selection: dg.AssetSelection) -> dg.Execut
         executor=dg.in_process_executor,
     ).resolve_job_def("those")
     return job.execute_in_process(instance=instance, tags=partition_tags(TODAY, TODAY), raise_on_error=False)
+
+
+def test_the_checks_that_guard_deletion_are_those_that_an_export_ends_with() -> None:
+    """They block in Dagster; without it they make the exit code."""
+    blocking = {(spec.asset_key.to_user_string(), spec.name) for spec, _ in CHECKS.values() if spec.blocking}
+    assert blocking == set(GUARDS)
 
 
 CHECKS_ALONE = dg.AssetSelection.checks(*CHECKS)

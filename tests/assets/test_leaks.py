@@ -110,13 +110,13 @@ def test_a_run_of_dagsters_own_commands_is_private_whatever_the_umask(permissive
     assert [path for path in of_the_run if stat.S_IMODE(path.stat().st_mode) & 0o077] == []
 
 
-@pytest.mark.parametrize("variable", ["EXPORT_ROOT", "DAGSTER_HOME"])
-def test_a_folder_that_everybody_may_write_to_is_refused(variable: str, command: CommandLine) -> None:
+@pytest.mark.parametrize(("variable", "program"), [("EXPORT_ROOT", "export"), ("DAGSTER_HOME", "demo")])
+def test_a_folder_that_everybody_may_write_to_is_refused(variable: str, program: str, command: CommandLine) -> None:
     """Another user could put files there that are taken for ours."""
     folder = command.folder / "everybodys"
     folder.mkdir()
     folder.chmod(0o777)
-    done = command("export", **{variable: str(folder)})
+    done = command(program, **{variable: str(folder)})
     assert done.returncode == 2, done.stderr
     assert variable in done.stderr
 

@@ -86,6 +86,7 @@ def test_what_runs_by_itself() -> None:
     assert set(sensors) == {
         "urgent_export",
         "abandoned_runs",
+        "landed_days",
         "standing_checks",
         "deadline_alert_log",
         "failed_run_alert_log",

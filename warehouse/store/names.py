@@ -42,6 +42,9 @@ _KEPT = r"\.addons-"
 
 ARCHIVE_LOCK, PUBLISH_LOCK, DELETE_LOCK, ERASING = ".archive.lock", ".publish.lock", ".delete.lock", ".erasing"
 
+TURN_LOCK = ".turn.lock"
+"""Who holds it asks the source; `.turn-KIND.lock` is held by the one of a kind that waits for it."""
+
 CHUNKED = ".chunks.parquet"
 """How the name of a file ends whose rows are the chunks of one large content."""
 
@@ -76,7 +79,12 @@ class Made(Enum):
     LOG = rf"(?:{_SHOWN}|{re.escape(PUBLISHED)}){_LOG}"
     """What DuckDB leaves beside a published file that somebody has opened to write to it, and shows to every reader."""
     ASIDE = rf"{ASIDE}/(?:(?:{_SEALED_OF.replace('/', '[.]')})\.{_FILE}|{COMMITS}\.[0-9]{{12}}\.json|{MARKER})"
-    SINGLE = "|".join(map(re.escape, (MARKER, PUBLISHED, ARCHIVE_LOCK, PUBLISH_LOCK, DELETE_LOCK, ERASING)))
+    SINGLE = "|".join(
+        (
+            *map(re.escape, (MARKER, PUBLISHED, ARCHIVE_LOCK, PUBLISH_LOCK, DELETE_LOCK, ERASING, TURN_LOCK)),
+            r"\.turn-[a-z]+\.lock",
+        )
+    )
 
 
 _FORMS = [(kind, re.compile(kind.value, re.ASCII | re.DOTALL)) for kind in Made]

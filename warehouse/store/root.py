@@ -5,12 +5,22 @@ from pathlib import Path
 
 from warehouse.errors import Untrusted
 from warehouse.schema import TABLES
-from warehouse.store.names import ARCHIVE_LOCK, ASIDE, COMMITS, DELETE_LOCK, ERASING, MARKER, PUBLISH_LOCK, SHAPES
+from warehouse.store.names import (
+    ARCHIVE_LOCK,
+    ASIDE,
+    COMMITS,
+    DELETE_LOCK,
+    ERASING,
+    MARKER,
+    PUBLISH_LOCK,
+    SHAPES,
+    TURN_LOCK,
+)
 from warehouse.store.trust import Writers, check_trusted, objection
 
 _FOLDERS = (COMMITS, *TABLES, ASIDE, SHAPES)
 
-_FILES = (MARKER, ARCHIVE_LOCK, PUBLISH_LOCK, DELETE_LOCK, ERASING)
+_FILES = (MARKER, ARCHIVE_LOCK, PUBLISH_LOCK, DELETE_LOCK, TURN_LOCK, ERASING)
 
 
 def check_root(root: Path, writers: Writers) -> None:

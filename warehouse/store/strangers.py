@@ -21,6 +21,7 @@ from warehouse.store.names import (
     PUBLISHED,
     SHAPES,
     SHELF,
+    TURN_LOCK,
     Made,
     is_folder,
     made,
@@ -171,7 +172,7 @@ def _in_our_places(root: Path) -> tuple[list[str], list[str]]:
             others.append(path)
         elif kind is Made.SEALED:
             ours.append(path)
-    folders, files = _PLACES, (ARCHIVE_LOCK, PUBLISH_LOCK, ERASING)
+    folders, files = _PLACES, (ARCHIVE_LOCK, PUBLISH_LOCK, TURN_LOCK, ERASING)
     others += [name for name in (*folders, *files) if _is_other(root / name, folder=name in folders)]
     published = root / PUBLISHED
     shown = published.is_symlink() and _is_shown(published.readlink())

@@ -168,7 +168,7 @@ def test_a_bad_row_or_list_of_accounts_does_not_stop_the_accounts_that_are_known
         (("export",), {"EXPORT_DESTINATION": "csv"}, 2, "EXPORT_DESTINATION"),
         (("export",), {"EXPORT_ROOT": "s3://bucket/x"}, 2, "object store"),
         (("export",), {"EXPORT_ROOT": "/proc/nowhere"}, 6, "/proc/nowhere"),
-        (("export",), {"DAGSTER_HOME": "/proc/nowhere"}, 2, "DAGSTER_HOME"),
+        (("demo",), {"DAGSTER_HOME": "/proc/nowhere"}, 2, "DAGSTER_HOME"),
         (("export",), {"EXPORT_START_DATE": "yesterday"}, 2, "EXPORT_START_DATE"),
         (("export", "--from", "2026-11-20", "--to", "2026-11-01"), {}, 2, "--from 2026-11-20 is after --to"),
         (("export", "--from", "20.11.2026"), {}, 2, "is not a date"),

@@ -266,17 +266,16 @@ def test_a_file_system_without_locks_is_said_of_the_history_and_no_matter_for_ou
         assert "has no locks that work; set DAGSTER_HOME to a folder on a disk" in str(home_refusal(error))
 
 
-def test_an_export_whose_history_cannot_be_written_says_so_in_one_sentence(command: CommandLine) -> None:
-    """Exit code 2; with room again the next export neither waits nor fails, and nothing of the one before is left."""
-    home = command.folder / ".dagster_home"
-    instance_in(home).dispose()
-    failed = command.without_space(96, "export", "--full")
+def test_a_run_whose_history_cannot_be_written_says_so_in_one_sentence(command: CommandLine) -> None:
+    """Exit code 2; with room again the next neither waits nor fails, and nothing of the one before is left."""
+    home = command.folder / ".dagster_home" / "archives" / "1"
+    failed = command.without_space(96, "demo")
     assert failed.returncode == 2, failed.stderr
     said = f"DAGSTER_HOME {home} cannot be used: a file would grow beyond the limit"
     assert said in failed.stderr.strip().splitlines()[-1]
     assert "What was landed stays." in failed.stderr
-    assert len(failed.stderr.strip().splitlines()) <= 2, failed.stderr
-    done = command("export")
+    assert len(failed.stderr.strip().splitlines()) <= 3, failed.stderr
+    done = command("demo")
     assert (done.returncode, "waiting" in done.stderr) == (0, False), done.stderr
     with dg.DagsterInstance.from_config(str(home)) as instance:
         assert all(run.is_finished for run in instance.get_runs())
@@ -284,16 +283,16 @@ def test_an_export_whose_history_cannot_be_written_says_so_in_one_sentence(comma
     assert list((home / "alive").iterdir()) == []
 
 
-def test_a_damaged_history_is_said_in_one_sentence(command: CommandLine) -> None:
-    """Exit code 2, and what to do."""
+def test_a_damaged_history_is_said_in_one_sentence_and_stops_no_export(command: CommandLine) -> None:
+    """What to do; everything is landed all the same, for the history is no part of what is exported."""
     home = command.folder / ".dagster_home"
     instance_in(home).dispose()
     for path in home.rglob("*.db"):
         path.write_bytes(b"damaged" * 1000)
-    failed = command("export")
-    assert failed.returncode == 2, failed.stderr
-    assert "move the folder away" in failed.stderr.strip().splitlines()[-1]
-    assert len(failed.stderr.strip().splitlines()) <= 2, failed.stderr
+    done = command("export")
+    assert done.returncode == 0, done.stderr
+    assert "move the folder away" in done.stderr.strip().splitlines()[-1]
+    assert len(done.stderr.strip().splitlines()) <= 2, done.stderr
 
 
 def test_only_its_owner_is_let_into_an_existing_home(home: Path) -> None:

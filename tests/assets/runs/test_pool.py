@@ -1,12 +1,9 @@
 """One budget for Twilio: exports take turns, waiting can be ended, and a home of before the pool gets it too."""
 
-import json
-import signal
 import sqlite3
 import time
 from collections.abc import Callable
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -14,11 +11,10 @@ import pytest
 
 from assets.delete import delete_add_on_results
 from assets.export import export_add_ons
-from assets.runs.alive import alive, gone, known
-from assets.runs.pool import POOL, Patience, limit_pool, slot
+from assets.runs.alive import gone, known
+from assets.runs.pool import POOL, limit_pool, slot
+from assets.runs.turn import Patience
 from pipelines.errors import FixConfiguration, RunLater
-from pipelines.sandbox.run import Sandbox
-from tests.assets.conftest import CommandLine
 from tests.assets.instances import instance_in, made_run
 
 
@@ -38,96 +34,6 @@ def never_waits(run_id: str | None) -> None:
 def test_every_step_that_asks_twilio_is_in_the_pool() -> None:
     """Export and deletion."""
     assert {op.pool for op in (export_add_ons.op, delete_add_on_results)} == {POOL}
-
-
-def test_two_exports_of_overlapping_days_take_turns_and_both_end_well(command: CommandLine, sandbox: Sandbox) -> None:
-    """One says that it waits; its step begins after the other's has ended; nothing is landed twice."""
-    today = datetime.now(UTC).date()
-    sandbox.settings.latency = 0.05
-    home = command.folder / ".dagster_home"
-    try:
-        ranges = ((30, 3), (20, 0))
-        both = [
-            command.start("export", "--from", f"{today - timedelta(days=a)}", "--to", f"{today - timedelta(days=b)}")
-            for a, b in ranges
-        ]
-        ends = [process.communicate(timeout=120) for process in both]
-    finally:
-        sandbox.settings.latency = 0.0
-    assert [process.returncode for process in both] == [0, 0], ends
-    assert sum("waiting until it is done" in talk for _, talk in ends) == 1
-    with dg.DagsterInstance.from_config(str(home)) as instance:
-        stats = [instance.get_run_step_stats(run.run_id, ["export_add_ons"])[0] for run in instance.get_runs()]
-        info = instance.event_log_storage.get_concurrency_info(POOL)
-    first, second = sorted(stats, key=lambda step: step.start_time or 0)
-    assert first.end_time is not None
-    assert second.start_time is not None
-    assert first.end_time <= second.start_time
-    assert (info.claimed_slots, info.pending_steps) == ([], [])
-    assert command("verify").returncode == 0
-    assert command.rows("SELECT count(*) - count(DISTINCT sid) FROM add_on_results") == [(0,)]
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_waiting_for_another_run_can_be_ended(number: signal.Signals, command: CommandLine, sandbox: Sandbox) -> None:
-    """At once, with exit code 130, and nothing of it stays in the pool: not one request was sent."""
-    home = command.folder / ".dagster_home"
-    with instance_in(home) as instance:
-        other = made_run(instance, dg.DagsterRunStatus.STARTED)
-        storage = instance.event_log_storage
-        limit_pool(instance)
-        with alive(instance, other.run_id):
-            assert storage.claim_concurrency_slot(POOL, other.run_id, "export_add_ons").is_claimed
-            process = command.start("export")
-            assert process.stderr is not None
-            while "waiting until it is done" not in (line := process.stderr.readline()):
-                assert line
-            assert other.run_id[:8] in line
-            process.send_signal(number)
-            process.communicate(timeout=60)
-        assert process.returncode == 130
-        info = storage.get_concurrency_info(POOL)
-        assert [held.run_id for held in info.claimed_slots] == [other.run_id]
-        assert {step.run_id for step in info.pending_steps} <= {other.run_id}
-    assert sandbox.journal.entries == ()
-
-
-def test_an_export_does_not_wait_for_one_that_was_killed(command: CommandLine, sandbox: Sandbox) -> None:
-    """A kill -9 leaves its slot taken; the next export sees that nobody is behind it, without any daemon."""
-    sandbox.settings.latency = 0.05
-    try:
-        process = command.start("export")
-        until(lambda: sandbox.journal.count("Content") >= 10)
-        process.kill()
-        process.communicate(timeout=60)
-    finally:
-        sandbox.settings.latency = 0.0
-    done = command("export")
-    assert done.returncode == 0, done.stderr
-    with dg.DagsterInstance.from_config(str(command.folder / ".dagster_home")) as instance:
-        states = sorted(run.status.value for run in instance.get_runs())
-    assert states == ["FAILURE", "SUCCESS"]
-    assert json.loads(done.stdout)["results_landed"] > 0
-
-
-def test_an_export_does_not_wait_for_one_that_was_killed_before_its_start_was_recorded(command: CommandLine) -> None:
-    """It has its slot already, and Dagster knows its run, which no event says has begun."""
-    home = command.folder / ".dagster_home"
-    with instance_in(home) as instance:
-        before = instance.get_runs_count()
-        process = command.start("export")
-        until(lambda: instance.get_runs_count() > before)
-        process.kill()
-        process.communicate(timeout=60)
-        (killed,) = instance.get_runs(limit=1)
-        assert killed.status in (dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTED)
-        assert gone(instance, killed.run_id)
-        done = command("export")
-        assert (done.returncode, "waiting" in done.stderr) == (0, False), done.stderr
-        ended = instance.get_run_by_id(killed.run_id)
-        assert ended is not None
-        assert ended.status == dg.DagsterRunStatus.FAILURE
-        assert known(instance) == set()
 
 
 def test_what_could_not_be_freed_is_freed_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,8 +19,9 @@ from dagster._core.scheduler.instigation import (
 from assets.channels.alert import Alert
 from assets.channels.plain_text import plain_text
 from assets.channels.watch import Said, deadline_alert
+from assets.runs.off import MEMBER, THE_POOL, read_off, sentence_on
 from assets.runs.pool import POOL, limit_pool, pool_is_shut
-from assets.runs.switched_off import MEMBER, THE_POOL, notice, sentence_on, switched_off
+from assets.runs.switched_off import notice, switched_off
 from assets.sensors import _kept
 from pipelines.monitoring.deadlines import Deadlines
 from pipelines.sandbox.run import Sandbox
@@ -119,7 +120,7 @@ def test_a_pool_without_places_gets_one_and_another_limit_stays(instance: dg.Dag
 def test_an_export_and_the_status_say_it(command: CommandLine, sandbox: Sandbox) -> None:
     """Whatever else is off: both look at Dagster's history themselves. The exit codes are what they were."""
     command("export", "--from", "2026-01-01", "--to", "2026-01-01")
-    with dg.DagsterInstance.from_config(str(command.folder / ".dagster_home")) as instance:
+    with instance_in(command.folder / ".dagster_home") as instance:
         switch(instance, "hourly_export", on=False)
         instance.event_log_storage.set_concurrency_slots(POOL, 0)
     status = command("status", "--json")
@@ -132,7 +133,28 @@ def test_an_export_and_the_status_say_it(command: CommandLine, sandbox: Sandbox)
     marker = read_marker(command.root)
     assert marker is not None
     assert "addon-export export" in str(marker.settings[MEMBER])
-    assert json.loads(command("status", "--json").stdout)["switched_off"] == ["the schedule hourly_export"]
+    later = json.loads(command("status", "--json").stdout)["switched_off"]
+    assert later == [THE_POOL, "the schedule hourly_export"], "an export needs no place in the pool; runs open it again"
+
+
+def test_what_is_off_is_read_without_dagster(instance: dg.DagsterInstance) -> None:
+    """As Dagster says it; of a history that is kept otherwise, or is no good, it has to be asked."""
+    home = Path(instance.root_directory)
+    assert read_off(home) == []
+    assert read_off(home / "nowhere") == []
+    for name in ("hourly_export", "daily_sweep", "landed_days", "deadline_alert_log", "somebodys_sensor"):
+        switch(instance, name, on=False)
+    switch(instance, "daily_sweep", on=True)
+    instance.event_log_storage.set_concurrency_slots(POOL, 0)
+    expected = [THE_POOL, "the schedule hourly_export", "the sensor deadline_alert_log", "the sensor landed_days"]
+    assert read_off(home) == switched_off(instance) == expected
+    configuration = (home / "dagster.yaml").read_text()
+    (home / "dagster.yaml").write_text(f"{configuration}\nstorage: {{postgres: {{}}}}\n")
+    assert read_off(home) is None
+    (home / "dagster.yaml").write_text(f"{configuration}\n# storage is ours\n")
+    assert read_off(home) == expected
+    (home / "schedules" / "schedules.db").write_bytes(b"damaged" * 100)
+    assert read_off(home) is None
 
 
 def test_what_is_off_is_an_alert_by_itself() -> None:

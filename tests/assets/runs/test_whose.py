@@ -165,7 +165,12 @@ def test_a_demo_an_export_and_another_root_have_histories_of_their_own(command: 
         exported = command("export", EXPORT_ROOT=str(root))
         assert exported.returncode == 0, exported.stderr
     homes = [base / ARCHIVES / "1", base, base / ARCHIVES / "2"]
-    for home, runs in zip(homes, (1, 2, 1), strict=True):
+    assert [path for path in homes if (path / RECORD).exists()] == homes[:1], "an export needs no history"
+    with pytest.MonkeyPatch.context() as patched:
+        for root, home in zip((command.root, command.folder / "other"), homes[1:], strict=True):
+            patched.setenv("DAGSTER_HOME", str(base))
+            assert dagster_home(root) == home
+    for home, runs in zip(homes, (1, 0, 0), strict=True):
         with dg.DagsterInstance.from_config(str(home)) as instance:
             assert len(instance.get_runs()) == runs
     owners = [json.loads((home / RECORD).read_text())["root"] for home in homes]
