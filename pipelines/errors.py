@@ -70,6 +70,7 @@ __all__ = [
     "VerificationMismatch",
     "WarehouseError",
     "first_cause",
+    "known_facts",
 ]
 
 
@@ -79,6 +80,16 @@ class FixConfiguration(ExportError):
 
 class AccountRefused(FixConfiguration):
     """Twilio refuses the credential for one account; it says nothing of the other accounts."""
+
+
+def known_facts(status: int | None, code: int | None, request_id: str | None) -> str:
+    """What is known of a reply, in brackets behind a blank; empty when nothing is."""
+    facts = [
+        f"{name} {value}"
+        for name, value in (("HTTP", status), ("Twilio code", code), ("request", request_id))
+        if value is not None
+    ]
+    return f" ({', '.join(facts)})" if facts else ""
 
 
 class SourceError(ExportError):
@@ -101,12 +112,7 @@ class SourceError(ExportError):
         self.status = status
         self.code = code
         self.request_id = request_id
-        facts = [
-            f"{name} {value}"
-            for name, value in (("HTTP", status), ("Twilio code", code), ("request", request_id))
-            if value is not None
-        ]
-        super().__init__(f"{sentence} ({', '.join(facts)})" if facts else sentence)
+        super().__init__(f"{sentence}{known_facts(status, code, request_id)}")
 
 
 class SourceUnavailable(SourceError):

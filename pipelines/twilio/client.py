@@ -27,6 +27,7 @@ from pipelines.errors import (
     SourceDoubtful,
     SourceRefused,
     SourceUntrusted,
+    known_facts,
 )
 from pipelines.holding import ByteBudget, Content, SpoolFile
 from pipelines.records.sids import AccountSid, AddOnResultSid, PayloadSid, RecordingSid
@@ -504,9 +505,9 @@ class TwilioClient:
     def _stopped(self, failure: Failure) -> AccountRefused:
         """The error that says that the credentials are refused; nothing more is sent."""
         self._api.stop(failure)
-        facts = f"HTTP {failure.status}, Twilio code {failure.code}, request {failure.request_id}"
+        facts = known_facts(failure.status, failure.code, failure.request_id)
         return AccountRefused(
-            f"Twilio refused the credentials for account {self.account_sid}: {self._asked_with} ({facts})"
+            f"Twilio refused the credentials for account {self.account_sid}: {self._asked_with}{facts}"
         )
 
 

@@ -322,6 +322,14 @@ def test_refused_credentials_are_a_configuration_to_fix(status: int) -> None:
     )
 
 
+def test_a_refusal_that_is_not_twilios_shows_no_code() -> None:
+    """A page of a firewall has none, nor a request id."""
+    twilio = client(lambda _: httpx.Response(403, text="<html>blocked</html>"))
+    with pytest.raises(FixConfiguration) as caught:
+        results(twilio)
+    assert str(caught.value).endswith("region us1 (HTTP 403)")
+
+
 def test_a_refusal_names_the_setting_of_the_credential_and_the_region_and_no_value() -> None:
     """A key of another region is refused like a wrong one: the sentence has to say what was asked where."""
     twilio = TwilioClient(
