@@ -13,7 +13,7 @@ from assets.runs.history import PARTITIONED
 from assets.runs.landed import cursor_at, news
 from assets.runs.whose import claim
 from assets.sensors import landed_days
-from pipelines.finished import KEPT, finished
+from pipelines.finished import KEPT, finished, note_retry
 from pipelines.sandbox.exchange import Reply, Request
 from pipelines.sandbox.made_up import made_up_world
 from pipelines.sandbox.run import Sandbox
@@ -150,6 +150,19 @@ def test_a_day_that_owes_a_content_is_not_green_and_a_range_tells_its_own_days(
     exporter(Scope(first, last)).verdict()
     _, cursor = tick(instance, cursor)
     assert asked <= days(instance)["add_on_results"]
+
+
+def test_what_a_retry_lands_is_told(exporter: Exporter, instance: dg.DagsterInstance) -> None:
+    """Only the days that it touched: it has listed nothing."""
+    exporter().verdict()
+    _, cursor = tick(instance)
+    at = datetime.now(UTC) - timedelta(days=200)
+    before = exporter.archive.head().number
+    load = land_rows(exporter.archive, whole(1, b"made up", at=at, done=at), now=datetime.now(UTC))
+    note_retry(exporter.archive, run_id="test", before=before, commit=load.commit)
+    assert at.date().isoformat() not in days(instance)["add_on_results"]
+    tick(instance, cursor)
+    assert at.date().isoformat() in days(instance)["add_on_results"]
 
 
 def test_a_cursor_that_somebody_set_is_not_believed_and_another_archives_days_are_not_told(
