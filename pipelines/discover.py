@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Container, 
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
-from pipelines.errors import AccountRefused, ExportError, SourceError, SourceUnavailable, SourceUntrusted
+from pipelines.errors import AccountRefused, ExportError, SourceError, SourceGarbled, SourceUnavailable, SourceUntrusted
 from pipelines.normalize import Extracted, ExtractedRecording
 from pipelines.records.dates import utc_day
 from pipelines.records.items import kept
@@ -208,7 +208,8 @@ async def _few(
             except AccountRefused as error:
                 yield client, Unlisted(client, days[0], error)
             except SourceError as error:
-                silent = isinstance(error, SourceUnavailable) and not client.traffic.bytes_received
+                in_vain = isinstance(error, SourceUnavailable | SourceGarbled)  # each day would take as long
+                silent = in_vain and not client.traffic.bytes_received
                 yield client, Unlisted(client, days[0], error) if silent else None
     finally:
         for _, task in ahead:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, MutableMapping
 
 from pipelines.discover import Unlisted
-from pipelines.errors import AccountRefused, ExportError, SourceUnavailable
+from pipelines.errors import AccountRefused, ExportError, SourceGarbled, SourceUnavailable
 from pipelines.records.sids import AccountSid
 from pipelines.tally import Extraction
 
@@ -30,11 +30,11 @@ class Dropping:
     ) -> None:
         self._accounts, self.dropped, self._tally, self._answered = accounts, dropped, tally, answered
 
-    def drop(self, account: AccountSid, error: SourceUnavailable | AccountRefused) -> None:
+    def drop(self, account: AccountSid, error: SourceUnavailable | SourceGarbled | AccountRefused) -> None:
         """Give an account up.
 
         Raises:
-            SourceUnavailable: no account can be had now, or nobody is there at all.
+            SourceUnavailable, SourceGarbled: no account can be had now, or nobody is there at all.
             AccountRefused: every account is refused.
         """
         if account in self.dropped:
@@ -49,7 +49,7 @@ class Dropping:
         """Note a list that could not be had.
 
         Raises:
-            SourceUnavailable, AccountRefused: as `drop`.
+            SourceUnavailable, SourceGarbled, AccountRefused: as `drop`.
         """
         account, error = value.client.account_sid, value.error
         if account in self.dropped:
@@ -57,8 +57,8 @@ class Dropping:
         if isinstance(error, AccountRefused):
             self.drop(account, error)
             return
-        if isinstance(error, SourceUnavailable) and not value.client.traffic.bytes_received:
-            self.drop(account, error)  # it has not been answered at all
+        if isinstance(error, SourceUnavailable | SourceGarbled) and not value.client.traffic.bytes_received:
+            self.drop(account, error)  # nothing was had of it at all
             return
         self._tally.waits(f"recordings created on {value.day}: {error}")
         try:

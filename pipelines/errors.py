@@ -62,6 +62,7 @@ __all__ = [
     "SourceDoubtful",
     "SourceError",
     "SourceForbidden",
+    "SourceGarbled",
     "SourceRefused",
     "SourceUnavailable",
     "SourceUntrusted",
@@ -129,6 +130,10 @@ class SourceForbidden(SourceRefused):
 
 class SourceUntrusted(SourceError):
     """A reply that breaks the protocol and is therefore not followed or not stored."""
+
+
+class SourceGarbled(SourceUntrusted):
+    """Something else than the API's JSON came again and again, until the time budget was spent."""
 
 
 class SourceBlocked(SourceUntrusted):

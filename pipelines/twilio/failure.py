@@ -17,6 +17,7 @@ from pipelines.errors import (
     SourceBlocked,
     SourceError,
     SourceForbidden,
+    SourceGarbled,
     SourceRefused,
     SourceUnavailable,
     SourceUntrusted,
@@ -73,7 +74,6 @@ UNAVAILABLE = {
     Cause.SERVER,
 }
 _UNTRUSTED = {
-    Cause.NO_DOCUMENT,
     Cause.ENDLESS,
     Cause.PART,
     Cause.ENCODED,
@@ -104,6 +104,8 @@ def error_for(failure: Failure, subject: str, *, attempts: int, seconds: float) 
     kind: type[SourceError] = SourceRefused
     if failure.cause in UNAVAILABLE:
         kind = SourceUnavailable
+    elif failure.cause is Cause.NO_DOCUMENT:
+        kind = SourceGarbled
     elif failure.cause in _UNTRUSTED:
         kind = SourceUntrusted
     elif failure.cause in BLOCKED:

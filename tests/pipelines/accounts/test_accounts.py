@@ -319,6 +319,25 @@ def test_a_friendly_name_is_one_short_line() -> None:
     assert shown_name(None) == ""
 
 
+@pytest.mark.parametrize("body", [b"", b"<html>We are down</html>"])
+def test_an_account_of_which_nothing_but_pages_comes_keeps_no_other_waiting(
+    world: World, sandbox: Sandbox, archive: Archive, body: bytes
+) -> None:
+    """Asked in vain for as long as a request may take, it is not asked again for each of its days."""
+
+    def garbled(request: Request) -> Reply | None:
+        return Reply(200, body) if SECOND in request.sids and request.operation == "ListRecording" else None
+
+    for account in (MAIN, FIRST, SECOND):
+        call(world, account, hours=50)
+    sandbox.settings.intercept = garbled
+    with pytest.raises(IncompleteExport, match="something else came than the JSON of the API"):
+        exported(sandbox, archive).verdict()
+    lists = [each for each in sandbox.journal.entries if SECOND in each.path and each.operation == "ListRecording"]
+    assert len({each.query for each in lists}) == 1
+    assert status(archive, now=sandbox.now, settle=SETTLE).results["exported"] == 4, "of the two others, two calls each"
+
+
 def test_an_idle_account_among_many_costs_one_request(world: World, sandbox: Sandbox, archive: Archive) -> None:
     """An hour in which nothing happens asks each account once, and every day is known to be listed all the same."""
     sandbox.advance(timedelta(days=3))
