@@ -15,6 +15,7 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import cast
 
+from warehouse import known
 from warehouse.errors import FixWarehouse, RepairWarehouse
 from warehouse.memory import return_freed_memory
 from warehouse.published.publish import publish
@@ -165,6 +166,7 @@ def _conclude(task: _Task) -> Conclusion:
         unshown = error
     if task.trusted is not None:
         collect(archive, now=task.trusted, grace=GRACE)
+    known.keep(archive.newest())
     mismatches = verify_since(archive, task.before)
     if unshown is not None and not mismatches:
         raise unshown

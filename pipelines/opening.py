@@ -11,6 +11,7 @@ from warehouse.errors import WarehouseError
 from warehouse.published.moved import reads_elsewhere
 from warehouse.published.publish import publish
 from warehouse.store.archive import Archive
+from warehouse.store.keys import Keys
 from warehouse.store.names import PUBLISHED
 from warehouse.store.opening import existing_archive, open_archive
 from warehouse.store.seal import check_sealed, seal_key
@@ -59,4 +60,7 @@ def mend_moved(settings: WarehouseSettings) -> None:
 
 
 def _with_key(archive: Archive, settings: WarehouseSettings) -> Archive:
-    return replace(archive, seal_key=seal_key(settings.seal_secret)) if settings.seal_secret else archive
+    if not settings.seal_secret:
+        return archive
+    key = seal_key(settings.seal_secret)
+    return replace(archive, seal_key=key, keys=Keys(key))

@@ -11,6 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from warehouse import known
 from warehouse.clock import moment
 from warehouse.published import views
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, RECORDINGS, UTC_TIME, Table
@@ -161,8 +162,10 @@ def owing_recordings(snapshot: Snapshot, *, now: datetime, kept: timedelta) -> f
     """
     since = (now - kept).astimezone(UTC).date() - timedelta(days=1)
     archive, tables = snapshot.archive, (ADD_ON_RESULTS, ADD_ON_PAYLOADS)
-    results, payloads = (archive.relation(table, _from_day(snapshot.commit, table, since)) for table in tables)
     with reading_errors(archive.root), archive.database() as db:
+        files = known.owing(snapshot, *(_from_day(snapshot.commit, table, since).values() for table in tables))
+        results = snapshot.to_read(ADD_ON_RESULTS, files.results)
+        payloads = snapshot.to_read(ADD_ON_PAYLOADS, files.payloads)
         return frozenset(
             sid for (sid,) in db.execute(views.owing(results, payloads, "$now"), {"now": now}).fetchall() if sid
         )

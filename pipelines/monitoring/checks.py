@@ -4,7 +4,7 @@ They read the archive only, never Twilio, so they answer without credentials, be
 warehouse. All of them share one reading of it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -14,6 +14,7 @@ from typing import Literal
 from pipelines.monitoring.completeness import completeness
 from pipelines.monitoring.deadlines import Deadlines, deadlines
 from pipelines.settings import Windows
+from warehouse import known
 from warehouse.clock import moment
 from warehouse.quarantine import open_rows
 from warehouse.schema import (
@@ -82,9 +83,15 @@ class Reading:
         """What is waiting."""
         return deadlines(self.archive, now=self.now, within=self.windows.warn, settle=self.settle)
 
-    def relation(self, table: Table) -> str:
-        """SQL for the live rows of a table."""
-        return self.snapshot.relation(table)
+    @cached_property
+    def owing(self) -> known.Owing:
+        """The files that must be read to say what has become of every result."""
+        with reading_errors(self.archive.root):
+            return known.owing_of(self.snapshot)
+
+    def relation(self, table: Table, files: Iterable[LiveFile] | None = None) -> str:
+        """SQL for the live rows of a table, or of some of its files."""
+        return self.snapshot.relation(table) if files is None else self.snapshot.to_read(table, files)
 
     def ask(self, sql: str, **values: object) -> list[Row]:
         """Rows of an answer, as plain values; times as microseconds are up to the query."""
@@ -100,6 +107,9 @@ def unique(*tables: Table) -> Callable[[Reading], Verdict]:
     def check(reading: Reading) -> Verdict:
         rows: list[Row] = []
         for table in tables:
+            with reading_errors(reading.archive.root):
+                if known.all_apart(reading.snapshot, table):
+                    continue
             rows += reading.ask(
                 f"SELECT '{table.name}' AS \"table\", {table.key} AS sid, count(*) AS rows "
                 f"FROM {reading.relation(table)} GROUP BY {table.key} HAVING count(*) > 1 ORDER BY {table.key}"
@@ -113,12 +123,14 @@ def unique(*tables: Table) -> Callable[[Reading], Verdict]:
 def have_result(reading: Reading) -> Verdict:
     """Payloads whose result is not landed although the recording counts as done."""
     # contents are landed before their result, so it may be missing until the recording counts as done
-    rows = reading.ask(
-        f"SELECT p.sid AS payload, p.add_on_result_sid AS add_on_result, p.reference_sid AS recording, "
-        f"'its result is not landed' AS reason FROM {reading.relation(ADD_ON_PAYLOADS)} p "
-        f"JOIN {reading.relation(RECORDINGS)} r ON r.sid = p.reference_sid WHERE r.open_results = 0 "
-        f"AND p.add_on_result_sid NOT IN (SELECT sid FROM {reading.relation(ADD_ON_RESULTS)}) ORDER BY p.sid"
-    )
+    rows: list[Row] = []
+    if orphaned := reading.owing.orphaned:
+        rows = reading.ask(
+            f"SELECT p.sid AS payload, p.add_on_result_sid AS add_on_result, p.reference_sid AS recording, "
+            f"'its result is not landed' AS reason FROM {reading.relation(ADD_ON_PAYLOADS, orphaned)} p "
+            f"JOIN {reading.relation(RECORDINGS)} r ON r.sid = p.reference_sid WHERE r.open_results = 0 "
+            f"AND p.add_on_result_sid NOT IN (SELECT sid FROM {reading.relation(ADD_ON_RESULTS)}) ORDER BY p.sid"
+        )
     numbers = {"payloads": reading.head.rows(ADD_ON_PAYLOADS.name)}
     return Verdict(rows, f"{len(rows)} payloads belong to a result that is not landed.", numbers)
 
@@ -176,10 +188,14 @@ def quarantine_empty(reading: Reading) -> Verdict:
 
 def statuses_known(reading: Reading) -> Verdict:
     """Statuses that are not in Twilio's documentation."""
-    known = ", ".join(f"'{status}'" for status in KNOWN_STATUSES)
+    ours = ", ".join(f"'{status}'" for status in KNOWN_STATUSES)
+    files = reading.snapshot.files(ADD_ON_RESULTS)
+    with reading_errors(reading.archive.root):
+        of_files = known.known(reading.snapshot, ADD_ON_RESULTS, files)
+    strange = [file for file in files if of_files[file.path].unknown]
     rows = reading.ask(
         f"SELECT coalesce({shown_status_sql('status')}, 'null') AS status, count(*) AS results, min(sid) AS example "
-        f"FROM {reading.relation(ADD_ON_RESULTS)} WHERE status IS NULL OR status NOT IN ({known}) "
+        f"FROM {reading.relation(ADD_ON_RESULTS, strange)} WHERE status IS NULL OR status NOT IN ({ours}) "
         "GROUP BY ALL ORDER BY 1"
     )
     sentence = f"Twilio uses {len(rows)} statuses that this version does not know; their results are landed as sent."
@@ -247,7 +263,8 @@ def nothing_lost(reading: Reading) -> Verdict:
     found = reading.ask(
         f"SELECT sid, reference_sid AS recording, {shown_status_sql('status')} AS status, "
         "epoch_us(expires_at) AS expired_at "
-        f"FROM {reading.relation(ADD_ON_RESULTS)} WHERE list_contains($lost, sid) ORDER BY expires_at DESC, sid",
+        f"FROM {reading.relation(ADD_ON_RESULTS, reading.owing.results)} "
+        "WHERE list_contains($lost, sid) ORDER BY expires_at DESC, sid",
         lost=list(lost),
     )
     recent = sum(_moment(row["expired_at"]) > reading.now - RETENTION for row in found)

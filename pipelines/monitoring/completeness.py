@@ -6,7 +6,7 @@ it is whole here. Read from the newest commit alone; `assess` decides and is pur
 """
 
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from types import MappingProxyType
@@ -16,7 +16,8 @@ import duckdb
 from pipelines.accounts.account import Account, accounts_of
 from pipelines.accounts.listings import Listing, first_listed, last_reads, listings, oldest
 from pipelines.scope import MUST_LIST, must_list_values
-from warehouse.clock import moment
+from warehouse import known
+from warehouse.clock import APART, moment
 from warehouse.published import views
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, RECORDINGS
 from warehouse.states import (
@@ -30,6 +31,7 @@ from warehouse.states import (
     state_in,
 )
 from warehouse.store.archive import Archive, Snapshot
+from warehouse.store.commit import LiveFile
 from warehouse.store.marker import kept_accounts
 
 NAMED = 5
@@ -257,21 +259,49 @@ def open_recordings(
     As `pipelines.scope.must_list` decides it, in SQL, but for what is listed again only because of what is open in
     quarantine: that keeps no day waiting. One that owes a result counts as having an open one.
     """
-    results, payloads = snapshot.relations(ADD_ON_RESULTS, ADD_ON_PAYLOADS)
+    files = known.owing_of(snapshot)
+    results, payloads = (
+        snapshot.to_read(ADD_ON_RESULTS, files.results),
+        snapshot.to_read(ADD_ON_PAYLOADS, files.payloads),
+    )
+    owing = [sid for (sid,) in db.execute(views.owing(results, payloads, "$now"), {"now": now}).fetchall() if sid]
+    recordings = snapshot.to_read(RECORDINGS, _may_be_open(snapshot, owing, latest=now + APART, settle=settle))
     rows = db.execute(
-        f"WITH owing AS ({views.owing(results, payloads, '$now')}), known AS (SELECT sid, date_created, listed_at, "
-        "first_seen_at, greatest(coalesce(open_results, 0), (sid IN (SELECT reference_sid FROM owing))::INTEGER) "
-        f"AS open_results, account_sid FROM {snapshot.relation(RECORDINGS)}) "
+        "WITH known AS (SELECT sid, date_created, listed_at, "
+        "first_seen_at, greatest(coalesce(open_results, 0), (sid IN (SELECT unnest($owing::VARCHAR[])))::INTEGER) "
+        f"AS open_results, account_sid FROM {recordings}) "
         "SELECT sid, epoch_us(date_created), epoch_us(listed_at), open_results, epoch_us(first_seen_at), account_sid "
         "FROM known "
         f"WHERE {MUST_LIST} "
         "ORDER BY date_created NULLS FIRST, sid",
-        {"now": now, **must_list_values(settle=settle, now=now)},
+        {"owing": owing, **must_list_values(settle=settle, now=now)},
     ).fetchall()
     return [
         OpenRecording(sid, moment(created), moment(listed), count, moment(seen), account)
         for sid, created, listed, count, seen, account in rows
     ]
+
+
+def _may_be_open(
+    snapshot: Snapshot, owing: Collection[str], *, latest: datetime, settle: timedelta
+) -> Iterator[LiveFile]:
+    """The files with a recording that is listed again: one that is `owing`, or by what is known of the file."""
+    of_files = known.known(snapshot, RECORDINGS, snapshot.files(RECORDINGS))
+    there = snapshot.holding(RECORDINGS, owing)
+    latest_us = _us(latest - datetime(1970, 1, 1, tzinfo=UTC))
+    for file in snapshot.files(RECORDINGS):
+        of_file = of_files[file.path]
+        if (
+            of_file.unsettled
+            or file.path in there
+            or (of_file.soonest_us is not None and of_file.soonest_us < _us(settle))
+            or (of_file.latest_us is not None and of_file.latest_us > latest_us)
+        ):
+            yield file
+
+
+def _us(span: timedelta) -> int:
+    return span // timedelta(microseconds=1)
 
 
 def unfinished_results(snapshot: Snapshot, db: duckdb.DuckDBPyConnection, *, now: datetime) -> list[OpenResult]:
@@ -297,7 +327,11 @@ def _day_results(
     snapshot: Snapshot, db: duckdb.DuckDBPyConnection, first: date, last: date, *, now: datetime
 ) -> dict[date, DayResults]:
     days = {first + timedelta(days=n) for n in range((last - first).days + 1)}
-    results, payloads = snapshot.relations(ADD_ON_RESULTS, ADD_ON_PAYLOADS, days=days)
+    files = known.owing_of(snapshot, days)
+    results, payloads = (
+        snapshot.to_read(ADD_ON_RESULTS, files.results),
+        snapshot.to_read(ADD_ON_PAYLOADS, files.payloads),
+    )
     rows = db.execute(
         f"WITH state AS ({views.states(results, payloads, '$now')}) "
         f"SELECT completed_date, state, count(*), list(sid ORDER BY sid) FILTER (NOT {state_in(KEPT_STATES)}) "
@@ -307,6 +341,10 @@ def _day_results(
     found: dict[date, dict[str, tuple[int, list[str]]]] = {}
     for day, state, count, sids in rows:
         found.setdefault(day, {})[state] = (count, sids or [])
+    for day, settled in files.settled.items():
+        if day is not None:
+            states = found.setdefault(day, {})
+            states.update({state: (count + states.get(state, (0, []))[0], []) for state, count in settled.items()})
     return {
         day: DayResults(
             {state: count for state, (count, _) in states.items()},

@@ -14,6 +14,7 @@ from pipelines.accounts.account import STATES, Account, accounts_of
 from pipelines.accounts.listings import Listing, first_listed, listings
 from pipelines.erase.retention import Kept
 from pipelines.monitoring.completeness import OpenRecording, open_recordings
+from warehouse import known
 from warehouse.clock import moment
 from warehouse.errors import WarehouseError
 from warehouse.published import views
@@ -78,7 +79,9 @@ def deadlines(archive: Archive, *, now: datetime, within: timedelta, settle: tim
         RepairWarehouse: a live file is missing or damaged.
     """
     with archive.reading() as snapshot, archive.database() as db:
-        results, payloads = snapshot.relations(ADD_ON_RESULTS, ADD_ON_PAYLOADS)
+        files = known.owing_of(snapshot)
+        results = snapshot.to_read(ADD_ON_RESULTS, files.results)
+        payloads = snapshot.to_read(ADD_ON_PAYLOADS, files.payloads)
         rows = db.execute(
             f"WITH state AS ({views.states(results, payloads, '$now')}), owned AS ("
             f"SELECT sid, account_sid, if(expires_at IS NULL, first_seen_at + $kept, NULL) AS lost_at FROM {results}) "

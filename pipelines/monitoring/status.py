@@ -13,6 +13,7 @@ from pipelines.accounts.listings import first_listed, listings, oldest, whole_re
 from pipelines.monitoring.completeness import Completeness, OpenRecording, completeness, open_recordings
 from pipelines.monitoring.deadlines import deadlines, ending
 from pipelines.shown_time import clock_sentence, reading_time
+from warehouse import known
 from warehouse.published import views
 from warehouse.published.shown import published
 from warehouse.quarantine import open_rows
@@ -115,8 +116,11 @@ def status(archive: Archive, *, now: datetime, settle: timedelta) -> Status:
 
 def _status(snapshot: Snapshot, *, now: datetime, settle: timedelta) -> Status:
     archive, head = snapshot.archive, snapshot.commit
-    tables = (ADD_ON_RESULTS, ADD_ON_PAYLOADS, QUARANTINE, RESOLUTIONS)
-    results, payloads, quarantine, resolutions = snapshot.relations(*tables)
+    quarantine, resolutions = snapshot.relations(QUARANTINE, RESOLUTIONS)
+    files = known.owing_of(snapshot)
+    results = snapshot.to_read(ADD_ON_RESULTS, files.results)
+    payloads = snapshot.to_read(ADD_ON_PAYLOADS, files.payloads)
+    of_payloads = known.known(snapshot, ADD_ON_PAYLOADS, snapshot.files(ADD_ON_PAYLOADS)).values()
     with archive.database() as db:
         states = db.execute(
             f"""
@@ -126,9 +130,6 @@ def _status(snapshot: Snapshot, *, now: datetime, settle: timedelta) -> Status:
             """,
             {"now": now},
         ).fetchall()
-        contents, content_bytes = db.execute(
-            f"SELECT count(content_length), coalesce(sum(content_length), 0) FROM {payloads}"
-        ).fetchall()[0]
         to_list = [r for r in open_recordings(snapshot, db, now=now, settle=settle) if _still_shown(r, now=now)]
         read = listings(snapshot, db, now=now)
         quarantined = db.execute(f"SELECT count(*) FROM {open_rows(quarantine, resolutions)}").fetchall()[0][0]
@@ -137,11 +138,13 @@ def _status(snapshot: Snapshot, *, now: datetime, settle: timedelta) -> Status:
     newest = whole_reads(read, kept_listings(archive.root), now=now)
     waiting = deadlines(archive, now=now, within=timedelta(0), settle=settle)
     days: dict[date | None, dict[str, int]] = {}
-    for day, state, count in states:
-        days.setdefault(day, dict.fromkeys(STATES, 0))[state] = count
-    known = [day for day in days if day is not None]
+    settled = ((day, state, count) for day, counts in files.settled.items() for state, count in counts.items())
+    for day, state, count in (*states, *settled):
+        if count:
+            days.setdefault(day, dict.fromkeys(STATES, 0))[state] += count
+    dated = [day for day in days if day is not None]
     today = now.astimezone(UTC).date()
-    first = min([*known, today])
+    first = min([*dated, today])
     complete = completeness(archive, first=first, last=today, now=now, settle=settle)
     for each in complete if head.number else ():
         days.setdefault(each.day, dict.fromkeys(STATES, 0))
@@ -156,8 +159,8 @@ def _status(snapshot: Snapshot, *, now: datetime, settle: timedelta) -> Status:
         recordings_to_list=sum(recording.account_sid not in ended for recording in to_list),
         results={state: sum(counts[state] for counts in days.values()) for state in STATES},
         payloads=head.rows(ADD_ON_PAYLOADS.name),
-        contents=contents,
-        content_bytes=int(content_bytes),
+        contents=sum(each.contents for each in of_payloads),
+        content_bytes=sum(each.content_bytes for each in of_payloads),
         quarantined=quarantined,
         next_deadline=waiting.nearest,
         slack_hours=waiting.slack_hours,

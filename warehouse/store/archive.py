@@ -24,6 +24,7 @@ from warehouse.schema import Table
 from warehouse.store import commits, sealed
 from warehouse.store.commit import Commit, LiveFile
 from warehouse.store.damage import DAMAGED, fault, reading_errors
+from warehouse.store.facts import FileFacts
 from warehouse.store.files import (
     Access,
     storage_errors,
@@ -57,6 +58,8 @@ class Archive:
     """Folders whose own names this process has made durable."""
     erased: dict[frozenset[str], frozenset[str]] = field(default_factory=dict, compare=False, repr=False)
     """What `warehouse.erasures` has read: fingerprints, by the files they are in."""
+    facts: dict[str, FileFacts] = field(default_factory=dict, compare=False, repr=False)
+    """What `warehouse.known` knows of sealed files, by path."""
     seal_key: SealKey | None = field(default=None, compare=False, repr=False)
     """What commits are sealed with, and must have been; None: they need no seal."""
     notices: tuple[str, ...] = field(default=(), compare=False)
@@ -175,7 +178,10 @@ class Archive:
                     for file in made:
                         (self.root / file.path).unlink(missing_ok=True)
                 raise
-        self.keys.forget_all_but(path for files in tables.values() for path in files)
+        live = {path for files in tables.values() for path in files}
+        self.keys.forget_all_but(live)
+        for path in [path for path in self.facts if path not in live]:
+            del self.facts[path]
         return after
 
     def adopt(self, head: Commit, *, at: datetime) -> int:
@@ -269,6 +275,10 @@ class Snapshot:
     ) -> str:
         """SQL that reads a table, or some of its partitions: see `sealed.relation`."""
         return self.archive.relation(table, [file.path for file in self.files(table, days)], json=json)
+
+    def to_read(self, table: Table, files: Iterable[LiveFile]) -> str:
+        """SQL that reads some files of a table: see `sealed.relation`."""
+        return self.archive.relation(table, [file.path for file in files])
 
     def relations(self, *tables: Table, days: Collection[date | None] | None = None) -> Iterator[str]:
         """The same for several tables."""

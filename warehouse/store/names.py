@@ -37,6 +37,12 @@ that a link leads to, and it must be `addons` after every publication.
 SHELF = ".published"
 """Folder of the published files, each in a folder whose name ends with the SHA-256 it was published with."""
 
+FACTS = "_facts"
+"""Folder of what was worked out of sealed files, for nobody to read them for it again: see `warehouse.store.facts`."""
+
+OF_ALL = "all"
+"""In the name of facts, for the identity of a file: they are those of all files of a table."""
+
 _KEPT = r"\.addons-"
 """Start of the names of published files of the first versions, which ended with the SHA-256."""
 
@@ -71,13 +77,15 @@ class Made(Enum):
 
     SEALED = rf"(?:{_SEALED_OF})/{_FILE}"
     COMMIT = rf"{COMMITS}/[0-9]{{12}}\.json"
-    BEGUN = rf"(?:(?:{_SEALED_OF}|{COMMITS})/)?\.{_ID}\.tmp(?:/.+)?"
+    BEGUN = rf"(?:(?:{_SEALED_OF}|{COMMITS}|{FACTS})/)?\.{_ID}\.tmp(?:/.+)?"
     """A file that has no name of its own yet, or the folder in which a file is published; left by a kill."""
     SPILL = rf"\.{_ID}\.spill(?:/.+)?"
     """What did not fit into memory."""
     SHOWN = _SHOWN
     LOG = rf"(?:{_SHOWN}|{re.escape(PUBLISHED)}){_LOG}"
     """What DuckDB leaves beside a published file that somebody has opened to write to it, and shows to every reader."""
+    FACTS = rf"{FACTS}/(?:{_ID}|{OF_ALL})\.{PLAIN.pattern}"
+    """Facts of one sealed file, by the identity in its name, or of all files of a table."""
     ASIDE = rf"{ASIDE}/(?:(?:{_SEALED_OF.replace('/', '[.]')})\.{_FILE}|{COMMITS}\.[0-9]{{12}}\.json|{MARKER})"
     SINGLE = "|".join(
         (
@@ -90,7 +98,8 @@ class Made(Enum):
 _FORMS = [(kind, re.compile(kind.value, re.ASCII | re.DOTALL)) for kind in Made]
 
 _FOLDERS = re.compile(
-    rf"{_SEALED_OF}|{'|'.join(PARTITIONS)}|{COMMITS}|{ASIDE}|{re.escape(SHELF)}(?:/{_ID}-[0-9a-f]{{64}})?", re.ASCII
+    rf"{_SEALED_OF}|{'|'.join(PARTITIONS)}|{COMMITS}|{ASIDE}|{FACTS}|{re.escape(SHELF)}(?:/{_ID}-[0-9a-f]{{64}})?",
+    re.ASCII,
 )
 
 _OTHER_TABLE = re.compile(rf"({PLAIN.pattern})/(?:{PLAIN.pattern}={_DAY}/)?{_FILE}", re.ASCII)
@@ -102,6 +111,11 @@ def made(path: str) -> Made | None:
         if form.fullmatch(path):
             return kind if _days_exist(path) else None
     return None
+
+
+def identity(path: str) -> str:
+    """What tells a sealed file, or facts of it, from every other: how the name of either starts."""
+    return path.rpartition("/")[2].partition(".")[0]
 
 
 def is_folder(path: str) -> bool:

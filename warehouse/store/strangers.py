@@ -4,7 +4,7 @@ import contextlib
 import os
 import shutil
 import stat
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Collection, Container, Iterator, Sequence
 from pathlib import Path
 
 from warehouse.errors import ChooseRoot, RepairWarehouse
@@ -16,18 +16,21 @@ from warehouse.store.names import (
     ASIDE,
     COMMITS,
     ERASING,
+    FACTS,
     MARKER,
+    OF_ALL,
     PUBLISH_LOCK,
     PUBLISHED,
     SHAPES,
     SHELF,
     TURN_LOCK,
     Made,
+    identity,
     is_folder,
     made,
 )
 
-_PLACES = (*TABLES, COMMITS, ASIDE, SHELF)
+_PLACES = (*TABLES, COMMITS, ASIDE, SHELF, FACTS)
 """Folders right under the root that are ours."""
 
 NAMED = 3
@@ -77,15 +80,22 @@ def strangers(root: Path) -> list[str]:
     return sorted(path for path, kind in files_under(root) if kind is None)
 
 
-def leftovers(root: Path, live: Container[str]) -> list[str]:
+def leftovers(root: Path, live: Collection[str]) -> list[str]:
     """What is ours among the tables, the commits and right under `root`, and neither `live` nor in its own place.
 
-    Sealed files, files and folders that were begun, and spills, by their paths from there.
+    Sealed files, facts of files that are not live, files and folders that were begun, and spills, by their paths from
+    there.
     """
     found = [
         path
         for path, kind in files_under(root, (*TABLES, COMMITS))
         if kind is Made.BEGUN or (kind is Made.SEALED and path not in live)
+    ]
+    known = {*map(identity, live), OF_ALL}
+    found += [
+        path
+        for path, kind in files_under(root, (FACTS,))
+        if kind is Made.BEGUN or (kind is Made.FACTS and identity(path) not in known)
     ]
     with os.scandir(root) as entries:
         found += [entry.name for entry in entries if made(entry.name) in (Made.BEGUN, Made.SPILL)]
