@@ -262,10 +262,11 @@ def nothing_lost(reading: Reading) -> Verdict:
         return Verdict([], "", {"lost": 0, "lost_in_30_days": 0})
     found = reading.ask(
         f"SELECT sid, reference_sid AS recording, {shown_status_sql('status')} AS status, "
-        "epoch_us(expires_at) AS expired_at "
+        "epoch_us(coalesce(expires_at, first_seen_at + $kept)) AS expired_at "
         f"FROM {reading.relation(ADD_ON_RESULTS, reading.owing.results)} "
-        "WHERE list_contains($lost, sid) ORDER BY expires_at DESC, sid",
+        "WHERE list_contains($lost, sid) ORDER BY expired_at DESC, sid",
         lost=list(lost),
+        kept=RETENTION,
     )
     recent = sum(_moment(row["expired_at"]) > reading.now - RETENTION for row in found)
     return Verdict(

@@ -24,7 +24,7 @@ from warehouse.store.damage import reading_errors
 from warehouse.store.files import storage_errors, sync_and_hash, sync_folder, unnamed
 from warehouse.store.footers import refuse_any_newer
 from warehouse.store.lock import alone, shared
-from warehouse.store.names import ASIDE, COMMITS, ERASING, PUBLISHED, Destination, Made
+from warehouse.store.names import ASIDE, COMMITS, ERASING, FACTS, OF_ALL, PUBLISHED, Destination, Made, identity
 from warehouse.store.sealed import partition_day
 from warehouse.store.strangers import (
     files_under,
@@ -173,6 +173,7 @@ def _purge(archive: Archive) -> int:
     removed = [
         *leftovers(root, live),
         *(path for path, kind in files_under(root, (ASIDE,)) if kind is Made.ASIDE),
+        *(path for path, kind in files_under(root, (FACTS,)) if kind is Made.FACTS and identity(path) == OF_ALL),
         *(f"{COMMITS}/{commits.commit_path(root, n).name}" for n in commits.numbers(root) if n < head.number),
     ]
     for path in removed:
