@@ -21,6 +21,7 @@ from assets.runs.instance import kept_open
 from assets.runs.undisclosed import undisclosed
 from pipelines.errors import ExportError
 from pipelines.monitoring import checks
+from pipelines.opening import with_key
 from pipelines.settings import environment, settle_time, warehouse_settings, windows
 from pipelines.shown_time import reading_time
 from warehouse.errors import WarehouseError
@@ -40,8 +41,9 @@ def open_reading(*, now: datetime, resume: str = "") -> checks.Reading:
         FixConfiguration: a setting cannot be used.
     """
     env = environment()
-    root = Path(os.path.abspath(warehouse_settings(env).root))  # noqa: PTH100  # as open_archive does
-    archive = Archive(root, ACCESS["none"])
+    warehouse = warehouse_settings(env)
+    root = Path(os.path.abspath(warehouse.root))  # noqa: PTH100  # as open_archive does
+    archive = with_key(Archive(root, ACCESS["none"]), warehouse)
     with contextlib.suppress(WarehouseError):  # `deadlines` says so; the clock here will do
         now = reading_time(archive, here=now)
     return checks.Reading(archive, now, settle_time(env), windows(env), resume)

@@ -24,7 +24,7 @@ def to_write(settings: WarehouseSettings, *, adopting: bool = False) -> Archive:
         NotSealed: the newest commit was made without the key; nothing is to be built on it.
         WarehouseError: as `open_archive`.
     """
-    archive = _with_key(
+    archive = with_key(
         open_archive(
             settings.root,
             shared_read=settings.shared_read,
@@ -40,7 +40,7 @@ def to_write(settings: WarehouseSettings, *, adopting: bool = False) -> Archive:
 
 def to_read(settings: WarehouseSettings) -> Archive:
     """The archive for reading only; raises as `existing_archive`."""
-    return _with_key(existing_archive(settings.root, add_on_names=settings.add_on_names), settings)
+    return with_key(existing_archive(settings.root, add_on_names=settings.add_on_names), settings)
 
 
 def mend_moved(settings: WarehouseSettings) -> None:
@@ -59,7 +59,8 @@ def mend_moved(settings: WarehouseSettings) -> None:
         publish(replace(to_write(settings), add_on_names=names), "parquet", now=datetime.now(UTC))
 
 
-def _with_key(archive: Archive, settings: WarehouseSettings) -> Archive:
+def with_key(archive: Archive, settings: WarehouseSettings) -> Archive:
+    """The archive with the key that commits are sealed with, if one is set."""
     if not settings.seal_secret:
         return archive
     key = seal_key(settings.seal_secret)
