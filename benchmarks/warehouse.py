@@ -25,11 +25,17 @@ import duckdb
 import pyarrow as pa
 
 from pipelines.conclude import conclude
+from pipelines.monitoring.completeness import completeness
+from pipelines.monitoring.days import by_day
+from pipelines.monitoring.deadlines import deadlines
+from pipelines.monitoring.status import status
+from warehouse import known
 from warehouse.land import land
-from warehouse.landed import landed_recordings
+from warehouse.landed import landed_recordings, owing_recordings
 from warehouse.memory import return_freed_memory
 from warehouse.published.publish import publish
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, CONTENTS, RECORDINGS
+from warehouse.states import RETENTION
 from warehouse.store.archive import Archive, Snapshot
 from warehouse.store.opening import open_archive
 from warehouse.upkeep.verify import verify
@@ -234,6 +240,28 @@ def step_lookups(archive: Archive, destination: str, results: int) -> None:
     timed("look up those of 40 days with their results", lambda: look_up(20, 60, wanted=True))
 
 
+def step_quiet(archive: Archive, destination: str, results: int) -> None:
+    """An hour with nothing new, without its lists: what an export, the checks and `status` read of what is landed."""
+    timed("know all files, once", lambda: known.keep(archive.newest()))
+    subprocess.run(
+        [sys.executable, "-m", "benchmarks.warehouse", "step", "reading", str(archive.root), destination, "0"],
+        check=True,
+    )
+
+
+def step_reading(archive: Archive, destination: str, results: int) -> None:
+    """In a process of its own, which knows what is on the disk."""
+    settle = timedelta(hours=24)
+    days = {NOW.date() - timedelta(days=n) for n in range(31)}
+    snapshot = archive.newest()
+    timed("what is owed", lambda: owing_recordings(snapshot, now=NOW, kept=RETENTION))
+    timed("the outcome by day", lambda: by_day(snapshot, days, now=NOW, run_id="b", preview=20))
+    timed("deadlines", lambda: deadlines(archive, now=NOW, within=timedelta(7), settle=settle))
+    timed("completeness", lambda: completeness(archive, first=min(days), last=max(days), now=NOW, settle=settle))
+    timed("status", lambda: status(archive, now=NOW, settle=settle))
+    timed("no SID twice", lambda: [known.all_apart(snapshot, table) for table in TABLES[:3]])
+
+
 def step_rebuild(archive: Archive, destination: str, results: int) -> None:
     """Everything anew."""
     timed("rebuild", lambda: publish(archive, destination, now=NOW, afresh=True))  # type: ignore[arg-type]  # argparse has checked it
@@ -269,7 +297,7 @@ def step_ask(archive: Archive, destination: str, results: int) -> None:
         print(f"{what:<58} {cpu:7.3f} s CPU {wall:7.3f} s", flush=True)  # noqa: T201  # its purpose
 
 
-STEPS = ("ask", "land", "unchanged", "lookups", "conclude", "rebuild", "verify")
+STEPS = ("ask", "land", "unchanged", "lookups", "quiet", "conclude", "rebuild", "verify")
 
 
 def measure(root: Path, results: int, steps: Sequence[str], destinations: Sequence[str]) -> None:

@@ -146,7 +146,7 @@ def rows_with(
     names = [*dict.fromkeys([*columns, column])] if columns else ()
     archive, files = snapshot.archive, _from_day(snapshot.commit, table, since)
     wanted = pa.array(sorted(values), pa.string())
-    for path in sorted(archive.keys.holding(archive.root, files, column, wanted)):
+    for path in sorted(archive.keys.candidates(archive.root, files, column, wanted)):
         for batch in archive.read(files[path], table, names):
             yield batch.filter(pc.is_in(batch[column], value_set=wanted))
 

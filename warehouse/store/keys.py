@@ -58,21 +58,28 @@ class Keys:
         Raises:
             OSError, ArrowException, KeyError: a file is missing or damaged; `reading_errors` makes a sentence of it.
         """
+        found = {}
+        for path in self.candidates(root, files, column, values):
+            there = _read(root, files[path], column)
+            if exact := there.filter(pc.is_in(there, value_set=values)).to_pylist():
+                found[path] = set(exact)
+        return found
+
+    def candidates(self, root: Path, files: Files, column: str, values: pa.Array) -> set[str]:
+        """The paths of the files that hold some of `values`, and perhaps, as hashes can be equal, of one that does not.
+
+        For whoever reads these files anyway. Raises as `holding`.
+        """
         paths = sorted(files)
         if not paths or not len(values):
-            return {}
+            return set()
         with self._lock:
             self._remember(root, [files[path] for path in paths if (path, column) not in self._hashes], column)
             hashes = [self._hashes[path, column] for path in paths]
             (wanted,) = self._hash([values])
         ends = list(accumulate(map(len, hashes)))
         hits = pc.indices_nonzero(pc.is_in(pa.chunked_array(hashes, pa.uint64()), value_set=wanted)).to_pylist()
-        found = {}
-        for path in {paths[bisect_right(ends, hit)] for hit in hits}:
-            there = _read(root, files[path], column)
-            if exact := there.filter(pc.is_in(there, value_set=values)).to_pylist():
-                found[path] = set(exact)
-        return found
+        return {paths[bisect_right(ends, hit)] for hit in hits}
 
     def forget_all_but(self, live: Iterable[str]) -> None:
         """Forget what is remembered of files that are no longer live."""
