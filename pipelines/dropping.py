@@ -57,7 +57,9 @@ class Dropping:
         if isinstance(error, AccountRefused):
             self.drop(account, error)
             return
-        if isinstance(error, SourceUnavailable | SourceGarbled) and not value.client.traffic.bytes_received:
+        # of one account alone another day may come as it should; of several, one may not keep the others waiting
+        in_vain = SourceUnavailable if len(self._accounts) == 1 else (SourceUnavailable, SourceGarbled)
+        if isinstance(error, in_vain) and not value.client.traffic.bytes_received:
             self.drop(account, error)  # nothing was had of it at all
             return
         self._tally.waits(f"recordings created on {value.day}: {error}")

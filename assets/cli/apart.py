@@ -16,7 +16,8 @@ from types import FrameType
 from typing import NoReturn
 
 from assets.cli.ending import ExitCode, end_with
-from assets.runs.interrupt import SIGNALS
+from assets.cli.process import is_importing
+from assets.runs.interrupt import SIGNALS, send_again_soon
 from pipelines.errors import FixQuery
 
 PATIENCE_SECONDS = 2.0
@@ -99,6 +100,9 @@ def _obey_once() -> None:
     before = signal.getsignal(signal.SIGTERM)
 
     def stop(number: int, frame: FrameType | None) -> None:
+        if is_importing(frame):
+            send_again_soon()
+            return
         for each in SIGNALS:
             signal.signal(each, signal.SIG_IGN)
         if callable(before):

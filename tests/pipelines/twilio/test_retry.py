@@ -3,7 +3,14 @@
 import httpx
 import pytest
 
-from pipelines.errors import SourceBlocked, SourceForbidden, SourceRefused, SourceUnavailable, SourceUntrusted
+from pipelines.errors import (
+    SourceBlocked,
+    SourceForbidden,
+    SourceGarbled,
+    SourceRefused,
+    SourceUnavailable,
+    SourceUntrusted,
+)
 from pipelines.twilio.failure import Cause, Failure, cause_of_status, error_code, error_for, request_id, retry_after
 from pipelines.twilio.retry import wait_before_next
 
@@ -200,6 +207,8 @@ def test_each_cause_becomes_the_error_that_says_what_to_do(cause: Cause) -> None
     expected = SourceForbidden if cause is Cause.FORBIDDEN else SourceRefused
     if cause in PASSING:
         expected = SourceUnavailable  # type: ignore[assignment]
+    elif cause is Cause.NO_DOCUMENT:
+        expected = SourceGarbled  # type: ignore[assignment]
     elif cause in UNTRUSTED:
         expected = SourceUntrusted  # type: ignore[assignment]
     elif cause in BLOCKED:
