@@ -121,7 +121,7 @@ def _elsewhere(task: _Task) -> Conclusion:
 
 def _seconds_for(archive: Archive) -> float:
     """How long concluding may take before it counts as hung: by what there is to be read and written."""
-    held = sum(file.bytes for files in archive.head().tables.values() for file in files.values())
+    held = sum(file.bytes for file in archive.head().files())
     return LEAST_SECONDS + held / BYTES_A_SECOND
 
 

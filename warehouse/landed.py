@@ -178,10 +178,6 @@ def _values(column: pa.Array) -> list[object]:
     return list(map(moment, column.cast(pa.int64()).to_pylist()))
 
 
-def _array(sids: Iterable[str]) -> pa.Array:
-    return pa.array(sids, pa.string())
-
-
 def _from_day(commit: Commit, table: Table, since: date | None) -> Files:
     """Live files whose partition is `since` or later, or the null partition."""
     floor = "" if since is None else f"{table.partition}={since}"

@@ -16,8 +16,7 @@ from types import FrameType
 from typing import NoReturn
 
 from assets.cli.ending import ExitCode, end_with
-from assets.cli.process import is_importing
-from assets.runs.interrupt import SIGNALS, send_again_soon
+from assets.runs.interrupt import SIGNALS
 from pipelines.errors import FixQuery
 
 PATIENCE_SECONDS = 2.0
@@ -100,14 +99,14 @@ def _obey_once() -> None:
     before = signal.getsignal(signal.SIGTERM)
 
     def stop(number: int, frame: FrameType | None) -> None:
-        if is_importing(frame):
-            send_again_soon()
-            return
-        for each in SIGNALS:
-            signal.signal(each, signal.SIG_IGN)
-        if callable(before):
-            before(number, frame)
-        raise KeyboardInterrupt
+        try:
+            if not callable(before):
+                raise KeyboardInterrupt
+            before(number, frame)  # nothing is raised where it waits for the end of an import
+        except BaseException:
+            for each in SIGNALS:
+                signal.signal(each, signal.SIG_IGN)
+            raise
 
     for each in SIGNALS:
         signal.signal(each, stop)

@@ -82,7 +82,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     _RECEIVED.add(number)
     if number == signal.SIGXCPU:  # it comes again every second, into the cleaning up
         signal.signal(number, signal.SIG_IGN)
-    if is_importing(frame):
+    if _is_importing(frame):
         send_again_soon()
         return
     now = time.monotonic()
@@ -92,7 +92,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def is_importing(frame: FrameType | None) -> bool:
+def _is_importing(frame: FrameType | None) -> bool:
     """Whether a module is being imported: compiled ones (duckdb, pyarrow) say much about one that is cut short."""
     while frame is not None:
         if frame.f_code.co_filename.startswith("<frozen importlib"):

@@ -110,7 +110,7 @@ class Outcome:
 
     def run(self, asked: Numbers, *, seconds: float) -> Numbers:
         """The whole run in numbers, of which `asked` are those of what it asked for and landed."""
-        files = [file for table in self.head.tables.values() for file in table.values()]
+        files = [*self.head.files()]
         numbers: Numbers = asked | {
             "seconds": round(seconds, 2),
             "commit": self.head.number,

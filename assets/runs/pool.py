@@ -9,15 +9,16 @@ process waits at full speed of the processor and no signal can end it.
 import contextlib
 import fcntl
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import dagster as dg
 
 from assets.runs import off
 from assets.runs.alive import alive, forget, gone, held, hold, known
-from assets.runs.turn import WAITS, Patience
+from assets.runs.turn import WAITS, Patience, only_one
 from pipelines.environment import environment, trusted_writers
-from pipelines.errors import FixConfiguration, RunLater
+from pipelines.errors import FixConfiguration
 from warehouse.store.flocks import flock, unlock
 from warehouse.store.opens import open_lock
 
@@ -127,7 +128,8 @@ def slot(
             while not _claimed(instance, run_id, step):
                 reason = _in_the_way(instance)
                 if not told:
-                    waiting.enter_context(_turn(instance, patience, reason))
+                    claim = partial(_waiting, Path(instance.root_directory))
+                    waiting.enter_context(only_one(patience, reason, claim))
                     waits(f"{reason}; waiting until it is done. Ctrl-C stops waiting.")
                     told = True
                 sleep(POLL_SECONDS)
@@ -160,24 +162,12 @@ def _in_the_way(instance: dg.DagsterInstance) -> str:
 
 
 @contextlib.contextmanager
-def _turn(instance: dg.DagsterInstance, patience: Patience, reason: str) -> Iterator[None]:
-    """Wait as the only one of a kind; whoever does the same work may leave it to the one that waits already.
-
-    Raises:
-        RunLater: one of this kind waits, or none of it may.
-    """
-    if not patience.waits:
-        raise RunLater(f"{reason}, and --no-wait was given; run again when it is done.")
-    if patience.kind is None:
-        yield
-        return
-    home = Path(instance.root_directory)
-    handle = open_lock(home / "alive", f".waits-{patience.kind}", 0o600, writers=trusted_writers(environment()))
+def _waiting(home: Path, kind: str) -> Iterator[bool]:
+    handle = open_lock(home / "alive", f".waits-{kind}", 0o600, writers=trusted_writers(environment()))
     lock = None
     try:
-        if (lock := flock(handle, fcntl.LOCK_EX, wait=False)) is None:
-            raise RunLater(f"{reason}, and an export of the same waits for it already: nothing is left to do.")
-        yield
+        lock = flock(handle, fcntl.LOCK_EX, wait=False)
+        yield lock is not None
     finally:
         unlock(handle, lock)
 

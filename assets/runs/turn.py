@@ -10,6 +10,7 @@ import fcntl
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from pipelines.errors import RunLater
 from warehouse.store.files import storage_errors
@@ -52,7 +53,7 @@ def turn(
     """
     held = _taken(archive, TURN_LOCK)
     if held is None:
-        with _only_one(archive, patience):
+        with only_one(patience, BUSY, partial(_waiting, archive)):
             waits(f"{BUSY}; waiting until it is done. Ctrl-C stops waiting.")
             while (held := _taken(archive, TURN_LOCK)) is None:
                 sleep(POLL_SECONDS)
@@ -63,24 +64,38 @@ def turn(
 
 
 @contextlib.contextmanager
-def _only_one(archive: Place, patience: Patience) -> Iterator[None]:
-    """Wait as the only one of a kind.
+def only_one(
+    patience: Patience, reason: str, claim: Callable[[str], contextlib.AbstractContextManager[bool]]
+) -> Iterator[None]:
+    """Wait as the only one of a kind; whoever does the same work may leave it to the one that waits already.
+
+    Args:
+        patience: whether it may wait, and its kind.
+        reason: what it waits for, the beginning of a sentence.
+        claim: a lock for a kind, which yields whether it was free.
 
     Raises:
         RunLater: one of this kind waits, or none of it may.
     """
     if not patience.waits:
-        raise RunLater(f"{BUSY}, and --no-wait was given; run again when it is done.")
+        raise RunLater(f"{reason}, and --no-wait was given; run again when it is done.")
     if patience.kind is None:
         yield
         return
-    held = _taken(archive, f".turn-{patience.kind}.lock")
-    if held is None:
-        raise RunLater(f"{BUSY}, and an export of the same waits for it already: nothing is left to do.")
-    try:
+    with claim(patience.kind) as is_free:
+        if not is_free:
+            raise RunLater(f"{reason}, and an export of the same waits for it already: nothing is left to do.")
         yield
+
+
+@contextlib.contextmanager
+def _waiting(archive: Place, kind: str) -> Iterator[bool]:
+    held = _taken(archive, f".turn-{kind}.lock")
+    try:
+        yield held is not None
     finally:
-        os.close(held)
+        if held is not None:
+            os.close(held)
 
 
 def _taken(archive: Place, name: str) -> int | None:

@@ -77,8 +77,7 @@ def whole_warehouse(snapshot: Snapshot) -> Ledger:
         PlanAgain: a live file, the published file or the ledger is not as it was written.
     """
     archive, head = snapshot.archive, snapshot.commit
-    live = (file for files in head.tables.values() for file in files.values())
-    if damaged := [file.path for file in live if not is_sound(archive.root, file)]:
+    if damaged := [file.path for file in head.files() if not is_sound(archive.root, file)]:
         raise PlanAgain(
             f"{damaged[0]} is missing or damaged; run `addon-export verify`.",
             reasons=[f"{path} is missing or damaged." for path in damaged],

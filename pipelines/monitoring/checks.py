@@ -31,7 +31,7 @@ from warehouse.states import RETENTION
 from warehouse.store.archive import Archive, Snapshot
 from warehouse.store.commit import Commit, LiveFile
 from warehouse.store.damage import reading_errors
-from warehouse.upkeep.verify import verify_files
+from warehouse.upkeep.verify import orphans, twice, verify_files
 
 SIDS = 10
 """SIDs named in one row."""
@@ -110,10 +110,7 @@ def unique(*tables: Table) -> Callable[[Reading], Verdict]:
             with reading_errors(reading.archive.root):
                 if known.all_apart(reading.snapshot, table):
                     continue
-            rows += reading.ask(
-                f"SELECT '{table.name}' AS \"table\", {table.key} AS sid, count(*) AS rows "
-                f"FROM {reading.relation(table)} GROUP BY {table.key} HAVING count(*) > 1 ORDER BY {table.key}"
-            )
+            rows += ({"table": table.name, **row} for row in reading.ask(twice(table, reading.relation(table))))
         counts = {f"{table.name}_rows": reading.head.rows(table.name) for table in tables}
         return Verdict(rows, f"{len(rows)} SIDs are landed more than once; run `addon-export verify`.", counts)
 
@@ -122,22 +119,18 @@ def unique(*tables: Table) -> Callable[[Reading], Verdict]:
 
 def have_result(reading: Reading) -> Verdict:
     """Payloads whose result is not landed although the recording counts as done."""
-    # contents are landed before their result, so it may be missing until the recording counts as done
     rows: list[Row] = []
     if orphaned := reading.owing.orphaned:
-        rows = reading.ask(
-            f"SELECT p.sid AS payload, p.add_on_result_sid AS add_on_result, p.reference_sid AS recording, "
-            f"'its result is not landed' AS reason FROM {reading.relation(ADD_ON_PAYLOADS, orphaned)} p "
-            f"JOIN {reading.relation(RECORDINGS)} r ON r.sid = p.reference_sid WHERE r.open_results = 0 "
-            f"AND p.add_on_result_sid NOT IN (SELECT sid FROM {reading.relation(ADD_ON_RESULTS)}) ORDER BY p.sid"
-        )
+        payloads = reading.relation(ADD_ON_PAYLOADS, orphaned)
+        found = reading.ask(orphans(payloads, *map(reading.relation, (RECORDINGS, ADD_ON_RESULTS))))
+        rows = [{**row, "reason": "its result is not landed"} for row in found]
     numbers = {"payloads": reading.head.rows(ADD_ON_PAYLOADS.name)}
     return Verdict(rows, f"{len(rows)} payloads belong to a result that is not landed.", numbers)
 
 
 def contents_match(reading: Reading) -> Verdict:
     """Files and contents that are not what was landed, among the next of them to be read back."""
-    files = sorted((file for table in reading.head.tables.values() for file in table.values()), key=lambda f: f.path)
+    files = sorted(reading.head.files(), key=lambda f: f.path)
     chosen = next_files(files, after=reading.resume, limit=BYTES)
     mismatches = verify_files(reading.snapshot, chosen)
     rows: list[Row] = [{"what": m.kind, "subject": m.subject, "reason": m.sentence} for m in mismatches]

@@ -240,7 +240,7 @@ class Attempt:
             await receive(reply.read, frame, body, progress=progress)
             self._reschedule(None)  # all has come; what is left takes as long as this machine needs
             framed = frame.framed or (reply.status == 206 and is_whole_range(headers, body.length))
-            plain, wire_sha256, doubt = body, "", None
+            plain, encoded_sha256, doubt = body, "", None
             try:
                 if reply.status == 206 and not is_whole_range(headers, body.length):
                     raise WireFault(Cause.PART)
@@ -254,7 +254,7 @@ class Attempt:
                     raise
                 doubt = fault
             if plain is not body:
-                wire_sha256 = body.sha256
+                encoded_sha256 = body.sha256
                 body.close()
             if ask.document and (reason := no_document(plain.start)) is not None:
                 raise WireFault(Cause.NO_DOCUMENT, reason)
@@ -266,7 +266,7 @@ class Attempt:
             sha256=plain.sha256,
             reserved=reserved,
             file=plain.file,
-            wire_sha256=wire_sha256,
+            encoded_sha256=encoded_sha256,
             doubt=doubt,
         )
 

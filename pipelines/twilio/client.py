@@ -478,7 +478,7 @@ class TwilioClient:
                 reply.headers.get("content-type"),
                 reply.reserved,
                 reply.file,
-                reply.wire_sha256 or None,
+                reply.encoded_sha256 or None,
                 ask.budget,
             )
         doubt = Failure(reply.doubt.cause, status=reply.status, detail=reply.doubt.detail)

@@ -75,8 +75,8 @@ class Framing:
 class Reply:
     """A complete reply; `sha256` (hex) if asked for; `reserved` bytes are still held in the byte budget.
 
-    `body` is empty when the reply was spooled to `file`, which whoever takes the reply closes. `wire_sha256` is that of
-    the body as it came, where that was coded. With a `doubt` nothing proves that these bytes are the whole body.
+    `body` is empty when the reply was spooled to `file`, which whoever takes the reply closes. `encoded_sha256` is that
+    of the body as it came, where that was coded. With a `doubt` nothing proves that these bytes are the whole body.
     """
 
     status: int
@@ -86,7 +86,7 @@ class Reply:
     sha256: str = ""
     reserved: int = 0
     file: SpoolFile | None = field(default=None, repr=False)
-    wire_sha256: str = ""
+    encoded_sha256: str = ""
     doubt: WireFault | None = None
 
     @property

@@ -231,21 +231,27 @@ def made_run(instance: dg.DagsterInstance) -> dg.DagsterRun:
     return instance.add_run(run)
 
 
-def write_tick(instance: dg.DagsterInstance, run: dg.DagsterRun, name: str = SCHEDULE) -> None:
-    """What the daemon writes when a tick has made a run."""
+def write_tick(
+    instance: dg.DagsterInstance, name: str = SCHEDULE, status: TickStatus = TickStatus.SUCCESS, **over: Any
+) -> None:
+    """What the daemon writes of a tick; `over` is what it knows at its end."""
     origin = ORIGIN.get_instigator_origin(name)
     instance.create_tick(
         TickData(
             instigator_origin_id=origin.get_id(),
             instigator_name=name,
             instigator_type=InstigatorType.SCHEDULE,
-            status=TickStatus.SUCCESS,
+            status=status,
             timestamp=datetime.now(UTC).timestamp(),
             selector_id=origin.get_selector().get_id(),
-            run_ids=[run.run_id],
-            end_timestamp=datetime.now(UTC).timestamp(),
+            **over,
         )
     )
+
+
+def tick_over(instance: dg.DagsterInstance, run: dg.DagsterRun, name: str = SCHEDULE) -> None:
+    """What it writes when the tick has made a run."""
+    write_tick(instance, name, run_ids=[run.run_id], end_timestamp=datetime.now(UTC).timestamp())
 
 
 def test_only_a_run_that_a_tick_of_the_schedule_made_is_believed(tmp_path: Path) -> None:
@@ -253,22 +259,12 @@ def test_only_a_run_that_a_tick_of_the_schedule_made_is_believed(tmp_path: Path)
     with instance_in(tmp_path / "home") as instance:
         run, other = made_run(instance), made_run(instance)
         assert not made_by_schedule(instance, run, sleep=lambda _: None)
-        write_tick(instance, other)
-        write_tick(instance, run, "hourly_export")
+        tick_over(instance, other)
+        tick_over(instance, run, "hourly_export")
         assert not made_by_schedule(instance, run, sleep=lambda _: None)
         assert made_by_schedule(instance, other, sleep=lambda _: None)
-        origin = ORIGIN.get_instigator_origin(SCHEDULE)
-        instance.create_tick(
-            TickData(
-                instigator_origin_id=origin.get_id(),
-                instigator_name=SCHEDULE,
-                instigator_type=InstigatorType.SCHEDULE,
-                status=TickStatus.STARTED,
-                timestamp=datetime.now(UTC).timestamp(),
-                selector_id=origin.get_selector().get_id(),
-            )
-        )
-        assert made_by_schedule(instance, run, sleep=lambda _: write_tick(instance, run))
+        write_tick(instance, status=TickStatus.STARTED)
+        assert made_by_schedule(instance, run, sleep=lambda _: tick_over(instance, run))
 
 
 def test_scheduled_deletions_keep_to_the_limits_of_a_day(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:

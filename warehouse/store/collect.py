@@ -39,7 +39,7 @@ def _collect(archive: Archive, *, now: datetime, grace: timedelta, keep: int) ->
     # a reader may have opened what was newest when the grace time began
     opened = [n for n in known if not young or n < young[0]][-1:]
     kept = {*opened, *young, *list(known)[-keep:]}
-    live = {path for n in kept for files in known[n].tables.values() for path in files}
+    live = {file.path for n in kept for file in known[n].files()}
     removed = 0
     with storage_errors(archive.root):
         for number in known.keys() - kept:

@@ -1,6 +1,6 @@
 """A commit as a value: one consistent state of all tables, as the live files that hold their rows."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -57,6 +57,10 @@ class Commit:
     """SHA-256 (hex) of all that the commit file says, without its seal; empty until it is saved."""
     seal: str = field(default="", compare=False)
     """What the holder of a key has made of the digest; empty without one: see `warehouse.store.seal`."""
+
+    def files(self) -> Iterator[LiveFile]:
+        """Every live file, table by table."""
+        return (file for files in self.tables.values() for file in files.values())
 
     def rows(self, table: str) -> int:
         """Rows of one table; the chunks of a content count as one."""

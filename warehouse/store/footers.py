@@ -27,7 +27,7 @@ def refuse_newer(root: Path, files: Iterable[LiveFile]) -> None:
 
 def refuse_any_newer(root: Path, head: Commit) -> None:
     """The same for every live file: for whoever takes all of them in hand, before anything is touched."""
-    refuse_newer(root, (file for files in head.tables.values() for file in files.values()))
+    refuse_newer(root, head.files())
 
 
 def _stamp(root: Path, file: LiveFile) -> Stamp | None:

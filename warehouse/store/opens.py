@@ -64,6 +64,11 @@ def _enter(above: int, name: str, path: Path, writers: Writers, make: int | None
         handle = _open_folder(above, name, path)
         if os.fstat(handle).st_uid == os.geteuid():
             set_mode(handle, make)  # mkdir's mode is cut by the umask
+    return _trusted(handle, path, writers)
+
+
+def _trusted(handle: int, path: Path, writers: Writers) -> int:
+    """`handle`, which is closed if others made or may change what it is on; raises Untrusted then."""
     try:
         if (reason := objection(os.fstat(handle), writers)) is not None:
             raise Untrusted(f"{path} {reason}.")
@@ -95,13 +100,7 @@ def open_lock(root: Path, name: str, mode: int, *, writers: Writers = NOBODY_ELS
         except FileNotFoundError:
             handle = _open(above, name, root / name, os.O_RDWR | os.O_CREAT, mode)
             set_mode(handle, mode)  # open's mode is cut by the umask
-    try:
-        if (reason := objection(os.fstat(handle), writers)) is not None:
-            raise Untrusted(f"{root / name} {reason}.")
-    except BaseException:
-        os.close(handle)
-        raise
-    return handle
+    return _trusted(handle, root / name, writers)
 
 
 def open_existing(root: Path, name: str, flags: int = os.O_RDONLY) -> int:

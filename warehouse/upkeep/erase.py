@@ -112,9 +112,8 @@ def erase(
                 return None
             if dry_run:
                 return Erasure(head.number, counts)
-            for live in head.tables.values():
-                for file in live.values():
-                    archive.sound(file)
+            for file in head.files():
+                archive.sound(file)
             drop: list[LiveFile] = []
             add: list[LiveFile] = []
             for name, files in chosen.keys.items():
@@ -169,7 +168,7 @@ def _finish(archive: Archive, destination: Destination, *, now: datetime) -> int
 def _purge(archive: Archive) -> int:
     """Remove at once, and durably, whatever is not live; returns how many files that was."""
     head, root = archive.head(), archive.root
-    live = {path for files in head.tables.values() for path in files}
+    live = {file.path for file in head.files()}
     removed = [
         *leftovers(root, live),
         *(path for path, kind in files_under(root, (ASIDE,)) if kind is Made.ASIDE),

@@ -81,7 +81,7 @@ def _repair(archive: Archive, *, now: datetime) -> RepairReport:
     _mend_marker(archive)
     head = newest(archive, broken)
     refuse_any_newer(archive.root, head)
-    files = [file for table in head.tables.values() for file in table.values()]
+    files = [*head.files()]
     for file in files:
         refuse_links(archive.root, file.path)
     work = Repair(archive, head, now, frozenset(file.path for file in files if not is_sound(archive.root, file)))

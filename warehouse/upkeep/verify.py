@@ -94,7 +94,7 @@ def _verify(archive: Archive, *, first: date | None, last: date | None) -> Verif
         number = max(commits.numbers(archive.root))
         return Verification(number, None if shown is None else shown.commit, 0, 0, 0, (*broken, *different))
     head = snapshot.commit
-    files = [f for table in head.tables.values() for f in table.values() if _in_range(f, first, last)]
+    files = [file for file in head.files() if _in_range(file, first, last)]
     mismatches = [*_damaged_files(archive, files)]
     damaged = {m.subject for m in mismatches}
     mismatches += broken
@@ -235,15 +235,10 @@ def _broken_references(snapshot: Snapshot) -> Iterator[Mismatch]:
     """Duplicate keys, rows whose parent is missing, and payloads said to be landed whose content is not."""
     archive, relation = snapshot.archive, snapshot.relation
     queries = {
-        **{
-            f"{table.name} holds {{}} more than once.": f"SELECT {table.key} FROM {_keyed(table, relation(table))} "
-            f"GROUP BY {table.key} HAVING count(*) > 1"
-            for table in TABLES.values()
-        },
-        # contents are landed before their result, so this is a mismatch only once the recording counts as done
-        "Payload {} belongs to a result that is not landed.": f"SELECT p.sid FROM {relation(ADD_ON_PAYLOADS)} p "
-        f"JOIN {relation(RECORDINGS)} r ON r.sid = p.reference_sid WHERE r.open_results = 0 "
-        f"AND p.add_on_result_sid NOT IN (SELECT sid FROM {relation(ADD_ON_RESULTS)})",
+        **{f"{table.name} holds {{}} more than once.": twice(table, relation(table)) for table in TABLES.values()},
+        "Payload {} belongs to a result that is not landed.": orphans(
+            relation(ADD_ON_PAYLOADS), relation(RECORDINGS), relation(ADD_ON_RESULTS)
+        ),
         "Result {} is exported but its payloads are not all landed.": f"SELECT r.sid FROM {relation(ADD_ON_RESULTS)} r "
         f"WHERE r.exported_at IS NOT NULL AND r.payload_count > (SELECT count(*) FROM {relation(ADD_ON_PAYLOADS)} p "
         "WHERE p.add_on_result_sid = r.sid)",
@@ -254,10 +249,30 @@ def _broken_references(snapshot: Snapshot) -> Iterator[Mismatch]:
     try:
         with reading_errors(archive.root), archive.database() as db:
             for sentence, query in queries.items():
-                for (subject,) in db.execute(query).fetchall():
+                for subject, *_ in db.execute(query).fetchall():
                     yield Mismatch("reference", str(subject), sentence.format(subject))
     except RepairWarehouse as error:
         yield Mismatch("file", str(archive.root), str(error))
+
+
+def twice(table: Table, relation: str) -> str:
+    """SQL for the keys that a table holds more than once (`sid`), and how often (`rows`)."""
+    return (
+        f"SELECT {table.key} AS sid, count(*) AS rows FROM {_keyed(table, relation)} "
+        f"GROUP BY {table.key} HAVING count(*) > 1 ORDER BY {table.key}"
+    )
+
+
+def orphans(payloads: str, recordings: str, results: str) -> str:
+    """SQL for payloads whose result is not landed although their recording counts as done.
+
+    Contents are landed before their result, so that it may be missing until then.
+    """
+    return (
+        "SELECT p.sid AS payload, p.add_on_result_sid AS add_on_result, p.reference_sid AS recording "
+        f"FROM {payloads} p JOIN {recordings} r ON r.sid = p.reference_sid WHERE r.open_results = 0 "
+        f"AND p.add_on_result_sid NOT IN (SELECT sid FROM {results}) ORDER BY p.sid"
+    )
 
 
 def _keyed(table: Table, relation: str) -> str:

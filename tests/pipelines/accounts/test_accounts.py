@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -50,13 +50,6 @@ def world() -> World:
     for sid in world.accounts:
         call(world, sid)
     return world
-
-
-@pytest.fixture
-def sandbox(world: World) -> Iterator[Sandbox]:
-    """The world, its clock standing at NOW."""
-    with Sandbox(world, now=NOW) as running:
-        yield running
 
 
 @pytest.fixture

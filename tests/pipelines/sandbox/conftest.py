@@ -1,7 +1,6 @@
 """A sandbox whose clock stands still, Twilio's own client pointed at it, and a plain HTTP client."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -12,8 +11,7 @@ from twilio.rest import Client
 from pipelines.sandbox.made_up import made_up_world
 from pipelines.sandbox.run import Sandbox
 from pipelines.sandbox.world import World
-
-NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+from tests.pipelines.conftest import NOW
 
 
 class Rewritten(TwilioHttpClient):  # type: ignore[misc]  # twilio ships no types
@@ -41,13 +39,6 @@ def empty() -> World:
     world = World()
     world.add_account(date_created=NOW.replace(year=2020))
     return world
-
-
-@pytest.fixture
-def sandbox(world: World) -> Iterator[Sandbox]:
-    """The small world, running, its clock standing at `NOW`."""
-    with Sandbox(world, now=NOW) as running:
-        yield running
 
 
 @pytest.fixture

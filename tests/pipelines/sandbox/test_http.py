@@ -13,7 +13,8 @@ from pipelines.sandbox.run import Sandbox
 from pipelines.sandbox.server import Settings
 from pipelines.sandbox.values import Payload
 from pipelines.sandbox.world import World
-from tests.pipelines.sandbox.conftest import NOW, http
+from tests.pipelines.conftest import NOW
+from tests.pipelines.sandbox.conftest import http
 
 
 def account_uri(sandbox: Sandbox) -> str:

@@ -7,7 +7,8 @@ import pytest
 
 from pipelines.sandbox.made_up import made_up_world
 from pipelines.sandbox.run import Sandbox
-from tests.pipelines.sandbox.conftest import NOW, http
+from tests.pipelines.conftest import NOW
+from tests.pipelines.sandbox.conftest import http
 
 
 def recordings_uri(sandbox: Sandbox, query: str = "") -> str:

@@ -14,7 +14,8 @@ import pytest
 from pipelines.sandbox.run import Sandbox
 from pipelines.sandbox.server import Clock
 from pipelines.sandbox.world import World
-from tests.pipelines.sandbox.conftest import NOW, http
+from tests.pipelines.conftest import NOW
+from tests.pipelines.sandbox.conftest import http
 
 ROOT = Path(__file__).resolve().parents[3]
 SERVE = "from pipelines.sandbox.run import serve; serve(port=0, recordings=3)"

@@ -10,7 +10,8 @@ import pytest
 
 from pipelines.sandbox.exchange import operation_of
 from pipelines.sandbox.run import Sandbox
-from tests.pipelines.sandbox.conftest import NOW, http
+from tests.pipelines.conftest import NOW
+from tests.pipelines.sandbox.conftest import http
 
 TWILIO = Path(__file__).resolve().parents[4] / "shared" / "twilio"
 pytestmark = pytest.mark.skipif(

@@ -9,7 +9,8 @@ from twilio.rest import Client
 
 from pipelines.sandbox.run import Sandbox
 from pipelines.sandbox.world import TrueResult
-from tests.pipelines.sandbox.conftest import NOW, twilio_client
+from tests.pipelines.conftest import NOW
+from tests.pipelines.sandbox.conftest import twilio_client
 
 
 @pytest.fixture

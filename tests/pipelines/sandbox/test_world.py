@@ -13,7 +13,7 @@ from pipelines.sandbox.index import Cursor, Index
 from pipelines.sandbox.made_up import made_up_world
 from pipelines.sandbox.values import FINAL, Step
 from pipelines.sandbox.world import World
-from tests.pipelines.sandbox.conftest import NOW
+from tests.pipelines.conftest import NOW
 
 ACCOUNT = "AC" + "0" * 31 + "1"
 HOUR = timedelta(hours=1)
