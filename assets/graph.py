@@ -12,10 +12,10 @@ import dagster as dg
 
 from pipelines.errors import ExportError
 from pipelines.settings import environment, warehouse_settings
-from warehouse.published.transcripts import PARTS
 from warehouse.published.views import RELATIONS
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, RECORDINGS, Table, sql_type
 from warehouse.store.names import PUBLISHED
+from warehouse.transcripts.shapes import PARTS
 
 OWNERS = ["team:data-engineering"]
 
@@ -39,7 +39,7 @@ PARTITIONS = (
 VIEW_TYPES: Mapping[str, Mapping[str, str]] = {
     "transcripts": {
         "completed_date": "DATE",
-        **PARTS,
+        **{name: PARTS[name] for name in ("confidence", "words", "speakers")},
         "json": "JSON",
     },
     "retention": {

@@ -39,12 +39,12 @@ from warehouse.errors import RepairWarehouse
 from warehouse.land import Load, land
 from warehouse.published.publish import publish
 from warehouse.published.shown import published
-from warehouse.published.transcripts import LARGEST_BYTES, TOO_LARGE
 from warehouse.schema import CHUNK_BYTES, CONTENTS, QUARANTINE
 from warehouse.store.archive import Archive
 from warehouse.store.commit import EMPTY, LiveFile
 from warehouse.store.names import Destination
 from warehouse.store.opening import open_archive
+from warehouse.transcripts.readable import LARGEST_BYTES, TOO_LARGE
 from warehouse.upkeep.compact import compact
 from warehouse.upkeep.verify import verify, verify_since
 

@@ -10,11 +10,11 @@ from datetime import datetime
 import duckdb
 
 from warehouse.published import parts, views
-from warehouse.published.transcripts import shapes
 from warehouse.store.archive import Archive
 from warehouse.store.commit import Commit
 from warehouse.store.names import Destination
 from warehouse.store.stamp import OURS
+from warehouse.transcripts.shapes import shapes
 
 LAYOUT = 7
 """Raised when the inner layout changes; a file of another layout is rebuilt, not refreshed."""

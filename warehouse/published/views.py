@@ -8,9 +8,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from warehouse.published.transcripts import Shape, decoded, transcripts_sql
+from warehouse.published.transcripts import transcripts_sql
 from warehouse.schema import CONTENTS, TABLES, UNFINISHED_STATUSES, Table, quote
 from warehouse.states import GONE, OPEN_STATES, STATES, state_in
+from warehouse.transcripts.readable import decoded
+from warehouse.transcripts.shapes import Shape
 
 CONTENTS_VIEW = f"""
 CREATE OR REPLACE VIEW contents AS

@@ -28,9 +28,9 @@ from tests.trials.__main__ import TRIALS
 from warehouse.published.describe import tables_markdown
 from warehouse.published.publish import publish
 from warehouse.published.query import answer
-from warehouse.published.transcripts import shapes
 from warehouse.schema import TABLES
 from warehouse.store.opening import open_archive
+from warehouse.transcripts.shapes import shapes
 
 README = (ROOT / "README.md").read_text()
 

@@ -11,9 +11,10 @@ import pytest
 from tests.warehouse.made_up import NOON, Row, content, land_rows, payload, sid
 from tests.warehouse.published.test_views import as_json, transcripts
 from warehouse.published.publish import publish
-from warehouse.published.transcripts import BUILT_IN, FOLDER, TOO_DEEP
 from warehouse.store.archive import Archive
 from warehouse.store.names import PUBLISHED
+from warehouse.transcripts.readable import TOO_DEEP
+from warehouse.transcripts.shapes import BUILT_IN, FOLDER
 from warehouse.upkeep.verify import verify
 
 SAMPLES = Path(__file__).parent / "samples"
@@ -232,9 +233,12 @@ def test_a_shape_of_the_same_name_replaces_the_built_in_one(archive: Archive) ->
     ("text", "problem"),
     [
         ("when = ", "not TOML"),
-        ("when = 'true'", "lacks text"),
+        ("text = 'content_text'", "lacks when"),
         ("when = 'true'\ntext = 'x'\nspeaker = 'x'", "sets speaker"),
         ("when = 'true'\ntext = 7", "must be text"),
+        ("when = 'true'\nversion = '2'", "must be a whole number"),
+        ('when = \'true\'\nstructure = \'{"a": ["VARCHAR", "VARCHAR"]}\'', "must be of objects"),
+        ("when = 'true'\ntext = 'parsed.a'", "`text` cannot be used"),
         ("when = 'true'\ntext = 'no_such_column'", "`text` cannot be used"),
         ("when = 'true'\ntext = 'json)'", "`text` cannot be used"),
         ("when = 'true'\ntext = '(SELECT 1)'", "`text` cannot be used"),

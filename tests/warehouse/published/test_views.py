@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from tests.warehouse.made_up import Row, as_read, batch, held, payload, result, sid
 from warehouse.published import views
-from warehouse.published.transcripts import shapes
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, CONTENTS, RECORDINGS
+from warehouse.transcripts.shapes import shapes
 
 NOWHERE = Path(__file__)
 """A root without shapes of its own."""

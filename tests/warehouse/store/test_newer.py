@@ -17,7 +17,6 @@ from tests.warehouse.made_up import NOON, land_rows, later, recording, sid, whol
 from warehouse.errors import RepairWarehouse, UpdateProgram
 from warehouse.published.publish import publish
 from warehouse.published.query import answer
-from warehouse.published.transcripts import shapes
 from warehouse.store import commits
 from warehouse.store.archive import Archive
 from warehouse.store.collect import collect
@@ -27,6 +26,7 @@ from warehouse.store.marker import read_marker, update_marker
 from warehouse.store.names import MARKER
 from warehouse.store.opening import existing_archive, open_archive
 from warehouse.store.stamp import FORMAT, KEY, VERSION
+from warehouse.transcripts.shapes import shapes
 from warehouse.upkeep.compact import compact
 from warehouse.upkeep.repair import repair
 from warehouse.upkeep.verify import verify

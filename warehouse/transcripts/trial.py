@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 
 import duckdb
 
-from warehouse.published.shape_rules import guarded, judge
+from warehouse.transcripts.rules import guarded, judge
 
 CPU_SECONDS = 5
 """What a trial may take; the built-in shapes take 0.1 s."""
@@ -33,23 +33,29 @@ WORDS = 2000
 """In the samples; work that grows with the square of the words passes, with the cube it does not."""
 
 
+Asked = tuple[str, str, str]
+"""An expression of a shape: its name, its SQL and its type."""
+
+
 @functools.lru_cache(maxsize=256)
 def problem(
-    expressions: tuple[tuple[str, str, str], ...],
+    expressions: tuple[Asked, ...],
     inputs: tuple[tuple[str, str], ...],
     *,
+    parsed: str | None = None,
     cpu_seconds: int = CPU_SECONDS,
 ) -> str | None:
-    """Why the expressions of a shape, as (name, SQL, type), cannot be used over the columns `inputs`; else None.
+    """Why the expressions of a shape cannot be used over the columns `inputs`, or None.
 
-    Found out once for each text, as long as this process lives.
+    `parsed` is the SQL of one more column that all but `when` can use. Found out once for each text, as long as this
+    process lives.
     """
-    asked = json.dumps({"expressions": expressions, "inputs": dict(inputs), "cpu_seconds": cpu_seconds})
+    asked = {"expressions": expressions, "inputs": dict(inputs), "parsed": parsed, "cpu_seconds": cpu_seconds}
     path = os.pathsep.join(part for part in sys.path if part)
     try:
         done = subprocess.run(
-            [sys.executable, "-P", "-m", "warehouse.published.shape_trial"],  # -P: no module from the folder it is in
-            input=asked,
+            [sys.executable, "-P", "-m", "warehouse.transcripts.trial"],  # -P: no module from the folder it is in
+            input=json.dumps(asked),
             capture_output=True,
             text=True,
             timeout=WALL_SECONDS,
@@ -66,7 +72,7 @@ def problem(
     return "Its trial broke DuckDB."
 
 
-def trial(expressions: Sequence[tuple[str, str, str]], inputs: Mapping[str, str]) -> str | None:
+def trial(expressions: Sequence[Asked], inputs: Mapping[str, str], *, parsed: str | None = None) -> str | None:
     """The same in this process: without limits of time, and a crash is this process's."""
     with duckdb.connect(config={"memory_limit": f"{MEMORY_MB}MB", "threads": "1", "temp_directory": ""}) as db:
         for setting in (
@@ -77,8 +83,9 @@ def trial(expressions: Sequence[tuple[str, str, str]], inputs: Mapping[str, str]
         ):
             db.execute(f"SET {setting}")
         for name, expression, kind in expressions:
+            more = ["parsed"] if parsed is not None and name != "when" else []
             try:
-                judge(db, expression, kind, inputs=inputs)
+                judge(db, expression, kind, inputs=[*inputs, *more])
             except ValueError as error:
                 return f"Its `{name}` cannot be used: it {error}."
         for name, expression, kind in expressions:
@@ -86,7 +93,8 @@ def trial(expressions: Sequence[tuple[str, str, str]], inputs: Mapping[str, str]
                 for sample in samples():
                     columns = ", ".join(f"CAST(${column} AS {of}) AS {column}" for column, of in inputs.items())
                     row = {column: sample.get(column) for column in inputs}
-                    db.execute(f"SELECT {guarded(expression, kind)} FROM (SELECT {columns})", row).fetchall()
+                    source = f"SELECT *, {parsed or 'NULL'} AS parsed FROM (SELECT {columns})"
+                    db.execute(f"SELECT {guarded(expression, kind)} FROM ({source})", row).fetchall()
             except duckdb.Error as error:
                 return f"Its `{name}` cannot be used: {str(error).splitlines()[0]}"
     return None
@@ -122,7 +130,7 @@ def _main() -> None:
     ):
         hard = resource.getrlimit(limit)[1]
         resource.setrlimit(limit, (value if hard == resource.RLIM_INFINITY else min(value, hard),) * 2)
-    print(json.dumps(trial(asked["expressions"], asked["inputs"])))  # noqa: T201  # what the caller reads
+    print(json.dumps(trial(asked["expressions"], asked["inputs"], parsed=asked["parsed"])))  # noqa: T201  # what the caller reads
 
 
 if __name__ == "__main__":

@@ -6,9 +6,9 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from warehouse.published.shape_rules import EXPRESSION_BYTES, judge
-from warehouse.published.shape_trial import problem, trial
-from warehouse.published.transcripts import BUILT_IN, FILE_BYTES, FOLDER, INPUTS, PARTS, Shape, read_shape, shapes
+from warehouse.transcripts.rules import EXPRESSION_BYTES, judge
+from warehouse.transcripts.shapes import BUILT_IN, FILE_BYTES, FOLDER, INPUTS, Shape, asked, read_shape, shapes
+from warehouse.transcripts.trial import problem, trial
 
 GOOD = b"when = 'true'\ntext = 'content_text'"
 
@@ -21,19 +21,15 @@ def db() -> duckdb.DuckDBPyConnection:
 
 def built_in(name: str) -> Shape:
     """A shape that comes with this program."""
-    folder = Path(__file__).parents[3] / "warehouse" / "published" / "shapes"
+    folder = Path(__file__).parents[3] / "warehouse" / "transcripts" / "shapes"
     return read_shape(name, (folder / f"{name}.toml").read_bytes())
-
-
-def asked(shape: Shape) -> tuple[tuple[str, str, str], ...]:
-    """Its expressions as they are tried."""
-    return tuple((name, sql, PARTS.get(name, "BOOLEAN")) for name, sql in {"when": shape.when, **shape.parts}.items())
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_what_the_built_in_shapes_say_may_be_said(name: str) -> None:
     """Each passes the trial that files of an operator's own have to pass."""
-    assert trial(asked(built_in(name)), INPUTS) is None
+    shape = built_in(name)
+    assert trial(asked(shape), INPUTS, parsed=shape.parsed) is None
 
 
 @pytest.mark.parametrize(
@@ -147,6 +143,26 @@ def test_a_trial_runs_no_code_from_where_the_command_was_started(
     monkeypatch.chdir(tmp_path)
     assert problem((("text", "content_text || 'elsewhere'", "VARCHAR"),), tuple(INPUTS.items())) is None
     assert not (tmp_path / "ran").exists()
+
+
+def test_a_structure_is_read_once_and_used_by_every_part() -> None:
+    """It is one line of JSON in a constant of ours; values of another kind are null, and `when` has none of it."""
+    structure = '{"it\'s": [{"said": "VARCHAR", "at": "DOUBLE"}]}'
+    file = f"when = 'true'\nversion = 3\nstructure = '''{structure}'''\ntext = \"parsed['it''s'][1].said\""
+    shape = read_shape("x", file.encode())
+    assert (shape.version, shape.parsed) == (
+        3,
+        """from_json(json, '{"it''s":[{"said":"VARCHAR","at":"DOUBLE"}]}')""",
+    )
+    assert trial(asked(shape), INPUTS, parsed=shape.parsed) is None
+    assert problem((("when", "parsed IS NULL", "BOOLEAN"),), tuple(INPUTS.items()), parsed=shape.parsed) is not None
+
+
+@pytest.mark.parametrize("text", ["7", '"VARCHAR"', "{}", "[]", '{"a": "INT); x"}', '["JSON", "JSON"]', "[" * 5000])
+def test_a_structure_holds_nothing_but_names_and_kinds(text: str) -> None:
+    """It ends in the SQL of a function."""
+    with pytest.raises(ValueError, match="Its structure"):
+        read_shape("x", f"when = 'true'\nstructure = '''{text}'''".encode())
 
 
 def test_a_bad_file_is_said_and_no_other_suffers(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""What was said: how the contents of vendors are read as transcripts."""
