@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
+from pipelines.clock import ExportClock
 from pipelines.delete.gate import Shown, conditions, gate, why_shut
 from pipelines.delete.guards import here, only_deleter, whole_warehouse
 from pipelines.delete.look import Target, fetch, look, look_again
@@ -180,7 +181,9 @@ async def delete(
     if client.account_sid != plan.binding.account_sid:
         raise PlanAgain(f"The plan was made for another account: {plan.binding.account_sid}.")
     with only_deleter(archive), shared(archive.root):
-        record = Record(archive, account=client.account_sid, plan_hash=plan.hash, run_id=run_id, clock=clock)
+        # a day's budget counts steps by when they were taken, whatever the clock here says and said
+        stamps = ExportClock(clock, [client])
+        record = Record(archive, account=client.account_sid, plan_hash=plan.hash, run_id=run_id, clock=stamps)
         try:
             await _Deletion(client, archive, plan, limits, record, clock, report).run(destination)
         finally:

@@ -11,7 +11,8 @@ from functools import partial
 from pipelines.erase.choice import erase_older
 from pipelines.erase.retention import COUNTED, Kept, Rows, Waits, amounts, decide, erased, question
 from pipelines.errors import ConfirmErasure
-from pipelines.shown_time import trusted_time
+from pipelines.shown_time import shown_time, trusted_time
+from warehouse.clock import trusted_now
 from warehouse.store.archive import Archive
 from warehouse.store.marker import Marker, read_marker, update_marker
 from warehouse.store.names import Destination
@@ -33,7 +34,9 @@ def erase_by_age(
     Raises:
         RepairWarehouse, FixWarehouse: as `pipelines.erase.choice.erase_sids`.
     """
-    if (now := trusted_time(archive, here=here)) is None:
+    shown = shown_time(archive)
+    now = trusted_now(here, shown)
+    if now is None or shown is None:
         rows = would_take(archive, destination, days=days, now=here)
         alone = f"Only the clock here says that it is {here:%Y-%m-%d %H:%M} UTC (an export asks Twilio). "
         return Waits(alone + question(days, rows, _landed(archive)), asks=True) if rows else None
@@ -42,7 +45,13 @@ def erase_by_age(
 
     def change(marker: Marker) -> Marker:
         kept, waits = decide(
-            Kept.read(marker.retention), days=days, before=_before(now, days), now=now, rows=rows, landed=landed
+            Kept.read(marker.retention),
+            days=days,
+            before=_before(now, days),
+            now=now,
+            shown=shown,
+            rows=rows,
+            landed=landed,
         )
         found.append(waits)
         return replace(marker, retention=kept.value())

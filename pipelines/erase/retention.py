@@ -35,7 +35,7 @@ class Kept:
 
     Attributes:
         days: the retention that has been announced and is in force.
-        announced: another one that is announced, and when (UTC, trusted time).
+        announced: another one that is announced, and when (UTC).
         last: what the last erasure by age took.
         confirmed: the first day that stays, and how many rows may go with those before it.
         waits: why the erasure that is due waits, in a sentence.
@@ -81,7 +81,7 @@ class Waits:
 
 
 def decide(
-    kept: Kept, *, days: int, before: date, now: datetime, rows: Rows, landed: Rows
+    kept: Kept, *, days: int, before: date, now: datetime, shown: datetime, rows: Rows, landed: Rows
 ) -> tuple[Kept, Waits | None]:
     """Whether what is older than `days` days may be erased now, and what to remember.
 
@@ -90,15 +90,17 @@ def decide(
         days: the retention that is set.
         before: the first day that stays.
         now: trusted time (UTC).
+        shown: what time Twilio said it was; a notice begins no earlier, or a clock here that is behind would end it.
         rows: what would be erased.
         landed: what there is.
     """
     if kept.confirmed is not None and before <= kept.confirmed[0] and sum(rows.values()) <= kept.confirmed[1]:
         return replace(kept, waits=None), None
     if kept.days is None or days < kept.days:
-        if kept.announced is None or kept.announced[0] != days or kept.announced[1] > now:
-            kept = replace(kept, announced=(days, now))
-        due = (kept.announced or (days, now))[1] + NOTICE
+        latest = max(now, shown)
+        if kept.announced is None or kept.announced[0] != days or kept.announced[1] > latest:
+            kept = replace(kept, announced=(days, latest))
+        due = (kept.announced or (days, latest))[1] + NOTICE
         if now < due:
             waits = Waits(announcement(days, due, rows), asks=False)
             return replace(kept, waits=waits.sentence), waits

@@ -288,6 +288,19 @@ def test_a_plan_that_comes_to_exceed_its_share_is_refused(exporter: Exporter) ->
     refuses(deleter, half, "Over budget")
 
 
+def test_a_clock_that_was_behind_opens_no_second_day(exporter: Exporter) -> None:
+    """What was deleted by a clock three days behind counts as of today once it is set right: Twilio's time is kept."""
+    deleter, _ = ready(exporter)
+    rest(exporter.sandbox, 80)
+    deleter.limits = Terms(min_age_hours=0, max_delete=3, max_share=1)
+    days = sorted({NOW.date() - timedelta(days=3 + n) for n in range(3)})
+    terms, behind = replace(deleter.limits, min_age_hours=72), lambda: deleter.sandbox.now - timedelta(days=3)
+    first = deleter.plan(terms, first=days[2], clock=behind)
+    deleter.apply(first, clock=behind)
+    assert len(deleter.sent()) == len(first.results) == 2
+    refuses(deleter, deleter.plan(terms, last=days[1]), "within a day")
+
+
 def test_a_plan_is_good_for_one_time(prepared: tuple[Deleter, DeletePlan]) -> None:
     """Also when the results come back at the source."""
     deleter, plan = prepared

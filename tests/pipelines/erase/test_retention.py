@@ -29,11 +29,13 @@ def _waits(
     days: int = 365,
     results: int = 0,
     after: timedelta = timedelta(0),
+    behind: timedelta = timedelta(0),
     landed: Mapping[str, int] = LANDED,
 ) -> tuple[Kept, Waits | None]:
-    now = NOON + after
+    now = NOON + after - behind
+    before, shown = (now - timedelta(days=days)).date(), NOON + after
     rows = {"add_on_results": results} if results else {}
-    return decide(kept, days=days, before=(now - timedelta(days=days)).date(), now=now, rows=rows, landed=landed)
+    return decide(kept, days=days, before=before, now=now, shown=shown, rows=rows, landed=landed)
 
 
 def test_a_new_retention_is_announced_a_day_before_it_erases() -> None:
@@ -58,6 +60,19 @@ def test_an_announcement_from_the_future_is_made_again() -> None:
     """Trusted time may have been wrong; it must not have passed already, nor lie years ahead."""
     kept, waits = _waits(Kept(announced=(365, NOON + timedelta(days=400))), results=1)
     assert (kept.announced, waits is not None) == ((365, NOON), True)
+
+
+def test_a_clock_that_was_behind_ends_no_notice() -> None:
+    """Announced in 1970 by a clock that is set right an hour later; one that stays behind only makes it longer."""
+    kept, waits = _waits(Kept(), behind=timedelta(days=20_000))
+    assert waits is not None
+    assert f"from {NOON + timedelta(days=1):%Y-%m-%d %H:%M} UTC" in waits.sentence
+    assert _waits(kept, results=1, after=timedelta(hours=23))[1] is not None
+    assert _waits(kept, results=1, after=timedelta(hours=24))[1] is None
+    slow = timedelta(days=3)
+    kept, _ = _waits(kept, after=timedelta(hours=1), behind=slow)
+    assert _waits(kept, results=1, after=timedelta(days=3), behind=slow)[1] is not None
+    assert _waits(kept, results=1, after=timedelta(days=4), behind=slow)[1] is None
 
 
 @pytest.mark.parametrize("results", [201, 900, 1000])
