@@ -10,7 +10,6 @@ import hmac
 import html
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from dataclasses import dataclass, field
-from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -158,14 +157,9 @@ def _has_token(door: Door, asked: Asked) -> bool:
 
 
 def _cookies(asked: Asked) -> list[str]:
-    values = []
-    for header in asked.all("cookie"):
-        try:
-            jar = SimpleCookie(header)
-        except CookieError:
-            continue
-        values += [jar[COOKIE].value] if COOKIE in jar else []
-    return values
+    """Every value of ours: pages on other ports add cookies of the same name, or such as no reader of cookies likes."""
+    pairs = (pair.strip().partition("=") for header in asked.all("cookie") for pair in header.split(";"))
+    return [value for name, _, value in pairs if name == COOKIE]
 
 
 def _only_what_is_asked_for(door: Door, asked: Asked) -> Refused | None:

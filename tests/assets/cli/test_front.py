@@ -61,6 +61,14 @@ def test_another_origin_is_refused_whatever_it_has(origin: str, kind: str) -> No
     assert isinstance(verdict("POST", "/secret/graphql", "", kind, **OWN, **JSON, origin=origin), Refused)
 
 
+@pytest.mark.parametrize("other", [f"{COOKIE}=forged", 'a="', "{}=1", "=1", "Expires=1", "\xfc=1"])
+def test_cookies_of_others_shut_nobody_out(other: str) -> None:
+    """Pages of other users on other ports of this machine can set any for the whole of it, also of the same name."""
+    for cookies in (f"{COOKIE}={TOKEN}; {other}", f"{other}; {COOKIE}={TOKEN}"):
+        assert verdict("GET", host=HOST, cookie=cookies) is None
+    assert isinstance(verdict("GET", host=HOST, cookie=f"{other}; x{COOKIE}={TOKEN}"), Refused)
+
+
 @pytest.mark.parametrize("dest", ["iframe", "image", "script", "empty", "object"])
 def test_what_another_page_embeds_is_refused(dest: str) -> None:
     """Browsers say so where there is no Origin."""
