@@ -19,6 +19,7 @@ from typing import Any
 from warehouse.schema import quote
 from warehouse.store.names import SHAPES
 from warehouse.store.stamp import FORMAT
+from warehouse.transcripts.rules import guarded
 from warehouse.transcripts.trial import Asked, problem
 
 FOLDER = SHAPES
@@ -34,7 +35,24 @@ LONGEST_PROBLEM = 500
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,62}[A-Za-z0-9])?")
 
-BUILT_IN = ("ibm_watson", "google", "voicebase", "deepgram", "generic", "text")
+BUILT_IN = (
+    "ibm_watson",
+    "voicebase",
+    "deepgram",
+    "amazon_transcribe",
+    "amazon_call_analytics",
+    "speechmatics",
+    "google",
+    "rev_ai",
+    "azure",
+    "azure_fast",
+    "gong",
+    "twilio_intelligence",
+    "whisper",
+    "assemblyai",
+    "generic",
+    "text",
+)
 """In the order in which they are tried, after the operator's own; the first whose `when` holds is taken."""
 
 WORD = (
@@ -87,11 +105,20 @@ class Shape:
     parts: Mapping[str, str] = field(repr=False)
     version: int = 1
     structure: str | None = field(default=None, repr=False)
+    source: str = field(default="json", repr=False)
+    arranged: str | None = field(default=None, repr=False)
+
+    @property
+    def read(self) -> str | None:
+        """SQL for what is at `source` as `structure` says; None where none is said."""
+        return None if self.structure is None else f"from_json({guarded(self.source, 'JSON')}, {quote(self.structure)})"
 
     @property
     def parsed(self) -> str | None:
-        """SQL for the content as `structure` says, read once for all parts; None where none is said."""
-        return None if self.structure is None else f"from_json(json, {quote(self.structure)})"
+        """SQL for the same as `arranged` arranges it, made once for all parts."""
+        if self.read is None or self.arranged is None:
+            return self.read
+        return f"list_transform([{self.read}], lambda {PARSED}: TRY(\n{self.arranged}\n))[1]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,17 +145,17 @@ def shapes(root: Path) -> Shapes:
         except (OSError, ValueError) as error:
             broken[name] = f"{error.strerror}." if isinstance(error, OSError) else str(error)[:LONGEST_PROBLEM]
     folder = Path(__file__).parent / "shapes"
-    given = (read_shape(name, (folder / f"{name}.toml").read_bytes()) for name in BUILT_IN)
-    return Shapes((*own.values(), *(shape for shape in given if shape.vendor not in own)), broken)
+    given = (read_shape(name, (folder / f"{name}.toml").read_bytes()) for name in BUILT_IN if name not in own)
+    return Shapes((*own.values(), *given), broken)
 
 
-def read_shape(vendor: str, data: bytes) -> Shape:
+def read_shape(name: str, data: bytes) -> Shape:
     """What one file says.
 
     Raises:
         ValueError: it does not say what a shape says.
     """
-    if not _NAME.fullmatch(vendor):
+    if not _NAME.fullmatch(name):
         raise ValueError("Its name is the vendor's: letters, digits, and _ . - between them, 64 at most.")
     try:
         values = tomllib.loads(data.decode())
@@ -136,7 +163,7 @@ def read_shape(vendor: str, data: bytes) -> Shape:
         raise ValueError(f"It is not TOML: {error}.") from error
     if (needed := values.pop("format", 0)) not in range(FORMAT + 1):
         raise ValueError(f"It is of format {needed}; this version reads shapes up to format {FORMAT}.")
-    known = {"description", "version", "structure", "when", *PARTS}
+    known = {"description", "vendor", "version", "when", "source", "structure", "arranged", *PARTS}
     if unknown := sorted(values.keys() - known):
         raise ValueError(f"It sets {', '.join(unknown)}; what can be set is {', '.join(sorted(known))}.")
     if "when" not in values:
@@ -146,9 +173,20 @@ def read_shape(vendor: str, data: bytes) -> Shape:
         raise ValueError("Its version must be a whole number from 1 on.")
     if not all(isinstance(value, str) for value in values.values()):
         raise ValueError("Every value but the version must be text.")
-    parts = {name: values[name].strip() for name in PARTS if name in values}
-    structure = _structure(values["structure"]) if "structure" in values else None
-    return Shape(vendor, values.get("description", ""), values["when"].strip(), parts, version, structure)
+    if not _NAME.fullmatch(vendor := values.get("vendor", name)):
+        raise ValueError("Its vendor must be letters, digits, and _ . - between them, 64 at most.")
+    if "structure" not in values and (alone := values.keys() & {"source", "arranged"}):
+        raise ValueError(f"It sets {' and '.join(sorted(alone))} without a structure.")
+    return Shape(
+        vendor,
+        values.get("description", ""),
+        values["when"].strip(),
+        {part: values[part].strip() for part in PARTS if part in values},
+        version,
+        _structure(values["structure"]) if "structure" in values else None,
+        values.get("source", "json").strip(),
+        values["arranged"].strip() if "arranged" in values else None,
+    )
 
 
 def _structure(text: str) -> str:
@@ -200,12 +238,20 @@ def _tried(shape: Shape) -> Shape:
     Raises:
         ValueError: they do not.
     """
-    if (found := problem(asked(shape), tuple(INPUTS.items()), parsed=shape.parsed)) is not None:
+    if (found := problem(asked(shape), tuple(INPUTS.items()))) is not None:
         raise ValueError(found)
     return shape
 
 
 def asked(shape: Shape) -> tuple[Asked, ...]:
-    """The expressions of a shape as they are tried: name, SQL and type."""
-    expressions = {"when": shape.when, **shape.parts}
-    return tuple((name, expression, PARTS.get(name, "BOOLEAN")) for name, expression in expressions.items())
+    """The expressions of a shape as they are tried: name, SQL, type, and the SQL of `parsed` where they have it.
+
+    What makes `parsed` comes before what uses it: nothing runs that was not judged.
+    """
+    read, parsed = shape.read, shape.parsed
+    return (
+        ("when", shape.when, "BOOLEAN", None),
+        ("source", shape.source, "JSON", None),
+        *([] if shape.arranged is None else [("arranged", shape.arranged, "VARCHAR", read)]),
+        *((name, expression, PARTS[name], parsed) for name, expression in shape.parts.items()),
+    )

@@ -33,8 +33,8 @@ WORDS = 2000
 """In the samples; work that grows with the square of the words passes, with the cube it does not."""
 
 
-Asked = tuple[str, str, str]
-"""An expression of a shape: its name, its SQL and its type."""
+Asked = tuple[str, str, str, str | None]
+"""An expression of a shape: its name, its SQL, its type, and the SQL of one more column `parsed` that it can use."""
 
 
 @functools.lru_cache(maxsize=256)
@@ -42,20 +42,18 @@ def problem(
     expressions: tuple[Asked, ...],
     inputs: tuple[tuple[str, str], ...],
     *,
-    parsed: str | None = None,
     cpu_seconds: int = CPU_SECONDS,
 ) -> str | None:
     """Why the expressions of a shape cannot be used over the columns `inputs`, or None.
 
-    `parsed` is the SQL of one more column that all but `when` can use. Found out once for each text, as long as this
-    process lives.
+    Found out once for each text, as long as this process lives.
     """
-    asked = {"expressions": expressions, "inputs": dict(inputs), "parsed": parsed, "cpu_seconds": cpu_seconds}
+    asked = json.dumps({"expressions": expressions, "inputs": dict(inputs), "cpu_seconds": cpu_seconds})
     path = os.pathsep.join(part for part in sys.path if part)
     try:
         done = subprocess.run(
             [sys.executable, "-P", "-m", "warehouse.transcripts.trial"],  # -P: no module from the folder it is in
-            input=json.dumps(asked),
+            input=asked,
             capture_output=True,
             text=True,
             timeout=WALL_SECONDS,
@@ -72,7 +70,7 @@ def problem(
     return "Its trial broke DuckDB."
 
 
-def trial(expressions: Sequence[Asked], inputs: Mapping[str, str], *, parsed: str | None = None) -> str | None:
+def trial(expressions: Sequence[Asked], inputs: Mapping[str, str]) -> str | None:
     """The same in this process: without limits of time, and a crash is this process's."""
     with duckdb.connect(config={"memory_limit": f"{MEMORY_MB}MB", "threads": "1", "temp_directory": ""}) as db:
         for setting in (
@@ -82,13 +80,12 @@ def trial(expressions: Sequence[Asked], inputs: Mapping[str, str], *, parsed: st
             "lock_configuration = true",
         ):
             db.execute(f"SET {setting}")
-        for name, expression, kind in expressions:
-            more = ["parsed"] if parsed is not None and name != "when" else []
+        for name, expression, kind, parsed in expressions:
             try:
-                judge(db, expression, kind, inputs=[*inputs, *more])
+                judge(db, expression, kind, inputs=[*inputs, *([] if parsed is None else ["parsed"])])
             except ValueError as error:
                 return f"Its `{name}` cannot be used: it {error}."
-        for name, expression, kind in expressions:
+        for name, expression, kind, parsed in expressions:
             try:
                 for sample in samples():
                     columns = ", ".join(f"CAST(${column} AS {of}) AS {column}" for column, of in inputs.items())
@@ -130,7 +127,7 @@ def _main() -> None:
     ):
         hard = resource.getrlimit(limit)[1]
         resource.setrlimit(limit, (value if hard == resource.RLIM_INFINITY else min(value, hard),) * 2)
-    print(json.dumps(trial(asked["expressions"], asked["inputs"], parsed=asked["parsed"])))  # noqa: T201  # what the caller reads
+    print(json.dumps(trial(asked["expressions"], asked["inputs"])))  # noqa: T201  # what the caller reads
 
 
 if __name__ == "__main__":

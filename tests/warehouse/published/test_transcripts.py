@@ -14,7 +14,7 @@ from warehouse.published.publish import publish
 from warehouse.store.archive import Archive
 from warehouse.store.names import PUBLISHED
 from warehouse.transcripts.readable import TOO_DEEP
-from warehouse.transcripts.shapes import BUILT_IN, FOLDER
+from warehouse.transcripts.shapes import FOLDER, shapes
 from warehouse.upkeep.verify import verify
 
 SAMPLES = Path(__file__).parent / "samples"
@@ -81,7 +81,7 @@ DOCUMENTED: dict[str, tuple[str, str, float | None, str | None, list[str] | None
         "Speaker 1: Hello. Speaker 2: Hi, it's me.\nSpeaker 1: Good.",
         None,
         None,
-        ["Speaker 1", "Speaker 2"],
+        None,
         [],
     ),
     "voicebase_v2.json": (
@@ -105,10 +105,10 @@ DOCUMENTED: dict[str, tuple[str, str, float | None, str | None, list[str] | None
         "Where is my lamp?\nOn its way.",
         0.94,
         "en",
-        ["0", "2"],
-        [("Where", 0.1, 0.3, 0.99, "0", "1"), ("On", 1.5, 1.7, 0.9, None, "2")],
+        ["0", "1"],
+        [("Where", 0.1, 0.3, 0.99, "0", "0"), ("On", 1.5, 1.7, 0.9, None, "1")],
     ),
-    "amazon_transcribe.json": ("generic", "Where is my lamp?", None, "en-US", None, []),
+    "amazon_transcribe.json": ("amazon_transcribe", "Where is my lamp?", None, "en-US", None, []),
 }
 
 
@@ -217,7 +217,8 @@ def test_one_file_adds_a_shape(archive: Archive) -> None:
         "SELECT [text, language, words[2].word, words[2].start_seconds::VARCHAR] FROM transcripts ORDER BY payload_sid"
     )
     assert asked(archive, row)[0] == ["two words", None, "words", None]
-    assert asked(archive, "SELECT vendor FROM transcript_shapes ORDER BY position") == ["acme", *BUILT_IN]
+    given = [shape.vendor for shape in shapes(archive.root / "none").usable]
+    assert asked(archive, "SELECT vendor FROM transcript_shapes ORDER BY position") == ["acme", *given]
     assert verify(archive).mismatches == ()
 
 
