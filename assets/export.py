@@ -130,8 +130,10 @@ def _days(context: dg.AssetExecutionContext) -> list[date]:
     """The run's days.
 
     Raises:
-        FixConfiguration: the range that it was started for is reversed, or begins with no partition's day.
+        FixConfiguration: it was started for none, or for a range that is reversed or begins with no partition's day.
     """
+    if not (context.has_partition_key or context.has_partition_key_range):
+        raise FixConfiguration("The run was started for no day; start it with a partition or a range of them.")
     ends = [context.run.tags.get(f"dagster/asset_partition_range_{end}") for end in ("start", "end")]
     try:
         first, last = (None if end is None else date.fromisoformat(end) for end in ends)

@@ -146,7 +146,7 @@ def test_in_a_new_history_every_landed_day_is_green_again_whatever_its_age(
 
 
 def test_a_range_that_cannot_be_is_said_in_a_sentence(sandbox: Sandbox, instance: dg.DagsterInstance) -> None:
-    """Reversed, in the future, or long before the first partition: what is wrong and no class of an error."""
+    """Reversed, in the future, long before the first partition, or none: what is wrong and no class of an error."""
     today = datetime.now(UTC).date()
     for first, last, reason in (
         (today, today - timedelta(days=3), "is after its last"),
@@ -157,6 +157,9 @@ def test_a_range_that_cannot_be_is_said_in_a_sentence(sandbox: Sandbox, instance
         said = failure.step_failure_data.user_failure_data
         assert said is not None
         assert reason in (said.description or "")
+    for_none = dg.materialize(exporting(), instance=instance, raise_on_error=False)
+    (failure,) = [event for event in for_none.all_events if event.is_step_failure]
+    assert "for no day" in str(failure.step_failure_data.user_failure_data)
 
 
 def test_the_run_as_a_whole_plots_over_time(sandbox: Sandbox, instance: dg.DagsterInstance) -> None:
