@@ -18,6 +18,12 @@ from assets.schedules import daily_sweep, hourly_export
 from assets.sensors import abandoned_runs, alert_sensors, landed_days, standing_checks, urgent_export
 
 
+@dg.configured(dg.colored_console_logger, config_schema={})
+def console(_: object) -> dict[str, object]:
+    """Dagster's, without config: a run's would name it, and so send commands to the terminal that its lines go to."""
+    return {}
+
+
 @dg.definitions
 def defs() -> dg.Definitions:
     """The definitions for a process that Dagster has started, which is put right first, as a command's is."""
@@ -38,4 +44,5 @@ def build_definitions() -> dg.Definitions:
         sensors=[urgent_export, abandoned_runs, standing_checks, landed_days, *alert_sensors()],
         resources=resources(),
         executor=dg.in_process_executor,
+        loggers={"console": console},
     )

@@ -41,6 +41,15 @@ def test_the_definitions_load() -> None:
     dg.Definitions.validate_loadable(build_definitions())
 
 
+def test_a_run_says_nothing_to_a_terminal_that_its_config_made_up() -> None:
+    """Dagster's logger prints the name that a config gives it, with what a terminal would obey."""
+    made = build_definitions()
+    for job in ("export", "delete"):
+        named = {"loggers": {"console": {"config": {"name": "\x1b]0;made up\x07"}}}}
+        with pytest.raises(dg.DagsterInvalidConfigError):
+            dg.validate_run_config(made.resolve_job_def(job), named)
+
+
 def test_today_has_a_partition_and_so_has_every_day_that_can_be_had() -> None:
     """Partitions are UTC days from before the retention window up to today."""
     today = datetime.now(UTC).date()
