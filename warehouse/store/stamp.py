@@ -66,7 +66,7 @@ class Stamp:
         but = f" and holds what this version does not know ({', '.join(self.unknown[:3])})" if self.unknown else ""
         return UpdateProgram(
             f"{name} was written by {by} in format {max(self.read, self.write)}{but}; this is {VERSION}, which knows "
-            f"format {FORMAT}, so nothing was changed: install {'that version' if version else 'the newest version'} "
+            f"format {FORMAT}, so it is left as it is: install {'that version' if version else 'the newest version'} "
             "or a later one."
         )
 
