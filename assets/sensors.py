@@ -214,7 +214,7 @@ def _kept(cursor: str | None, *, newest: int, now: datetime) -> tuple[int, dict[
         kept = json.loads(cursor or "")
         said = {str(reason): datetime.fromisoformat(at) for reason, at in kept["said"].items()}
         return min(int(kept["after"]), newest), {reason: at for reason, at in said.items() if at <= now}
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
 
 

@@ -62,8 +62,8 @@ class Said:
             since = min(datetime.fromisoformat(kept["since"]), now)
             told = {name: datetime.fromisoformat(kept["at"][name]) for name in REPEAT if name in kept["at"]}
             times = {name: at for name, at in told.items() if at <= now + MINUTES}
-            return cls(since, times, int(kept["lost"]), tuple(map(str, kept.get("ended", ()))))
-        except (ValueError, KeyError, TypeError, AttributeError):
+            return cls(since, times, max(0, int(kept["lost"])), tuple(map(str, kept.get("ended", ()))))
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             return cls(now)
 
     def due(self, severity: Severity, *, now: datetime) -> bool:

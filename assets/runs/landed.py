@@ -60,7 +60,7 @@ def seen(cursor: str | None, kept: Sequence[Finished]) -> int | None:
     """
     try:
         upto = int(json.loads(cursor or "")["finished"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
     return upto if kept and upto <= kept[-1].number else None
 

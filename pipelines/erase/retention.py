@@ -160,7 +160,7 @@ def _announced(value: object) -> tuple[int, datetime] | None:
         assert isinstance(value, dict)
         at = datetime.fromisoformat(value["at"])
         return None if at.tzinfo is None else (int(value["days"]), at)
-    except (AssertionError, KeyError, TypeError, ValueError):
+    except (AssertionError, KeyError, OverflowError, TypeError, ValueError):
         return None
 
 
@@ -168,5 +168,5 @@ def _confirmed(value: object) -> tuple[date, int] | None:
     try:
         assert isinstance(value, dict)
         return date.fromisoformat(value["before"]), int(value["rows"])
-    except (AssertionError, KeyError, TypeError, ValueError):
+    except (AssertionError, KeyError, OverflowError, TypeError, ValueError):
         return None

@@ -206,8 +206,9 @@ def test_failed_runs_are_told_with_their_reason_and_none_is_forgotten(
     third = tick("failed_run_alert_log", instance, second.cursor)
     assert "0 runs failed" in (third.skip_message or "")
     assert "anew" not in (third.skip_message or "")
-    lost = tick("failed_run_alert_log", instance, '{"after": "of another shape"}')
-    assert "watching begins anew" in (lost.skip_message or "")
+    for cursor in ('{"after": "of another shape"}', '{"after": 1e400, "said": {}}', "[" * 5000):
+        lost = tick("failed_run_alert_log", instance, cursor)
+        assert "watching begins anew" in (lost.skip_message or "")
 
 
 def test_an_error_that_is_not_ours_is_told_by_its_type(instance: dg.DagsterInstance, root: Path) -> None:

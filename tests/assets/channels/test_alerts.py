@@ -406,6 +406,14 @@ def test_a_cursor_that_is_ahead_of_what_is_lost_hides_none_of_it() -> None:
     assert deadline_alert(waiting(lost=2), said, SEVEN_AND_THREE)[0] is None
 
 
+def test_a_cursor_that_cannot_be_read_begins_anew() -> None:
+    """Whatever is in it: a tick that fails would fail for ever, and nobody be told."""
+    whole = {"since": NOW.isoformat(), "at": {}, "lost": 1}
+    assert Said.read(json.dumps(whole), now=NOW) == Said(NOW, lost=1)
+    for odd in ("[" * 5000, json.dumps({**whole, "lost": float("inf")}), json.dumps({**whole, "at": {"error": 3}})):
+        assert Said.read(odd, now=NOW) == Said(NOW)
+
+
 @given(
     left=st.lists(st.floats(0.1, 500), max_size=5),
     ago=st.floats(0, 100),

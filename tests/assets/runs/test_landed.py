@@ -170,7 +170,7 @@ def test_a_cursor_that_somebody_set_is_not_believed_and_another_archives_days_ar
 ) -> None:
     """Whoever gets into the UI can set one; a marker that was mended counts from the start."""
     exporter().verdict()
-    for cursor in ("", "{", "[]", '{"finished": "x"}', '{"finished": 99}'):
+    for cursor in ("", "{", "[]", "[" * 5000, '{"finished": "x"}', '{"finished": 1e400}', '{"finished": 99}'):
         found = news(instance, exporter.archive, cursor)
         assert found.events
         assert found.upto == 1
