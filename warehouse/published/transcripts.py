@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from warehouse.schema import CHUNK_BYTES, quote
 from warehouse.transcripts.readable import LARGEST_BYTES, TOO_DEEP, TOO_LARGE, decoded, deep, plain
 from warehouse.transcripts.rules import guarded
-from warehouse.transcripts.shapes import PARSED, PARTS, Shape
+from warehouse.transcripts.shapes import PARSED, PARTS, Shape, recognised
 
 _SHOWN = ("text", "confidence", "language", "words")
 """Parts that are columns as they are."""
@@ -13,7 +13,7 @@ _SHOWN = ("text", "confidence", "language", "words")
 
 def transcripts_sql(usable: Sequence[Shape]) -> str:
     """The query behind the view `transcripts`."""
-    vendor = " ".join(f"WHEN {guarded(shape.when, 'BOOLEAN')} THEN {quote(shape.vendor)}" for shape in usable)
+    vendors = ", ".join(quote(shape.vendor) for shape in usable)
     parts = ",\n".join(f"    {_part(usable, name, kind)} AS {name}" for name, kind in PARTS.items() if name in _SHOWN)
     spoken = "list_sort(list_distinct(list_transform(words, lambda w: coalesce(w.speaker, w.channel))))"
     return f"""
@@ -31,7 +31,7 @@ WITH held AS ({_held()}), texts AS (
         CASE WHEN problem IS NULL AND NOT plain THEN TRY_CAST(whole_text AS JSON) END AS json
     FROM looked_at
 ), recognised AS (
-    SELECT *, CASE WHEN problem IS NULL THEN CASE {vendor} END END AS vendor FROM parsed
+    SELECT *, CASE WHEN problem IS NULL THEN [{vendors}][{recognised(usable)} + 1] END AS vendor FROM parsed
 ), heard AS (
     SELECT *,
 {parts},

@@ -10,7 +10,7 @@ import os
 import re
 import stat
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -34,6 +34,8 @@ LONGEST_PROBLEM = 500
 """Characters; what is said of a file may quote it."""
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,62}[A-Za-z0-9])?")
+
+_PATH = re.compile(r"\$(\.[A-Za-z_][A-Za-z0-9_]{0,62}|\[[0-9]{1,4}\]){1,16}")
 
 BUILT_IN = (
     "ibm_watson",
@@ -107,6 +109,7 @@ class Shape:
     structure: str | None = field(default=None, repr=False)
     source: str = field(default="json", repr=False)
     arranged: str | None = field(default=None, repr=False)
+    has: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def read(self) -> str | None:
@@ -163,7 +166,7 @@ def read_shape(name: str, data: bytes) -> Shape:
         raise ValueError(f"It is not TOML: {error}.") from error
     if (needed := values.pop("format", 0)) not in range(FORMAT + 1):
         raise ValueError(f"It is of format {needed}; this version reads shapes up to format {FORMAT}.")
-    known = {"description", "vendor", "version", "when", "source", "structure", "arranged", *PARTS}
+    known = {"description", "vendor", "version", "has", "when", "source", "structure", "arranged", *PARTS}
     if unknown := sorted(values.keys() - known):
         raise ValueError(f"It sets {', '.join(unknown)}; what can be set is {', '.join(sorted(known))}.")
     if "when" not in values:
@@ -171,8 +174,11 @@ def read_shape(name: str, data: bytes) -> Shape:
     version = values.pop("version", 1)
     if type(version) is not int or not 0 < version < 1 << 31:
         raise ValueError("Its version must be a whole number from 1 on.")
+    has = values.pop("has", [])
+    if not isinstance(has, list) or not all(isinstance(path, str) and _PATH.fullmatch(path) for path in has):
+        raise ValueError('What it has must be a list of paths such as "$.results[0].text".')
     if not all(isinstance(value, str) for value in values.values()):
-        raise ValueError("Every value but the version must be text.")
+        raise ValueError("Every other value must be text.")
     if not _NAME.fullmatch(vendor := values.get("vendor", name)):
         raise ValueError("Its vendor must be letters, digits, and _ . - between them, 64 at most.")
     if "structure" not in values and (alone := values.keys() & {"source", "arranged"}):
@@ -186,7 +192,26 @@ def read_shape(name: str, data: bytes) -> Shape:
         _structure(values["structure"]) if "structure" in values else None,
         values.get("source", "json").strip(),
         values["arranged"].strip() if "arranged" in values else None,
+        tuple(has),
     )
+
+
+def recognised(usable: Sequence[Shape]) -> str:
+    """SQL over INPUTS for the number of the first shape, from 0, that a content is of; null where it is of none.
+
+    Which of the members that shapes look for are there is found out at once: to ask each shape alone reads the content
+    again for each of them.
+    """
+    paths = list(dict.fromkeys(path for shape in usable for path in shape.has))
+    cases = []
+    for number, shape in enumerate(usable):
+        when = guarded(shape.when, "BOOLEAN")
+        if shape.has:
+            when = f"CASE WHEN {' OR '.join(f'has[{paths.index(path) + 1}]' for path in shape.has)} THEN {when} END"
+        cases.append(f"WHEN {when} THEN {number}")
+    case = f"CASE {' '.join(cases)} END" if cases else "CAST(NULL AS INTEGER)"
+    there = f"json_exists(json, [{', '.join(map(quote, paths))}])" if paths else "CAST(NULL AS BOOLEAN[])"
+    return f"list_transform([{there}], lambda has: {case})[1]"
 
 
 def _structure(text: str) -> str:

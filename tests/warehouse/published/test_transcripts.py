@@ -238,6 +238,7 @@ def test_a_shape_of_the_same_name_replaces_the_built_in_one(archive: Archive) ->
         ("when = 'true'\ntext = 'x'\nspeaker = 'x'", "sets speaker"),
         ("when = 'true'\ntext = 7", "must be text"),
         ("when = 'true'\nversion = '2'", "must be a whole number"),
+        ("when = 'true'\nhas = ['$.a[*]']", "list of paths"),
         ('when = \'true\'\nstructure = \'{"a": ["VARCHAR", "VARCHAR"]}\'', "must be of objects"),
         ("when = 'true'\ntext = 'parsed.a'", "`text` cannot be used"),
         ("when = 'true'\ntext = 'no_such_column'", "`text` cannot be used"),

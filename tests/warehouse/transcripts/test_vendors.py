@@ -8,7 +8,7 @@ import duckdb
 import pytest
 
 from warehouse.transcripts.rules import guarded
-from warehouse.transcripts.shapes import BUILT_IN, PARTS, Shape, shapes
+from warehouse.transcripts.shapes import BUILT_IN, PARTS, Shape, recognised, shapes
 
 FOLDER = Path(__file__).parent / "samples"
 
@@ -24,9 +24,8 @@ def heard(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]
         contents = [[name, json.dumps(sample["content"])] for name, sample in SAMPLES.items()]
         db.execute("CREATE TABLE contents (name VARCHAR, content_text VARCHAR)")
         db.executemany("INSERT INTO contents VALUES (?, ?)", contents)
-        cases = " ".join(f"WHEN {guarded(shape.when, 'BOOLEAN')} THEN {n}" for n, shape in enumerate(usable))
         db.execute(
-            f"CREATE TABLE seen AS SELECT *, CASE {cases} END AS shape FROM (SELECT *, content_text::JSON AS json, "
+            f"CREATE TABLE seen AS SELECT *, {recognised(usable)} AS shape FROM (SELECT *, content_text::JSON AS json, "
             "'application/json' AS content_type, 'transcript' AS label FROM contents)"
         )
         for number, shape in [(None, None), *enumerate(usable)]:
