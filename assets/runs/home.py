@@ -20,7 +20,7 @@ from pipelines.errors import ExportError, FixConfiguration
 from pipelines.variables import HOME
 from warehouse.store.files import ACCESS, Access, sync_and_hash, sync_folder, unnamed
 from warehouse.store.limits import chain, file_size_reached, inodes_left, is_full
-from warehouse.store.trust import Writers, check_trusted
+from warehouse.store.trust import Writers, check_above, check_trusted
 
 _SPACE = "free some space and run again"
 
@@ -113,13 +113,14 @@ def history_folder(root: Path) -> Path | None:
 
 
 def check_home(home: Path, writers: Writers) -> None:
-    """Refuse a home that is not to be trusted.
+    """Refuse a home that is not to be trusted. Dagster reads it later, and by itself: nobody may exchange it meanwhile.
 
     Raises:
-        Untrusted: somebody else made it, or something in it, or may change it.
+        Untrusted: somebody else made it, or something in it, or may change or exchange it.
         OSError: it cannot be looked at.
     """
     check_trusted("DAGSTER_HOME", home, writers)
+    check_above("DAGSTER_HOME", home, writers)
     for path in sorted(home.iterdir()) if home.is_dir() else ():
         check_trusted("In DAGSTER_HOME,", path, writers)
 

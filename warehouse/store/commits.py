@@ -7,6 +7,7 @@ landing at once safe: the loser reads the winner's commit, merges again and take
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -16,7 +17,7 @@ from typing import Any
 from warehouse.errors import CommitRace, RepairWarehouse, Untrusted
 from warehouse.store import names
 from warehouse.store.commit import EMPTY, Commit, Files, LiveFile
-from warehouse.store.files import Access, cannot, sync_folder, unnamed
+from warehouse.store.files import Access, cannot, refuse_links, sync_folder, unnamed
 from warehouse.store.names import COMMITS
 from warehouse.store.opens import read_bytes
 from warehouse.store.stamp import OURS, Stamp, stamp_of
@@ -27,6 +28,10 @@ FOLDER = COMMITS
 _MEMBERS = {"commit", "at", "run_id", "tables", "format", "version"}
 
 _FACTS = {"rows", "bytes", "sha256"}
+
+_TOO_MANY = 1 << 62
+
+_SHA256 = re.compile("[0-9a-f]{64}").fullmatch
 
 
 def commit_path(root: Path, number: int) -> Path:
@@ -39,7 +44,9 @@ def numbers(root: Path) -> list[int]:
 
     Raises:
         FixWarehouse: the folder cannot be read.
+        Untrusted: it is a link.
     """
+    refuse_links(root, FOLDER)
     try:
         found = [path.name for path in (root / FOLDER).iterdir()]
     except (FileNotFoundError, NotADirectoryError):
@@ -124,11 +131,19 @@ def _commit(body: Mapping[str, Any], stamp: Stamp) -> Commit:
                 raise _Outside
             if not names.is_live(path) or path.split("/")[0] != table:
                 raise ValueError("another layout")
+            if not _are_facts(facts):
+                raise ValueError("another layout")
             unknown += [f"member {member} of a file" for member in sorted(facts.keys() - _FACTS)]
         tables[table] = {p: LiveFile(p, f["rows"], f["bytes"], f["sha256"]) for p, f in files.items()}
     at = datetime.fromisoformat(body["at"])
     every = (*stamp.unknown, *dict.fromkeys(unknown))
     return Commit(body["commit"], at, body["run_id"], tables, replace(stamp, unknown=every))
+
+
+def _are_facts(facts: Mapping[str, Any]) -> bool:
+    """Whether rows and bytes are numbers of them, and the hash is one."""
+    counts = (facts["rows"], facts["bytes"])
+    return all(type(count) is int and 0 <= count < _TOO_MANY for count in counts) and bool(_SHA256(facts["sha256"]))
 
 
 def _fingerprint(body: Mapping[str, object]) -> str:

@@ -74,6 +74,27 @@ def check_trusted(what: str, path: Path, writers: Writers) -> None:
         raise Untrusted(f"{what} {path} {reason}.")
 
 
+def check_above(what: str, path: Path, writers: Writers) -> None:
+    """Refuse a place that somebody else could exchange: who may write to a folder may rename what is in it.
+
+    Where a folder is sticky, as /tmp is, only its owner may.
+
+    Raises:
+        Untrusted: the sentence names `what`, the path, the folder above it, the reason and the cure.
+        OSError: a folder cannot be looked at.
+    """
+    path = Path(os.path.abspath(path))  # noqa: PTH100  # a link on the way can be replaced as well as what it leads to
+    for folder in dict.fromkeys((*path.parents, *path.resolve().parents)):
+        try:
+            state = folder.stat()
+        except FileNotFoundError:
+            continue
+        if state.st_mode & stat.S_ISVTX and not _foreign(state, writers):
+            continue
+        if (reason := objection(state, writers)) is not None:
+            raise Untrusted(f"{what} {path} is in {folder}, which {reason}.")
+
+
 def is_open_to_others(state: os.stat_result) -> bool:
     """Whether others than its owner and root may read a file."""
     return bool(state.st_mode & stat.S_IROTH or (state.st_mode & stat.S_IRGRP and not _is_private(state.st_gid)))
@@ -88,7 +109,7 @@ def user_name(uid: int) -> str:
 
 
 def _foreign(state: os.stat_result, writers: Writers) -> str | None:
-    """The name of the owner of a link, if it is nobody who is trusted. A link's own mode says nothing."""
+    """The name of the owner, whatever the mode says, if it is nobody who is trusted."""
     trusted = writers.everybody or state.st_uid in {os.geteuid(), 0} | writers.users
     return None if trusted or (writers.group and state.st_gid in _own_groups()) else user_name(state.st_uid)
 

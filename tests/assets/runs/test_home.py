@@ -23,6 +23,7 @@ from assets.runs.undisclosed import undisclosed
 from pipelines.errors import FixConfiguration
 from tests.assets.conftest import ROOT, CommandLine
 from tests.assets.instances import instance_in
+from warehouse.errors import Untrusted
 from warehouse.store.opening import open_archive
 
 
@@ -50,6 +51,15 @@ def test_an_empty_configuration_is_written_again_and_another_one_stays(home: Pat
     dagster_home(root_beside(home))
     assert configuration.read_text() == "telemetry: {enabled: true}\n"
     assert sorted(path.name for path in home.iterdir()) == [".whose.lock", "archive.json", "dagster.yaml"]
+
+
+def test_a_home_that_others_can_exchange_is_refused(home: Path) -> None:
+    """Dagster reads its `dagster.yaml`, which names classes, after we have looked at it."""
+    root = root_beside(home)
+    dagster_home(root)
+    home.parent.chmod(0o777)
+    with pytest.raises(Untrusted, match=f"DAGSTER_HOME {home} is in {home.parent}, which may be written to"):
+        dagster_home(root)
 
 
 def test_no_part_of_a_configuration_is_left_where_there_is_no_room_for_it(home: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 from pipelines.erase.choice import erase_older, erase_sids
 from pipelines.records.sids import recording_sid
 from tests.warehouse.made_up import NOON, land_rows, later, recording, sid, whole
-from warehouse.errors import RepairWarehouse, UpdateProgram
+from warehouse.errors import RepairWarehouse, Untrusted, UpdateProgram
 from warehouse.published.publish import publish
 from warehouse.published.query import answer
 from warehouse.store import commits
@@ -257,4 +257,22 @@ def test_a_commit_may_name_a_file_under_its_own_table_only(landed: Archive) -> N
     path, facts = next(iter(json.loads(commit_path(landed.root, 2).read_bytes())["tables"]["loads"].items()))
     write_commit(landed.root, lambda body: body["tables"]["contents"].update({path: facts}))
     with pytest.raises(UpdateProgram, match="another layout"):
+        landed.head()
+
+
+@pytest.mark.parametrize("facts", [{"rows": "1"}, {"rows": 10**30}, {"rows": True}, {"bytes": -1}, {"sha256": "../x"}])
+def test_a_commit_whose_numbers_are_none_is_not_ours(landed: Archive, facts: Mapping[str, object]) -> None:
+    """Where it is loaded, and not as a disk that fails when somebody counts with them."""
+    write_commit(landed.root, lambda body: next(iter(body["tables"]["contents"].values())).update(facts))
+    with pytest.raises(UpdateProgram, match="another layout"):
+        landed.head()
+
+
+def test_commits_behind_a_link_are_not_read(landed: Archive) -> None:
+    """By whoever only looks either: an empty folder there would read as an archive with nothing in it."""
+    folder = commit_path(landed.root, 2).parent
+    folder.rename(landed.root.parent / "elsewhere")
+    (landed.root.parent / "empty").mkdir()
+    folder.symlink_to(landed.root.parent / "empty")
+    with pytest.raises(Untrusted, match="_commits is a link"):
         landed.head()

@@ -8,7 +8,7 @@ import pytest
 from tests.warehouse.made_up import land_rows, whole
 from warehouse.errors import Untrusted
 from warehouse.store.opening import open_archive
-from warehouse.store.trust import Writers, check_trusted
+from warehouse.store.trust import Writers, check_above, check_trusted
 
 MALLORY = 54_321
 """A user that is not there."""
@@ -71,6 +71,23 @@ def test_a_folder_of_our_own_in_one_for_everybody_is_trusted(tmp_path: Path) -> 
     tmp_path.chmod(0o1777)
     (tmp_path / "own").mkdir(0o700)
     check_trusted("What", tmp_path / "own", Writers())
+
+
+@as_root
+def test_a_folder_in_which_others_can_exchange_what_is_ours_is_refused(tmp_path: Path) -> None:
+    """Its owner, and whoever may write to it unless it is sticky; also where a link of ours leads to."""
+    shared, link = tmp_path / "shared", tmp_path / "link"
+    (shared / "own").mkdir(0o700, parents=True)
+    link.symlink_to(shared / "own")
+    for owner, mode, cure in ((MALLORY, 0o755, str(MALLORY)), (MALLORY, 0o1777, str(MALLORY)), (0, 0o777, "all")):
+        os.chown(shared, owner, -1)
+        shared.chmod(mode)
+        for path in (shared / "own", shared / "not" / "yet", link):
+            with pytest.raises(Untrusted, match=f"What {path} is in {shared}, which .*EXPORT_TRUSTED_WRITERS={cure}"):
+                check_above("What", path, Writers())
+            check_above("What", path, Writers(frozenset({MALLORY}), everybody=cure == "all"))
+    shared.chmod(0o1777)
+    check_above("What", link, Writers())
 
 
 @as_root
