@@ -16,7 +16,7 @@ from warehouse.store.names import Destination
 from warehouse.store.stamp import OURS
 from warehouse.transcripts.shapes import shapes
 
-LAYOUT = 7
+LAYOUT = 8
 """Raised when the inner layout changes; a file of another layout is rebuilt, not refreshed."""
 
 

@@ -21,6 +21,7 @@ import pyarrow as pa
 from warehouse.errors import FixWarehouse, RepairWarehouse
 from warehouse.published import parts
 from warehouse.published.catalog import LAYOUT, Shown
+from warehouse.published.delta import show_in_delta
 from warehouse.published.shown import Published, digests, published, stray_logs
 from warehouse.schema import CONTENTS, TABLES, Table, sql_type
 from warehouse.store import commits, opens
@@ -85,6 +86,7 @@ def publish(archive: Archive, destination: Destination, *, now: datetime, afresh
                             for file in files.values():
                                 archive.sound(file)
                     _build_with_enough_memory(archive, head, temporary, shown, now=now)
+            show_in_delta(archive, head, afresh=afresh)  # first: with the file that shows a commit there are its logs
             _swap(archive, temporary, target)
         finally:
             shutil.rmtree(workshop)

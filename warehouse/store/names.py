@@ -43,6 +43,9 @@ FACTS = "_facts"
 OF_ALL = "all"
 """In the name of facts, for the identity of a file: they are those of all files of a table."""
 
+DELTA = "_delta_log"
+"""Folder in that of a table: its files, as engines that know Delta read them. See `warehouse.published.delta`."""
+
 _KEPT = r"\.addons-"
 """Start of the names of published files of the first versions, which ended with the SHA-256."""
 
@@ -71,13 +74,15 @@ _SEALED_OF = "|".join(
     name if partition is None else f"{name}/{partition}={_DAY}" for name, partition in PARTITIONS.items()
 )
 
+_DELTA_OF = rf"(?:{'|'.join(PARTITIONS)})/{DELTA}"
+
 
 class Made(Enum):
     """What something of ours is, by its name alone."""
 
     SEALED = rf"(?:{_SEALED_OF})/{_FILE}"
     COMMIT = rf"{COMMITS}/[0-9]{{12}}\.json"
-    BEGUN = rf"(?:(?:{_SEALED_OF}|{COMMITS}|{FACTS})/)?\.{_ID}\.tmp(?:/.+)?"
+    BEGUN = rf"(?:(?:{_SEALED_OF}|{_DELTA_OF}|{COMMITS}|{FACTS})/)?\.{_ID}\.tmp(?:/.+)?"
     """A file that has no name of its own yet, or the folder in which a file is published; left by a kill."""
     SPILL = rf"\.{_ID}\.spill(?:/.+)?"
     """What did not fit into memory."""
@@ -86,6 +91,7 @@ class Made(Enum):
     """What DuckDB leaves beside a published file that somebody has opened to write to it, and shows to every reader."""
     FACTS = rf"{FACTS}/(?:{_ID}|{OF_ALL})\.{PLAIN.pattern}"
     """Facts of one sealed file, by the identity in its name, or of all files of a table."""
+    DELTA = rf"{_DELTA_OF}/(?:[0-9]{{20}}\.(?:json|checkpoint\.parquet)|_last_checkpoint)"
     ASIDE = rf"{ASIDE}/(?:(?:{_SEALED_OF.replace('/', '[.]')})\.{_FILE}|{COMMITS}\.[0-9]{{12}}\.json|{MARKER})"
     SINGLE = "|".join(
         (
@@ -98,7 +104,7 @@ class Made(Enum):
 _FORMS = [(kind, re.compile(kind.value, re.ASCII | re.DOTALL)) for kind in Made]
 
 _FOLDERS = re.compile(
-    rf"{_SEALED_OF}|{'|'.join(PARTITIONS)}|{COMMITS}|{ASIDE}|{FACTS}|{re.escape(SHELF)}(?:/{_ID}-[0-9a-f]{{64}})?",
+    rf"{_SEALED_OF}|{_DELTA_OF}|{'|'.join(PARTITIONS)}|{COMMITS}|{ASIDE}|{FACTS}|{re.escape(SHELF)}(?:/{_ID}-[0-9a-f]{{64}})?",
     re.ASCII,
 )
 

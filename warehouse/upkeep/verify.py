@@ -17,6 +17,8 @@ from warehouse.errors import FixWarehouse, NotSealed, RepairWarehouse, Untrusted
 from warehouse.ledger import contradictions, deleted_results, read_ledger
 from warehouse.pieces import PIECES, hashed
 from warehouse.published import views
+from warehouse.published.catalog import LAYOUT
+from warehouse.published.delta import differences
 from warehouse.published.shown import (
     Published,
     limit_memory,
@@ -113,6 +115,8 @@ def _verify(archive: Archive, *, first: date | None, last: date | None) -> Verif
     comparable = not any(mismatch.kind == "file" for mismatch in mismatches)
     shown, different = _judge_published(archive, comparable=comparable)
     mismatches += different
+    if shown is not None and (shown.commit, shown.layout) == (head.number, LAYOUT):
+        mismatches += (Mismatch("delta", path, sentence) for path, sentence in differences(archive, head))
     return Verification(
         head.number,
         None if shown is None else shown.commit,
