@@ -30,6 +30,9 @@ TRIALS = {
     ),
     "days": Trial("days", "exports an account hour by hour and prints what each export asked for"),
     "deletions": Trial("deletions", "kills exports and deletions by the thousand; the source judges every DELETE"),
+    "engines": Trial(
+        "engines", "reads the Delta logs with six engines while an archive changes (needs a package index)"
+    ),
     "erasures": Trial("erasures", "erases, is killed on the way, and searches every file for what is left"),
     "faults": Trial("faults.trial", "exports from a source that gives malformed replies, and judges each (8 minutes)"),
     "kills": Trial("kills", "kills three exports at once by the thousand, with a reader beside (half an hour)"),

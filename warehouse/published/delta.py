@@ -55,7 +55,7 @@ def show_in_delta(archive: Archive, head: Commit, *, afresh: bool = False) -> No
 def differences(archive: Archive, head: Commit) -> Iterator[tuple[str, str]]:
     """The tables whose logs do not show `head`: the path of each log, and a sentence."""
     for table in TABLES.values():
-        log = _read(archive, table)
+        log = read_log(archive, table)
         sizes = {path: file.bytes for path, file in live_files(table, head).items()}
         as_head = log is not None and {path: add["size"] for path, add in log.adds.items()} == sizes
         if log is None or not as_head or log.schema != schema_string(table):
@@ -67,7 +67,7 @@ def differences(archive: Archive, head: Commit) -> Iterator[tuple[str, str]]:
 def _bring_up(archive: Archive, table: Table, head: Commit, *, afresh: bool) -> bool:
     """One more version of a log, if it needs one; False when another publisher has taken its number."""
     folder = f"{table.name}/{DELTA}"
-    known = _read(archive, table)
+    known = read_log(archive, table)
     log = known or Log(max(_versions(archive, table), default=-1))
     actions = next_actions(table, log, head, new_id=str(uuid.uuid4()))
     if actions:
@@ -114,7 +114,7 @@ def _versions(archive: Archive, table: Table) -> dict[int, set[str]]:
     return found
 
 
-def _read(archive: Archive, table: Table) -> Log | None:
+def read_log(archive: Archive, table: Table) -> Log | None:
     """What a log shows now; an empty one where there is none, and None where it cannot be read."""
     versions = _versions(archive, table)
     folder, log = f"{table.name}/{DELTA}", Log()

@@ -26,7 +26,7 @@ APPLYING = "applying"
 
 WHOSE = {"none": "its owner alone", "group": "the group", "all": "everybody on this machine"}
 
-_OF_ALL = {Made.SEALED, Made.COMMIT, Made.SINGLE, Made.FACTS}
+_OF_ALL = {Made.SEALED, Made.COMMIT, Made.SINGLE, Made.FACTS, Made.DELTA}
 
 
 def sharing(root: Path, given: str | None) -> str:

@@ -21,8 +21,10 @@ import pyarrow.parquet as pq
 from tests.trials.crash import shim
 from tests.warehouse.made_up import NOON, content, land_rows, leftovers, logical, payload, recording, result, whole
 from warehouse.errors import ExportError
+from warehouse.published.delta import read_log
 from warehouse.published.publish import publish
 from warehouse.published.shown import published
+from warehouse.schema import TABLES
 from warehouse.store import commits
 from warehouse.store.collect import collect
 from warehouse.store.commit import Commit
@@ -182,6 +184,12 @@ def look(root: Path, acknowledged: set[int], *, partials: bool = True) -> list[s
         if partials:
             for path in root.glob("[a-z]*/**/[!.]*.parquet"):
                 pq.read_table(path, partitioning=None)
+        for table in TABLES.values():
+            log = read_log(archive, table)
+            if log is None:
+                say(f"the Delta log of {table.name} cannot be read")
+            elif missing := [path for path in log.adds if not (root / table.name / path).exists()]:
+                say(f"the Delta log of {table.name} names {missing}, which are gone")
         if (root / PUBLISHED).is_symlink():
             with duckdb.connect(str(root / PUBLISHED), read_only=True) as db:
                 db.execute("SELECT count(*), sum(octet_length(content)) FROM contents")
