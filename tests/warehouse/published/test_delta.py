@@ -1,6 +1,8 @@
 """Delta logs: another implementation of the protocol reads what `addons.duckdb` shows, whatever came before."""
 
 import json
+import re
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -222,24 +224,23 @@ def test_logs_are_ours_and_are_left_alone(landed: Archive) -> None:
     assert not list(landed.root.iterdir())
 
 
-def test_a_version_of_another_publisher_is_not_overwritten(landed: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_publishers_at_once_lose_no_version(landed: Archive) -> None:
     """Who finds its number taken reads again and says what is missing then."""
-    from warehouse.published import delta
-
-    land_rows(landed, whole(4, at=later(1)))
-    other, put, raced = open_archive(landed.root), delta._put, []
-
-    def beaten(archive: Archive, folder: str, name: str, body: bytes, *, replace: bool) -> None:
-        if not raced:
-            raced.append(name)
-            show_in_delta(other, other.head())
-        put(archive, folder, name, body, replace=replace)
-
-    monkeypatch.setattr(delta, "_put", beaten)
-    show_in_delta(landed, landed.head())
-    monkeypatch.undo()
-    publish(landed, "parquet", now=later(2))
+    others = [open_archive(landed.root) for _ in range(4)]
+    with ThreadPoolExecutor(len(others)) as at_once:
+        for number in range(4, 8):
+            land_rows(landed, whole(number, at=later(number)))
+            list(at_once.map(lambda other: show_in_delta(other, other.head()), others))
+    publish(landed, "parquet", now=later(9))
     shows_head(landed)
+
+
+def test_the_documented_example_runs(landed: Archive, capsys: pytest.CaptureFixture[str]) -> None:
+    """What `docs/engines.md` says of deltalake is what it takes."""
+    page = (Path(__file__).parents[3] / "docs" / "engines.md").read_text()
+    (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    exec(example.replace("demo-data", str(landed.root)), {})
+    assert capsys.readouterr().out == "True ['sid', 'status']\n"
 
 
 def test_a_landing_alone_changes_no_log(landed: Archive) -> None:
