@@ -54,7 +54,8 @@ NEXT_DAY = NOON + timedelta(days=1)
 TEXT = ("grüß dich, made up; " * 1_000_000).encode()
 """20 MB in which a chunk ends in the middle of a character."""
 
-BACKWARDS = TEXT.decode()[::-1].encode()
+BACKWARDS = TEXT[: CHUNK_BYTES + 1000].decode(errors="ignore")[::-1].encode()
+"""Of two chunks."""
 
 
 def spooled(number: int, data: bytes, *, done: date | None = TODAY, claimed: bytes | None = None) -> SpooledContent:
@@ -119,7 +120,7 @@ def test_a_large_content_reads_back_as_it_came(copied: Archive, destination: Des
     assert (verification.mismatches, verification.contents) == ((), 2)
 
 
-@pytest.mark.parametrize("sizes", [[5_200_000] * 6, [4_100_000, 9_000_000, 4_190_000], [40_000_000]])
+@pytest.mark.parametrize("sizes", [[5_200_000] * 6, [40_000_000]])
 def test_what_cannot_be_compressed_is_read_back_too(archive: Archive, sizes: list[int]) -> None:
     """Audio takes in memory what it has on disk; DuckDB holds several chunks at once, however few it is asked for."""
     for number, size in enumerate(sizes):

@@ -205,18 +205,16 @@ def test_results_of_another_account_refuse_the_plan(prepared: tuple[Deleter, Del
     refuses(deleter, plan, "does not belong to the account")
 
 
-@pytest.mark.parametrize("status", [401, 403, 404])
-def test_a_key_that_may_not_read_accounts_is_known_by_what_it_reads(
-    status: int, prepared: tuple[Deleter, DeletePlan]
-) -> None:
+def test_a_key_that_may_not_read_accounts_is_known_by_what_it_reads(prepared: tuple[Deleter, DeletePlan]) -> None:
     """A restricted key cannot be asked for its account; every result it reads must name the account instead."""
     deleter, plan = prepared
-    deleter.sandbox.settings.intercept = lambda request: (
-        Reply(status, b"{}") if request.operation == "FetchAccount" else None
-    )
     row = deleter.sandbox.world.results[plan.results[0].sid]
     deleter.sandbox.world.put(replace(row, overrides={"account_sid": None}))
-    refuses(deleter, plan, "does not belong to the account")
+    for status in (401, 403, 404):
+        deleter.sandbox.settings.intercept = lambda request, status=status: (  # type: ignore[misc]  # as above
+            Reply(status, b"{}") if request.operation == "FetchAccount" else None
+        )
+        refuses(deleter, plan, "does not belong to the account")
     deleter.sandbox.world.put(row)
     deleter.apply(plan)
     assert len(deleter.sent()) == len(plan.results)
@@ -347,9 +345,12 @@ FILLED = ("contents", "add_on_results", "add_on_payloads", "recordings", "loads"
 """The tables that have live files before anything was deleted."""
 
 
-def edit_published(archive: Archive, sql: str, *, hide: bool) -> None:
-    """Somebody writes to the published file; with `hide` its remembered hash is renewed too."""
-    path = (archive.root / PUBLISHED).resolve()
+@contextmanager
+def published_edited(archive: Archive, sql: str, *, hide: bool) -> Iterator[None]:
+    """Somebody writes to the published file, for a while; with `hide` its remembered hash is renewed too."""
+    name = archive.root / PUBLISHED
+    path, link = name.resolve(), name.readlink()
+    good, hashed = path.read_bytes(), (archive.root / PUBLISH_LOCK).read_bytes()
     path.chmod(0o600)
     with duckdb.connect(str(path)) as db:
         db.execute("SET TimeZone = 'UTC'")
@@ -358,8 +359,14 @@ def edit_published(archive: Archive, sql: str, *, hide: bool) -> None:
         digest = sha256_of(path)
         (archive.root / PUBLISH_LOCK).write_text(digest)
         folder = path.parent.rename(path.parent.with_name(f"{'0' * 32}-{digest}"))
-        (archive.root / PUBLISHED).unlink()
-        (archive.root / PUBLISHED).symlink_to(f"{folder.parent.name}/{folder.name}/{PUBLISHED}")
+        name.unlink()
+        name.symlink_to(f"{folder.parent.name}/{folder.name}/{PUBLISHED}")
+    yield
+    name.resolve().parent.rename(path.parent)
+    name.unlink()
+    name.symlink_to(link)
+    path.write_bytes(good)
+    (archive.root / PUBLISH_LOCK).write_bytes(hashed)
 
 
 FIRST, LAST = (f"(SELECT {which}(sid) FROM add_on_payloads)" for which in ("min", "max"))
@@ -380,9 +387,8 @@ def test_an_edit_in_duckdb_refuses_the_plan(prepared: tuple[Deleter, DeletePlan]
     deleter, plan = prepared
     elsewhere = "UPDATE recordings SET status = 'edited'"  # no part of any proof, so only the hash shows it
     for sql, hide in ((elsewhere, False), (EDITS[0], False), *((sql, True) for sql in EDITS)):
-        edit_published(deleter.archive, sql, hide=hide)
-        refuses(deleter, plan, "addons.duckdb")
-        publish(deleter.archive, "duckdb", now=deleter.sandbox.now, afresh=True)
+        with published_edited(deleter.archive, sql, hide=hide):
+            refuses(deleter, plan, "addons.duckdb")
     deleter.apply(plan)
     assert len(deleter.sent()) == len(plan.results)
 
@@ -402,9 +408,8 @@ def test_a_large_content_is_proven_in_pieces(exporter: Exporter) -> None:
         "DELETE FROM _contents.chunks_000001 WHERE chunk = 2",
         "INSERT INTO _contents.chunks_000001 FROM _contents.chunks_000001 WHERE chunk = 2",
     ):
-        edit_published(exporter.archive, edit, hide=True)
-        refuses(deleter, plan, "addons.duckdb")
-        publish(exporter.archive, "duckdb", now=exporter.sandbox.now, afresh=True)
+        with published_edited(exporter.archive, edit, hide=True):
+            refuses(deleter, plan, "addons.duckdb")
     deleter.apply(plan)
     assert deleter.sent() == [result.sid]
 
@@ -413,13 +418,9 @@ def test_a_published_view_of_something_else_refuses_the_plan(sandbox: Sandbox, t
     """The Parquet destination: the same question, asked of the view."""
     deleter, _ = ready(Exporter(sandbox, open_archive(tmp_path / "parquet"), "parquet"))
     plan = deleter.plan()
-    edit_published(
-        deleter.archive,
-        "CREATE OR REPLACE VIEW contents AS SELECT sid AS payload_sid, 'x'::BLOB AS content FROM add_on_payloads",
-        hide=True,
-    )
-    refuses(deleter, plan, "addons.duckdb")
-    publish(deleter.archive, "parquet", now=deleter.sandbox.now, afresh=True)
+    forged = "CREATE OR REPLACE VIEW contents AS SELECT sid AS payload_sid, 'x'::BLOB AS content FROM add_on_payloads"
+    with published_edited(deleter.archive, forged, hide=True):
+        refuses(deleter, plan, "addons.duckdb")
     deleter.apply(plan)
     assert len(deleter.sent()) == len(plan.results)
 
@@ -504,7 +505,7 @@ def test_another_destination_refuses_the_plan(prepared: tuple[Deleter, DeletePla
 def tamper(
     archive: Archive, change: Callable[[list[dict[str, object]]], list[dict[str, object]]]
 ) -> Callable[[], None]:
-    """Rewrite the ledger of deletions as a commit that is sound in itself; returns what puts it back."""
+    """Rewrite the ledger of deletions as a commit that is sound in itself; returns what puts it back, unpublished."""
     head = archive.head()
     files = list(head.tables[DELETIONS.name].values())
     rows = [row for file in files for row in pq.read_table(archive.root / file.path).to_pylist()]
@@ -515,7 +516,6 @@ def tamper(
 
     def undo() -> None:
         archive.commit(archive.head(), drop=[sealed], add=files, at=head.at, run_id="undone")
-        publish(archive, "duckdb", now=head.at)
 
     return undo
 
@@ -544,6 +544,7 @@ def test_a_ledger_that_was_tampered_with_refuses_every_plan(exporter: Exporter) 
             deleter.plan()
         assert any(mismatch.kind == "deletions" for mismatch in verify(deleter.archive).mismatches)
         undo()
+    publish(deleter.archive, "duckdb", now=deleter.sandbox.now)
     deleter.apply(plan)
     assert deleter.left() == set()
 
