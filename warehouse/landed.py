@@ -162,13 +162,15 @@ def owing_recordings(snapshot: Snapshot, *, now: datetime, kept: timedelta) -> f
     """
     since = (now - kept).astimezone(UTC).date() - timedelta(days=1)
     archive, tables = snapshot.archive, (ADD_ON_RESULTS, ADD_ON_PAYLOADS)
-    with reading_errors(archive.root), archive.database() as db:
+    with reading_errors(archive.root):
         files = known.owing(snapshot, *(_from_day(snapshot.commit, table, since).values() for table in tables))
+        if not (files.results or files.payloads):
+            return frozenset()
         results = snapshot.to_read(ADD_ON_RESULTS, files.results)
         payloads = snapshot.to_read(ADD_ON_PAYLOADS, files.payloads)
-        return frozenset(
-            sid for (sid,) in db.execute(views.owing(results, payloads, "$now"), {"now": now}).fetchall() if sid
-        )
+        with archive.database() as db:
+            rows = db.execute(views.owing(results, payloads, "$now"), {"now": now}).fetchall()
+        return frozenset(sid for (sid,) in rows if sid)
 
 
 def _values(column: pa.Array) -> list[object]:

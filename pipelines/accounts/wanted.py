@@ -44,6 +44,8 @@ def note_configured(
 
 def note_trouble(archive: Archive, trouble: Mapping[str, str], *, asked: Collection[str], now: datetime) -> None:
     """Keep of the accounts that were asked why nothing more could be had of them; of the others there is no trouble."""
+    if not trouble and not any(account.get("trouble") for account in kept_accounts(archive.root).values()):
+        return
     known, _ = _known(archive)
     after = {
         sid: replace(known.get(sid) or Account(sid, since=now), trouble=trouble.get(sid, ""))

@@ -104,13 +104,15 @@ def _verify(archive: Archive, *, first: date | None, last: date | None) -> Verif
     mismatches += _copies(archive)
     sound = {f.path for f in files} - damaged
     contents = [f for f in files if f.path in sound and f.path.startswith(f"{CONTENTS.name}/")]
-    mismatches += _wrong_contents(snapshot, contents, damaged=damaged)
+    with archive.database() as db:
+        mismatches += _wrong_contents(snapshot, db, contents, damaged=damaged)
+        if not damaged:
+            mismatches += _broken_references(snapshot, db)
     with contextlib.suppress(RepairWarehouse):  # of which there is a mismatch already
         if unfinished(archive):
             sentence = "An erasure was cut off, and what it erased may still be on the disk; run `addon-export erase`."
             mismatches.append(Mismatch("erasure", ERASURES.name, sentence))
     if not damaged:
-        mismatches += _broken_references(snapshot)
         mismatches += _broken_ledger(snapshot)
     comparable = not any(mismatch.kind == "file" for mismatch in mismatches)
     shown, different = _judge_published(archive, comparable=comparable)
@@ -155,7 +157,10 @@ def verify_files(snapshot: Snapshot, files: Sequence[LiveFile]) -> tuple[Mismatc
     mismatches = [*_damaged_files(snapshot.archive, files)]
     damaged = {m.subject for m in mismatches}
     contents = [f for f in files if f.path not in damaged and f.path.startswith(f"{CONTENTS.name}/")]
-    return (*mismatches, *_wrong_contents(snapshot, contents, damaged=damaged))
+    if not contents:
+        return tuple(mismatches)
+    with snapshot.archive.database() as db:
+        return (*mismatches, *_wrong_contents(snapshot, db, contents, damaged=damaged))
 
 
 def _in_range(file: LiveFile, first: date | None, last: date | None) -> bool:
@@ -196,7 +201,9 @@ def _damaged_files(archive: Archive, files: Iterable[LiveFile]) -> Iterator[Mism
             yield Mismatch("file", file.path, str(link))
 
 
-def _wrong_contents(snapshot: Snapshot, files: Iterable[LiveFile], *, damaged: Collection[str]) -> Iterator[Mismatch]:
+def _wrong_contents(
+    snapshot: Snapshot, db: duckdb.DuckDBPyConnection, files: Iterable[LiveFile], *, damaged: Collection[str]
+) -> Iterator[Mismatch]:
     """Contents whose bytes do not hash to what came off the wire, or that no payload row names.
 
     Where the payload rows themselves are damaged, only the contents that have a sound one can be compared.
@@ -204,38 +211,37 @@ def _wrong_contents(snapshot: Snapshot, files: Iterable[LiveFile], *, damaged: C
     archive, folders = snapshot.archive, dict[str, list[LiveFile]]()
     for file in files:
         folders.setdefault(file.folder, []).append(file)
-    with archive.database() as db:
-        for folder, together in folders.items():
-            payloads = [f.path for f in snapshot.files(ADD_ON_PAYLOADS) if f.folder == folder]
-            sound = [path for path in payloads if path not in damaged]
+    for folder, together in folders.items():
+        payloads = [f.path for f in snapshot.files(ADD_ON_PAYLOADS) if f.folder == folder]
+        sound = [path for path in payloads if path not in damaged]
+        try:
+            with reading_errors(archive.root):
+                rows = db.execute(
+                    f"SELECT sid, content_sha256, content_length FROM {archive.relation(ADD_ON_PAYLOADS, sound)} "
+                    "WHERE content_sha256 IS NOT NULL"
+                ).fetchall()
+        except RepairWarehouse:
+            yield Mismatch("file", folder, f"Payloads in {ADD_ON_PAYLOADS.name}/{folder} cannot be read.")
+            continue
+        expected = {sid: (digest, length) for sid, digest, length in rows}
+        for file in together:
             try:
                 with reading_errors(archive.root):
-                    rows = db.execute(
-                        f"SELECT sid, content_sha256, content_length FROM {archive.relation(ADD_ON_PAYLOADS, sound)} "
-                        "WHERE content_sha256 IS NOT NULL"
-                    ).fetchall()
-            except RepairWarehouse:
-                yield Mismatch("file", folder, f"Payloads in {ADD_ON_PAYLOADS.name}/{folder} cannot be read.")
+                    contents = [*hashed(archive.read(file, CONTENTS, PIECES))]
+            except RepairWarehouse as error:  # damaged since its bytes were compared
+                yield Mismatch("file", file.path, str(error))
                 continue
-            expected = {sid: (digest, length) for sid, digest, length in rows}
-            for file in together:
-                try:
-                    with reading_errors(archive.root):
-                        contents = [*hashed(archive.read(file, CONTENTS, PIECES))]
-                except RepairWarehouse as error:  # damaged since its bytes were compared
-                    yield Mismatch("file", file.path, str(error))
-                    continue
-                for sid, *found in contents:
-                    if sid not in expected:
-                        if len(sound) == len(payloads):
-                            sentence = f"The content of payload {sid} has no payload row in its partition."
-                            yield Mismatch("content", sid, sentence)
-                    elif tuple(found) != expected[sid]:
-                        sentence = f"The content of payload {sid} does not have the SHA-256 it came with."
+            for sid, *found in contents:
+                if sid not in expected:
+                    if len(sound) == len(payloads):
+                        sentence = f"The content of payload {sid} has no payload row in its partition."
                         yield Mismatch("content", sid, sentence)
+                elif tuple(found) != expected[sid]:
+                    sentence = f"The content of payload {sid} does not have the SHA-256 it came with."
+                    yield Mismatch("content", sid, sentence)
 
 
-def _broken_references(snapshot: Snapshot) -> Iterator[Mismatch]:
+def _broken_references(snapshot: Snapshot, db: duckdb.DuckDBPyConnection) -> Iterator[Mismatch]:
     """Duplicate keys, rows whose parent is missing, and payloads said to be landed whose content is not."""
     archive, relation = snapshot.archive, snapshot.relation
     queries = {
@@ -251,7 +257,7 @@ def _broken_references(snapshot: Snapshot) -> Iterator[Mismatch]:
         f"(SELECT payload_sid FROM {relation(CONTENTS)})",
     }
     try:
-        with reading_errors(archive.root), archive.database() as db:
+        with reading_errors(archive.root):
             for sentence, query in queries.items():
                 for subject, *_ in db.execute(query).fetchall():
                     yield Mismatch("reference", str(subject), sentence.format(subject))

@@ -211,7 +211,7 @@ def test_a_key_that_may_not_read_accounts_is_known_by_what_it_reads(prepared: tu
     row = deleter.sandbox.world.results[plan.results[0].sid]
     deleter.sandbox.world.put(replace(row, overrides={"account_sid": None}))
     for status in (401, 403, 404):
-        deleter.sandbox.settings.intercept = lambda request, status=status: (  # type: ignore[misc]  # as above
+        deleter.sandbox.settings.intercept = lambda request, status=status: (
             Reply(status, b"{}") if request.operation == "FetchAccount" else None
         )
         refuses(deleter, plan, "does not belong to the account")
@@ -345,12 +345,9 @@ FILLED = ("contents", "add_on_results", "add_on_payloads", "recordings", "loads"
 """The tables that have live files before anything was deleted."""
 
 
-@contextmanager
-def published_edited(archive: Archive, sql: str, *, hide: bool) -> Iterator[None]:
-    """Somebody writes to the published file, for a while; with `hide` its remembered hash is renewed too."""
-    name = archive.root / PUBLISHED
-    path, link = name.resolve(), name.readlink()
-    good, hashed = path.read_bytes(), (archive.root / PUBLISH_LOCK).read_bytes()
+def edit_published(archive: Archive, sql: str, *, hide: bool) -> None:
+    """Somebody writes to the published file; with `hide` its remembered hash is renewed too."""
+    path = (archive.root / PUBLISHED).resolve()
     path.chmod(0o600)
     with duckdb.connect(str(path)) as db:
         db.execute("SET TimeZone = 'UTC'")
@@ -359,8 +356,17 @@ def published_edited(archive: Archive, sql: str, *, hide: bool) -> Iterator[None
         digest = sha256_of(path)
         (archive.root / PUBLISH_LOCK).write_text(digest)
         folder = path.parent.rename(path.parent.with_name(f"{'0' * 32}-{digest}"))
-        name.unlink()
-        name.symlink_to(f"{folder.parent.name}/{folder.name}/{PUBLISHED}")
+        (archive.root / PUBLISHED).unlink()
+        (archive.root / PUBLISHED).symlink_to(f"{folder.parent.name}/{folder.name}/{PUBLISHED}")
+
+
+@contextmanager
+def published_edited(archive: Archive, sql: str, *, hide: bool) -> Iterator[None]:
+    """The same, for a while."""
+    name = archive.root / PUBLISHED
+    path, link = name.resolve(), name.readlink()
+    good, hashed = path.read_bytes(), (archive.root / PUBLISH_LOCK).read_bytes()
+    edit_published(archive, sql, hide=hide)
     yield
     name.resolve().parent.rename(path.parent)
     name.unlink()
