@@ -3,7 +3,6 @@
 import atexit
 import functools
 import os
-import shlex
 import shutil
 import subprocess
 import sys
@@ -75,16 +74,16 @@ class CommandLine:
 
     def without_space(self, kilobytes: int, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a command that cannot write further into any file than this, as on a disk that is full."""
-        command = shlex.join([sys.executable, "-m", "assets.cli", *arguments])
-        return subprocess.run(
-            ["bash", "-c", f"ulimit -f {kilobytes} && exec {command}"],
-            cwd=self.folder,
-            env=self.clean_environment(),
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        (out, for_out), (err, for_err) = os.pipe(), os.pipe()  # which hold all that such a command has to say
+        with os.fdopen(out) as said, os.fdopen(err) as talk:
+            with os.fdopen(for_out, "w") as into, os.fdopen(for_err, "w") as into_too:
+                code = self.into(into, into_too, *arguments, largest=kilobytes << 10)
+            return subprocess.CompletedProcess(arguments, code, said.read(), talk.read())
+
+    def into(self, out: IO[str], err: IO[str], *arguments: str, largest: int | None = None) -> int:
+        """Run a command that writes there, and no file beyond `largest` bytes; its exit code."""
+        environment = self.clean_environment()
+        return _server().run_into((out, err), arguments, self.folder, environment, timeout=120, largest=largest)
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """What an analyst's query answers."""

@@ -8,12 +8,13 @@ import atexit
 import gc
 import json
 import os
+import resource
 import socket
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import NoReturn
+from typing import IO, Any, NoReturn
 
 LIBRARIES = (
     "alembic.runtime.migration",
@@ -80,16 +81,29 @@ class Server:
         Raises:
             TimeoutError: it takes longer than `timeout` seconds.
         """
-        mask = os.umask(0)
-        os.umask(mask)
-        request = json.dumps([arguments, str(folder), environment, mask]).encode()
-        self._socket.settimeout(timeout)
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-            socket.send_fds(self._socket, [request], [out.fileno(), err.fileno()])
-            code = int(self._socket.recv(100))
+            code = self.run_into((out, err), arguments, folder, environment, timeout=timeout)
             out.seek(0)
             err.seek(0)
             return subprocess.CompletedProcess(arguments, code, out.read().decode(), err.read().decode())
+
+    def run_into(
+        self,
+        streams: tuple[IO[Any], IO[Any]],
+        arguments: tuple[str, ...],
+        folder: Path,
+        environment: dict[str, str],
+        *,
+        timeout: float,
+        largest: int | None = None,
+    ) -> int:
+        """The same into streams of one's own, and no file beyond `largest` bytes; returns the exit code."""
+        mask = os.umask(0)
+        os.umask(mask)
+        request = json.dumps([arguments, str(folder), environment, mask, largest]).encode()
+        self._socket.settimeout(timeout)
+        socket.send_fds(self._socket, [request], [stream.fileno() for stream in streams])
+        return int(self._socket.recv(100))
 
     def close(self) -> None:
         """End it, and what it may be running."""
@@ -110,7 +124,7 @@ def serve(requests: socket.socket) -> NoReturn:
             os._exit(0)
         if not (child := os.fork()):
             requests.close()
-            arguments, folder, environment, mask = json.loads(request)
+            arguments, folder, environment, mask, largest = json.loads(request)
             for number, handle in enumerate(handles, start=1):
                 os.dup2(handle, number)
                 os.close(handle)
@@ -118,11 +132,20 @@ def serve(requests: socket.socket) -> NoReturn:
             os.environ.clear()
             os.environ.update(environment)
             os.umask(mask)
+            if largest is not None:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
+            _open_streams(os.environ.get("PYTHONIOENCODING", "utf-8"))
             os._exit(_run(arguments))  # taking down what was imported for nothing takes half a second
         for handle in handles:
             os.close(handle)
         _, status = os.waitpid(child, 0)
         requests.send(str(os.waitstatus_to_exitcode(status)).encode())
+
+
+def _open_streams(encoding: str) -> None:
+    """As an interpreter makes them: those of the server know where in a file it would write, and another encoding."""
+    sys.stdout = open(1, "w", encoding=encoding, closefd=False)  # noqa: SIM115  # as long as the process lives
+    sys.stderr = open(2, "w", 1, encoding=encoding, errors="backslashreplace", closefd=False)  # noqa: SIM115  # as above
 
 
 def _run(arguments: list[str]) -> int:

@@ -129,8 +129,7 @@ def refuse(account: str, reply: Reply = REFUSED) -> object:
     return answer
 
 
-@pytest.mark.parametrize("account", [MAIN, FIRST, SECOND])
-@pytest.mark.parametrize("status_code", [401, 403, 503])
+@pytest.mark.parametrize(("account", "status_code"), [(MAIN, 401), (MAIN, 503), (FIRST, 403), (SECOND, 503)])
 def test_the_trouble_of_one_account_stops_no_other(
     account: str, status_code: int, sandbox: Sandbox, archive: Archive
 ) -> None:
