@@ -6,11 +6,13 @@ without `date_completed`, recordings without results, deleted recordings that st
 other UTC offsets, several payloads a result, JSON, text and binary contents. Pure: `now` and seed go in.
 """
 
+import json
 from datetime import datetime, timedelta, timezone
 from random import Random
 
 from pipelines.sandbox.contents import ADD_ONS, AddOn, make_talk
 from pipelines.sandbox.values import Account, Recording, Status, Step, steps_to
+from pipelines.sandbox.vendors import FORMS, spoken
 from pipelines.sandbox.world import World
 
 _OFFSETS = (timedelta(hours=1), timedelta(hours=-5), timedelta(hours=5, minutes=30))
@@ -28,11 +30,13 @@ def made_up_world(
     days: float = 30,
     subaccounts: int = 1,
     many_results: int = 0,
+    with_vendors: bool = False,
 ) -> World:
     """A world whose recordings are spread over the `days` days before `now`, newest included.
 
     The first account is the main one with `recordings` recordings, and one more of `many_results` results
-    when not 0; its first API key may not delete, its second may. Each subaccount has a tenth as many.
+    when not 0; its first API key may not delete, its second may. Each subaccount has a tenth as many. `with_vendors`
+    adds a recording that each vendor of `vendors` has transcribed, and changes nothing else.
     """
     now = now.replace(microsecond=0)
     random = Random(seed)  # noqa: S311  # made-up data, nothing to keep secret
@@ -50,6 +54,8 @@ def made_up_world(
         name = f"Harbor Lane branch {number}"
         branch = world.add_account(date_created=opened + timedelta(days=number), owner=main.sid, friendly_name=name)
         _add_recordings(world, branch, random, now, max(1, recordings // 10), days)
+    if with_vendors:
+        _add_vendors(world, main, random, now)
     return world
 
 
@@ -126,3 +132,12 @@ def _add_long_list(world: World, account: Account, random: Random, now: datetime
         result = world.add_result(recording, start, add_on=add_on.name)
         for content in add_on.contents(random, make_talk(random), result.sid):
             world.add_payload(result, content.data, content_type=content.content_type, label=content.label)
+
+
+def _add_vendors(world: World, account: Account, random: Random, now: datetime) -> None:
+    """One recording of an hour ago, with a result for each form in which vendors give the same talk."""
+    recording = world.add_recording(account.sid, now - timedelta(hours=1), channels=2)
+    turns = spoken(make_talk(random))
+    for name, form in FORMS.items():
+        result = world.add_result(recording, add_on=name)
+        world.add_payload(result, json.dumps(form(turns)).encode())

@@ -177,6 +177,7 @@ def serve(
     cap: int | None = 100,
     latency: float = 0.0,
     many_results: int = 0,
+    with_vendors: bool = True,
 ) -> None:
     """Run until interrupted (Ctrl-C), which ends it quietly.
 
@@ -191,13 +192,21 @@ def serve(
         cap: requests an account may have in flight, None for any number.
         latency: seconds before each API reply.
         many_results: results of one more recording, 0 for no such recording.
+        with_vendors: whether one more recording has a result in the form of each vendor.
 
     Raises:
         ValueError: host is not a loopback address.
         OSError: the port is taken.
     """
     now = datetime.now(UTC)
-    world = made_up_world(now=now, seed=seed, recordings=recordings, days=days, many_results=many_results)
+    world = made_up_world(
+        now=now,
+        seed=seed,
+        recordings=recordings,
+        days=days,
+        many_results=many_results,
+        with_vendors=with_vendors,
+    )
     settings = Settings(cap=cap, latency=latency)
     try:
         with Sandbox(world, settings=settings, host=host, port=port, journal=Journal(limit=10_000)) as sandbox:

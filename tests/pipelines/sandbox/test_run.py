@@ -130,7 +130,7 @@ def test_serve_prints_the_settings_and_ends_quietly_on_interrupt() -> None:
         process.wait()
 
     assert {"TWILIO_DELETE_API_KEY", "TWILIO_DELETE_API_SECRET"} <= settings.keys()
-    assert len(reply.json()["recordings"]) == 3
+    assert len(reply.json()["recordings"]) == 3 + 1  # with vendors
     assert (process.returncode, out) == (0, "")
     assert "Traceback" not in err
     assert err.endswith("Sandbox stopped.\n")

@@ -2,17 +2,25 @@
 
 import json
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import duckdb
 import pytest
 
+from pipelines.sandbox.contents import make_talk
+from pipelines.sandbox.vendors import FORMS, spoken
 from warehouse.transcripts.rules import guarded
 from warehouse.transcripts.shapes import BUILT_IN, PARTS, Shape, recognised, shapes
 
 FOLDER = Path(__file__).parent / "samples"
 
 SAMPLES = {path.stem: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))}
+
+
+SANDBOX = "sandbox: "
+
+TALK = spoken(make_talk(Random(3)))
 
 
 @pytest.fixture(scope="module")
@@ -23,6 +31,7 @@ def heard(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]
     with duckdb.connect(config={"threads": "1"}) as db:
         contents = [[name, json.dumps(sample["content"])] for name, sample in SAMPLES.items()]
         db.execute("CREATE TABLE contents (name VARCHAR, content_text VARCHAR)")
+        contents += [[f"{SANDBOX}{name}", json.dumps(form(TALK))] for name, form in FORMS.items()]
         db.executemany("INSERT INTO contents VALUES (?, ?)", contents)
         db.execute(
             f"CREATE TABLE seen AS SELECT *, {recognised(usable)} AS shape FROM (SELECT *, content_text::JSON AS json, "
@@ -64,6 +73,24 @@ def _shown(part: str, value: Any) -> Any:
             return pytest.approx(value)
         case _:
             return None if value == [] else value
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_what_the_sandbox_says_in_a_vendors_form_is_read_as_it_was_said(
+    heard: dict[str, dict[str, Any]], name: str
+) -> None:
+    """Every word with its times and one of two speakers or channels; every turn that the vendor gives, by its text."""
+    said = heard[f"{SANDBOX}{name}"]
+    words, turns = said.get("words") or [], said.get("turns") or []
+    stretches = [(stretch["start_seconds"], stretch["end_seconds"]) for stretch in turns]
+    assert stretches in ([], [(turn.start, turn.end) for turn in TALK])
+    assert stretches or words
+    if words:
+        times = sorted((word["start_seconds"], word["end_seconds"]) for word in words)
+        assert times == [(word.start, word.end) for turn in TALK for word in turn.words]
+    assert len({(part.get("speaker") or part.get("channel")) for part in (words or turns)}) == 2
+    if turns and name != "amazon_contact_lens":  # is redacted
+        assert [turn["text"] for turn in turns] == [turn.text for turn in TALK]
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
