@@ -154,7 +154,7 @@ def read_only(root: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         Untrusted: a live file is a link.
     """
     path = root.absolute() / PUBLISHED
-    if not path.exists():
+    if not path.is_file():  # nor a pipe, which DuckDB waits for
         raise FixWarehouse(f"There is no {path}; run `addon-export export` or `addon-export rebuild` first.")
     if logs := stray_logs(path.parent):
         raise FixWarehouse(

@@ -31,6 +31,8 @@ class Published:
 
 def published(archive: Archive) -> Published | None:
     """What the published file shows; None when there is none or it cannot be opened."""
+    if not (archive.root / PUBLISHED).is_file():  # DuckDB waits for whoever writes to a pipe
+        return None
     try:
         with contextlib.closing(duckdb.connect(str(archive.root / PUBLISHED), read_only=True)) as db:
             db.execute("SET TimeZone = 'UTC'")
@@ -46,7 +48,8 @@ def why_unopened(path: Path) -> str:
     DuckDB lets nobody in beside a program that may write. Another file can be published all the same.
     """
     try:
-        duckdb.connect(str(path), read_only=True).close()
+        if path.is_file():
+            duckdb.connect(str(path), read_only=True).close()
     except duckdb.Error as error:
         if "set lock" in str(error):
             return (

@@ -9,14 +9,16 @@ import pytest
 from pipelines.delete.guards import only_deleter
 from tests.warehouse.made_up import NOON, land_rows, later, whole
 from warehouse.erasures import unfinished
-from warehouse.errors import Untrusted
+from warehouse.errors import FixWarehouse, Untrusted
 from warehouse.published.publish import publish
-from warehouse.published.shown import untouched
+from warehouse.published.query import answer
+from warehouse.published.shown import published, untouched, why_unopened
 from warehouse.schema import CONTENTS
 from warehouse.store.commits import FOLDER
 from warehouse.store.names import ARCHIVE_LOCK, ERASING, PUBLISH_LOCK, PUBLISHED
 from warehouse.store.opening import open_archive
 from warehouse.store.opens import folder, open_lock, read_bytes
+from warehouse.upkeep.verify import verify
 
 DELETE_LOCK = ".delete.lock"
 
@@ -144,3 +146,17 @@ def test_what_lies_behind_a_link_is_not_read_as_ours(tmp_path: Path) -> None:
     with pytest.raises(Untrusted), folder(root, "folder/new", make=0o700):
         pass
     assert not (tmp_path / "elsewhere" / "new").exists()
+
+
+def test_a_pipe_in_place_of_the_published_file_is_not_waited_for(tmp_path: Path) -> None:
+    """Whoever asks, looks or publishes goes on; the next publication takes its place."""
+    archive = open_archive(tmp_path / "root")
+    land_rows(archive, whole(1))
+    os.mkfifo(archive.root / PUBLISHED)
+    assert published(archive) is None
+    assert why_unopened(archive.root / PUBLISHED).startswith("cannot be opened")
+    with pytest.raises(FixWarehouse, match=f"There is no .*{PUBLISHED}"), answer(archive.root, "SELECT 1"):
+        pass
+    assert verify(archive).mismatches
+    publish(archive, "duckdb", now=NOON)
+    assert untouched(archive)
