@@ -1,6 +1,7 @@
 """Makes `COMMIT-duckdb.tar.xz` and `COMMIT-parquet.tar.xz` beside this file, with the code of that commit.
 
-They are never made again: what they hold is what that version wrote. For the archive of another version:
+They are never made again: what they hold is what that version wrote. The imports are those of 44a4b8d on, and may have
+to follow those of a later commit. For the archive of another version:
 
     git worktree add /tmp/then COMMIT
     cp tests/warehouse/store/archives/make.py /tmp/then/
@@ -21,15 +22,17 @@ import tempfile
 from pathlib import Path
 from typing import cast
 
-from pipelines.erase import erase_sids
-from pipelines.quarantine import resolve
-from pipelines.sids import recording_sid
+from pipelines.erase.choice import erase_sids
+from pipelines.retry import resolve
+from pipelines.records.sids import recording_sid
 from tests.warehouse.made_up import NOON, bad, batch, land_rows, later, payload, recording, result, sid, whole
-from warehouse.archive import open_archive
+from warehouse.store.opening import open_archive
 from warehouse.contents import SpooledContent
 from warehouse.land import land
-from warehouse.ledger import DELETED, INTENT, STARTED, Step, append
-from warehouse.publish import Destination, publish
+from warehouse.ledger import DELETED, INTENT, STARTED, Step
+from warehouse.append import append
+from warehouse.published.publish import publish
+from warehouse.store.names import Destination
 
 LARGE = b"a long silence " * 350_000
 """5 MB: more than a chunk; next to nothing when compressed."""
