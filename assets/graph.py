@@ -13,9 +13,8 @@ import dagster as dg
 from pipelines.errors import ExportError
 from pipelines.settings import environment, warehouse_settings
 from warehouse.published.views import RELATIONS
-from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, RECORDINGS, Table, sql_type
+from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, DERIVED, RECORDINGS, Table, sql_type
 from warehouse.store.names import PUBLISHED
-from warehouse.transcripts.shapes import PARTS
 
 OWNERS = ["team:data-engineering"]
 
@@ -37,10 +36,16 @@ PARTITIONS = (
 )
 
 VIEW_TYPES: Mapping[str, Mapping[str, str]] = {
-    "transcripts": {
-        "completed_date": "DATE",
-        **{name: PARTS[name] for name in ("confidence", "words", "speakers")},
-        "json": "JSON",
+    **{table.name: {c.name: sql_type(c) for c in table.columns} for table in DERIVED},
+    "calls": {
+        "start_time": "TIMESTAMP WITH TIME ZONE",
+        "duration_seconds": "INTEGER",
+        "confidence": "DOUBLE",
+        "redacted": "BOOLEAN",
+        **dict.fromkeys(("transcripts", "turns", "results", "unsafe"), "BIGINT"),
+        "talk_seconds": "STRUCT(speaker VARCHAR, seconds DOUBLE)[]",
+        "add_ons": "VARCHAR[]",
+        "next_deadline": "TIMESTAMP WITH TIME ZONE",
     },
     "retention": {
         "completed_date": "DATE",
@@ -140,7 +145,8 @@ PAYLOADS_SPEC = _landed(
 )
 
 VIEWS = [
-    _view("transcripts", [ADD_ON_PAYLOADS.name]),
+    *(_view(table.name, [ADD_ON_PAYLOADS.name]) for table in DERIVED),
+    _view("calls", [RECORDINGS.name, *(table.name for table in DERIVED)]),
     _view("retention", [ADD_ON_RESULTS.name, ADD_ON_PAYLOADS.name]),
 ]
 

@@ -115,7 +115,7 @@ def seal_spooled(archive: Archive, content: SpooledContent) -> LiveFile:
         nonlocal length
         content.file.seek(0)
         for number in count():
-            data = _read_full(content.file, CHUNK_BYTES)
+            data = read_full(content.file, CHUNK_BYTES)
             if number and not data:
                 return
             digest.update(data)
@@ -136,7 +136,7 @@ def seal_spooled(archive: Archive, content: SpooledContent) -> LiveFile:
     return file
 
 
-def _read_full(file: BinaryIO, size: int) -> bytes:
+def read_full(file: BinaryIO, size: int) -> bytes:
     """`size` bytes, fewer only at the end: a raw file may give less than it is asked for."""
     data = file.read(size)
     while data and len(data) < size and (more := file.read(size - len(data))):

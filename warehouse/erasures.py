@@ -8,7 +8,17 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, CONTENTS, ERASURES, QUARANTINE, RECORDINGS
+from warehouse.schema import (
+    ADD_ON_PAYLOADS,
+    ADD_ON_RESULTS,
+    ANALYSES,
+    CONTENTS,
+    ERASURES,
+    QUARANTINE,
+    RECORDINGS,
+    TRANSCRIPTS,
+    TURNS,
+)
 from warehouse.store.archive import Archive, Snapshot
 from warehouse.store.files import cannot
 from warehouse.store.names import ERASING
@@ -19,6 +29,9 @@ SIDS_OF: Mapping[str, tuple[str, ...]] = {
     ADD_ON_RESULTS.name: ("sid", "reference_sid"),
     ADD_ON_PAYLOADS.name: ("sid", "add_on_result_sid", "reference_sid"),
     CONTENTS.name: ("payload_sid",),
+    TRANSCRIPTS.name: ("payload_sid", "add_on_result_sid", "reference_sid"),
+    TURNS.name: ("payload_sid", "reference_sid"),
+    ANALYSES.name: ("payload_sid", "add_on_result_sid", "reference_sid"),
     QUARANTINE.name: ("sid", "parent_sid"),
 }
 """Columns that say what a row is about, or what it belongs to."""

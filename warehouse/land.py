@@ -7,15 +7,17 @@ plus one read of the key columns.
 """
 
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from itertools import chain
 
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from warehouse.contents import PayloadFacts, SpooledContent, moved, seal_spooled, settle, settle_spooled
+from warehouse.derived import DERIVED_FROM, derived, payloads_sql, reader_of, without
 from warehouse.erasures import SIDS_OF, Erased, read_erased
 from warehouse.errors import CommitRace, RepairWarehouse
 from warehouse.merge import fold_sql, merge_sql
@@ -25,6 +27,7 @@ from warehouse.schema import (
     ADD_ON_RESULTS,
     CONTENTS,
     DELETIONS,
+    DERIVED,
     ERASURES,
     LISTINGS,
     LOADS,
@@ -42,6 +45,8 @@ from warehouse.store.files import sync_folder
 from warehouse.store.footers import refuse_newer
 from warehouse.store.lock import shared
 from warehouse.store.sealed import by_day, partition_day
+from warehouse.transcripts.derive import PAYLOADS, TEXTS
+from warehouse.transcripts.texts import in_file, of_rows, of_spooled
 
 ATTEMPTS = 50
 """Commit races lost in a row before giving up; each loss means that another process succeeded."""
@@ -120,7 +125,7 @@ class _Landing:
         self.archive, self.head, self.load_id, self.run_id, self.now = archive, head, load_id, run_id, now
 
     def land(self, batch: Batch, spooled: Sequence[SpooledContent]) -> Load:
-        if unknown := batch.keys() - (TABLES.keys() - {ERASURES.name}):
+        if unknown := batch.keys() - (TABLES.keys() - {ERASURES.name, *(table.name for table in DERIVED)}):
             raise ValueError(f"no such table: {', '.join(sorted(unknown))}")
         changes: dict[str, _Change] = {}
         with self.archive.database() as db:
@@ -130,10 +135,10 @@ class _Landing:
             )
             payloads = self._payloads_of_moved_results(db, batch.get(ADD_ON_PAYLOADS.name, ADD_ON_PAYLOADS.empty()))
             changes[ADD_ON_PAYLOADS.name] = self._merge(db, ADD_ON_PAYLOADS, self._on_their_results_day(db, payloads))
-            changes[CONTENTS.name], differing = self._land_contents(
-                db, batch.get(CONTENTS.name, CONTENTS.empty()), spooled
-            )
+            contents, large, differing = self._new_contents(db, batch.get(CONTENTS.name, CONTENTS.empty()), spooled)
+            changes[CONTENTS.name] = self._add_contents(contents, large)
             self._move_contents(db, changes[CONTENTS.name])
+            changes |= self._derive(db, contents, large)
             given = batch.get(QUARANTINE.name, QUARANTINE.empty())
             changes[QUARANTINE.name] = self._append(
                 QUARANTINE, pa.concat_tables([given, quarantine_rows(differing, now=self.now)])
@@ -267,51 +272,48 @@ class _Landing:
 
     # -- tables whose rows are only added -------------------------------------------------------------
 
-    def _append(self, table: Table, source: pa.Table, *, known: set[str] | None = None) -> _Change:
-        """Add the rows whose key is not landed (`known`, or looked up); the first of equal keys in `source` wins."""
-        change = _Change()
+    def _append(self, table: Table, source: pa.Table) -> _Change:
+        """Add the rows whose key is not landed; the first of equal keys in `source` wins."""
         if not source.num_rows:
-            return change
-        if known is None:
-            known = set().union(*self._landed_keys(table, source[table.key].combine_chunks()).values())
-        fresh = []
-        for position, value in enumerate(source[table.key].to_pylist()):
-            if value not in known:
-                known.add(value)
-                fresh.append(position)
-        rows = source if len(fresh) == source.num_rows else source.take(pa.array(fresh, pa.int64()))
+            return _Change()
+        known = set[str]().union(*self._landed_keys(table, source[table.key].combine_chunks()).values())
+        return self._seal(table, _unknown(table, source, known))
+
+    def _seal(self, table: Table, rows: pa.Table) -> _Change:
+        change = _Change(added=rows.num_rows)
         for day, part in by_day(table, rows).items():
             # sorted, a row is found by its key without reading the others
             ordered = part.sort_by(table.key) if table.partition else part
             change.add.append(self.archive.seal(table, day, ordered.to_batches(max_chunksize=256)))
-        change.added = rows.num_rows
-        if table is CONTENTS:
-            change.content_bytes = pc.sum(pc.binary_length(rows["content"])).as_py() or 0
         self._nothing_vanished(table, change)
         return change
 
-    def _land_contents(
+    def _new_contents(
         self, db: duckdb.DuckDBPyConnection, contents: pa.Table, spooled: Sequence[SpooledContent]
-    ) -> tuple[_Change, list[QuarantineRow]]:
-        """Add the contents that are not landed; returns also those that differ from what is.
+    ) -> tuple[pa.Table, list[SpooledContent], list[QuarantineRow]]:
+        """The contents that are not landed, each once; also those that differ from what is, for quarantine.
 
         The first content of a payload stays; another one under the same SID, landed before or in the same batch,
         is kept in quarantine.
         """
         if not contents.num_rows and not spooled:
-            return _Change(), []
+            return contents, [], []
         payloads = self._payload_facts(db)
         contents, differing = settle(contents, payloads)
         large, differing_too = settle_spooled(spooled, payloads)
         known = self._landed_contents(db, [*contents["payload_sid"].to_pylist(), *(c.payload_sid for c in large)])
-        change = self._append(CONTENTS, contents, known=known)
+        contents = _unknown(CONTENTS, contents, known)
+        new = {content.payload_sid: content for content in reversed(large) if content.payload_sid not in known}
+        return contents, [*new.values()], differing + differing_too
+
+    def _add_contents(self, contents: pa.Table, large: Sequence[SpooledContent]) -> _Change:
+        change = self._seal(CONTENTS, contents)
+        change.content_bytes = pc.sum(pc.binary_length(contents["content"])).as_py() or 0
         for content in large:
-            if content.payload_sid not in known:
-                known.add(content.payload_sid)
-                change.add.append(seal_spooled(self.archive, content))
-                change.added += 1
-                change.content_bytes += content.length
-        return change, differing + differing_too
+            change.add.append(seal_spooled(self.archive, content))
+            change.added += 1
+            change.content_bytes += content.length
+        return change
 
     def _move_contents(self, db: duckdb.DuckDBPyConnection, change: _Change) -> None:
         """Rewrite landed contents whose payload has just moved to another day."""
@@ -327,6 +329,87 @@ class _Landing:
             change.add += moved(self.archive, live[path], days)
             change.drop.append(live[path])
         self._nothing_vanished(CONTENTS, change)
+
+    # -- tables that follow from contents -------------------------------------------------------------
+
+    def _derive(
+        self, db: duckdb.DuckDBPyConnection, contents: pa.Table, large: Sequence[SpooledContent]
+    ) -> dict[str, _Change]:
+        """The rows that follow from new contents, and anew from landed ones whose payload says something else now."""
+        new = {*contents["payload_sid"].to_pylist(), *(content.payload_sid for content in large)}
+        again = self._differently_derived(db, new)
+        if not new and not again:
+            return {}
+        texts = chain([of_rows(contents)], map(of_spooled, large), self._landed_texts(again))
+        payloads = self._payloads_to_derive(db, new)
+        made = derived(self.archive, texts, payloads, reader_of(self.archive), load_id=self.load_id)
+        old = without(Snapshot(self.archive, self.head), again, {before for before, _ in again.values()})
+        changes = {table.name: _Change(added=made.made.get(table.name, 0)) for table in DERIVED}
+        for file in (*made.add, *old.add):
+            changes[file.table].add.append(file)
+        for file in old.drop:
+            changes[file.table].drop.append(file)
+        return changes
+
+    def _differently_derived(
+        self, db: duckdb.DuckDBPyConnection, new: Collection[str]
+    ) -> dict[str, tuple[date | None, date | None]]:
+        """Landed payloads whose row, or recording, says something else now: the days they were on and are on."""
+        name = ADD_ON_PAYLOADS.name
+        differs = " OR ".join(f"m.{c} IS DISTINCT FROM o.{c}" for c in (ADD_ON_PAYLOADS.partition, *DERIVED_FROM))
+        rows = db.execute(
+            f"SELECT sid, old_day, m.completed_date FROM {name}_merged m LEFT JOIN {name}_old o USING (sid) "
+            f"WHERE m.content_sha256 IS NOT NULL AND (o.sid IS NULL OR {differs})"
+        ).fetchall()
+        again = {sid: (before, day) for sid, before, day in rows}
+        recordings = db.sql(
+            f"SELECT sid AS reference_sid FROM {RECORDINGS.name}_merged m "
+            f"LEFT JOIN {RECORDINGS.name}_old o USING (sid) WHERE m.call_sid IS DISTINCT FROM o.call_sid"
+        ).to_arrow_table()
+        files = self._landed_keys(ADD_ON_PAYLOADS, recordings["reference_sid"].combine_chunks(), "reference_sid")
+        if files:
+            db.register("called", recordings)
+            rows = db.execute(
+                f"SELECT sid, completed_date FROM {self.archive.relation(ADD_ON_PAYLOADS, files)} "
+                "SEMI JOIN called USING (reference_sid) WHERE content_sha256 IS NOT NULL"
+            ).fetchall()
+            db.unregister("called")
+            again = {sid: (day, day) for sid, day in rows} | again
+        return {sid: days for sid, days in again.items() if sid not in new}
+
+    def _landed_texts(self, days: Mapping[str, tuple[date | None, date | None]]) -> Iterator[pa.Table]:
+        """Landed texts of these payloads, on the days that they are on now."""
+        wanted = pa.array(sorted(days), pa.string())
+        live = self.head.tables[CONTENTS.name]
+        for path in self._landed_keys(CONTENTS, wanted):
+            for texts in in_file(self.archive, live[path], wanted):
+                now = [days[sid][1] for sid in texts["payload_sid"].to_pylist()]
+                yield texts.set_column(1, TEXTS.field(1), pa.array(now, pa.date32()))
+
+    def _payloads_to_derive(self, db: duckdb.DuckDBPyConnection, new: Collection[str]) -> pa.Table:
+        """What payloads and their recordings say once they are merged, also those that `new` contents came without."""
+        seen = f"SELECT sid FROM {ADD_ON_PAYLOADS.name}_seen"
+        alone = {*new} - {sid for (sid,) in db.execute(seen).fetchall()}
+        payloads = self._as_merged(db, ADD_ON_PAYLOADS, ["sid", *DERIVED_FROM], alone)
+        referred = f"SELECT DISTINCT reference_sid FROM {payloads} EXCEPT SELECT sid FROM {RECORDINGS.name}_seen"
+        unseen = {sid for (sid,) in db.execute(referred).fetchall() if sid is not None}
+        recordings = self._as_merged(db, RECORDINGS, ["sid", "call_sid"], unseen)
+        return db.sql(payloads_sql(payloads, recordings)).to_arrow_table().cast(PAYLOADS)
+
+    def _as_merged(
+        self, db: duckdb.DuckDBPyConnection, table: Table, columns: Sequence[str], more: Collection[str]
+    ) -> str:
+        """A temporary table of the rows of this batch as they are merged, and of `more` that are landed."""
+        name, key, wanted = table.name, table.key, ", ".join(columns)
+        files = self._landed_keys(table, pa.array(sorted(more), pa.string()))
+        db.register(f"{name}_more", pa.table({key: pa.array(sorted(more), pa.string())}))
+        db.execute(
+            f"CREATE TEMP TABLE {name}_now AS SELECT {wanted} FROM {name}_merged UNION ALL "
+            f"SELECT {wanted} FROM {name}_old ANTI JOIN {name}_merged USING ({key}) UNION ALL "
+            f"SELECT {wanted} FROM {self.archive.relation(table, files)} SEMI JOIN {name}_more USING ({key})"
+        )
+        db.unregister(f"{name}_more")
+        return f"{name}_now"
 
     def _on_their_results_day(self, db: duckdb.DuckDBPyConnection, source: pa.Table) -> pa.Table:
         """`source` with the day filled in where an older listing did not know it but the landed result does."""
@@ -390,6 +473,16 @@ class _Landing:
             **{name: touched[name] for name in touched if name in LOADS.names},
         }
         return pa.Table.from_pylist([row], schema=LOADS.schema)
+
+
+def _unknown(table: Table, rows: pa.Table, known: set[str]) -> pa.Table:
+    """The rows whose key is not among `known`, which has them then; the first of equal keys."""
+    fresh = []
+    for position, value in enumerate(rows[table.key].to_pylist()):
+        if value not in known:
+            known.add(value)
+            fresh.append(position)
+    return rows if len(fresh) == rows.num_rows else rows.take(pa.array(fresh, pa.int64()))
 
 
 def without_erased(

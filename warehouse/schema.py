@@ -15,6 +15,19 @@ import pyarrow as pa
 
 UTC_TIME = pa.timestamp("us", tz="UTC")
 PRICE = pa.decimal128(20, 8)
+TEXTS = pa.list_(pa.string())
+WORDS = pa.list_(
+    pa.struct(
+        {
+            "word": pa.string(),
+            "start_seconds": pa.float64(),
+            "end_seconds": pa.float64(),
+            "confidence": pa.float64(),
+            "speaker": pa.string(),
+            "channel": pa.string(),
+        }
+    )
+)
 
 Merge = Literal["latest", "first", "most", "load", "day"]
 """How a column of an old row `o` and a newly observed row `s` become one value.
@@ -55,6 +68,8 @@ class Table:
     """Rows are only ever added: the first row with a key stays."""
     internal: tuple[str, ...] = field(default=())
     """Columns stored in the archive that analysts do not see."""
+    derived: bool = False
+    """Rows follow from contents and are made anew when shapes change; analysts see them through views."""
 
     @property
     def schema(self) -> pa.Schema:
@@ -94,6 +109,10 @@ _SQL_TYPES: Mapping[pa.DataType, str] = MappingProxyType(
         pa.int64(): "BIGINT",
         pa.date32(): "DATE",
         UTC_TIME: "TIMESTAMP WITH TIME ZONE",
+        pa.float64(): "DOUBLE",
+        TEXTS: "VARCHAR[]",
+        WORDS: "STRUCT(word VARCHAR, start_seconds DOUBLE, end_seconds DOUBLE, confidence DOUBLE, speaker VARCHAR, "
+        "channel VARCHAR)[]",
     }
 )
 
@@ -385,15 +404,102 @@ ERASURES = Table(
     ),
 )
 
+_ABOUT_PAYLOAD = (
+    Column("payload_sid", pa.string(), "Payload (XH...); joins `add_on_payloads.sid`."),
+    Column("add_on_result_sid", pa.string(), "Result (XR...); joins `add_on_results.sid`."),
+    Column("reference_sid", pa.string(), "Recording (RE...); joins `recordings.sid`."),
+    Column("account_sid", pa.string(), "Account (AC...)."),
+    Column("call_sid", pa.string(), "Call that was recorded (CA...)."),
+    _COMPLETED_DATE,
+    Column("add_on_sid", pa.string(), "Add-on (XB...)."),
+    Column("label", pa.string(), "The vendor's name for the payload."),
+)
+_SHAPE_HASH = Column(
+    "shape_hash", pa.string(), "What made the row: hash of the shape, of those tried before it, and of our rules."
+)
+_SHAPE_VERSION = Column("shape_version", pa.int32(), "Version of the shape that made the row.")
+
+TRANSCRIPTS = Table(
+    name="transcripts",
+    key="payload_sid",
+    partition="completed_date",
+    derived=True,
+    internal=("shape_hash",),
+    description="One row for each payload that holds a transcript: what was said, read from its content.",
+    columns=(
+        *_ABOUT_PAYLOAD,
+        Column("vendor", pa.string(), "Shape it was read by, see `transcript_shapes`."),
+        _SHAPE_VERSION,
+        Column("language", pa.string(), "Language as the vendor says it, e.g. en-us; null when it does not."),
+        Column("text", pa.string(), "The transcript; null when the vendor gives none."),
+        Column("confidence", pa.float64(), "Confidence in the transcript, 0 to 1; null when none is given."),
+        Column(
+            "confidence_from", pa.string(), "vendor: it gives `confidence` itself; words: the mean over them; or null."
+        ),
+        Column(
+            "words",
+            WORDS,
+            "Each word with its times in seconds, confidence, speaker and channel, each null when not given.",
+        ),
+        Column("speakers", TEXTS, "Speakers in the order of their first word; null when the vendor tells none apart."),
+        Column("channels", TEXTS, "Channels, also without words; null when the vendor tells none apart."),
+        Column("redacted", pa.bool_(), "Whether the vendor took out what is sensitive; null when that is not known."),
+        _LOAD_ID,
+        _SHAPE_HASH,
+    ),
+)
+
+TURNS = Table(
+    name="turns",
+    key="turn_id",
+    partition="completed_date",
+    derived=True,
+    description="One row for each stretch of speech of one speaker or channel.",
+    columns=(
+        Column("turn_id", pa.string(), "The payload and the position: XH.../00001."),
+        _ABOUT_PAYLOAD[0],
+        _ABOUT_PAYLOAD[2],
+        _COMPLETED_DATE,
+        Column("position", pa.int32(), "Place in the transcript, from 1, by time."),
+        Column("speaker", pa.string(), "Who speaks, as the vendor says it; null when it does not."),
+        Column("channel", pa.string(), "Channel of the recording, as the vendor numbers it; null when not given."),
+        Column("start_seconds", pa.float64(), "When it begins, in seconds; null when not given."),
+        Column("end_seconds", pa.float64(), "When it ends, in seconds; null when not given."),
+        Column("text", pa.string(), "What is said."),
+        _LOAD_ID,
+    ),
+)
+
+ANALYSES = Table(
+    name="analyses",
+    key="payload_sid",
+    partition="completed_date",
+    derived=True,
+    internal=("shape_hash",),
+    description="One row for each payload of text or JSON that is no transcript: keywords, analyses, what is unknown.",
+    columns=(
+        *_ABOUT_PAYLOAD,
+        Column("vendor", pa.string(), "Shape recognised, see `transcript_shapes`; null when unknown."),
+        _SHAPE_VERSION,
+        Column("json", pa.string(), "The whole content as JSON; null when it is not JSON, or not read.", json=True),
+        Column("problem", pa.string(), "Why the content is not read; else null. Its bytes are in `contents`."),
+        _LOAD_ID,
+        _SHAPE_HASH,
+    ),
+)
+
 TABLES: Mapping[str, Table] = MappingProxyType(
     {
         table.name: table
         for table in (
             *(RECORDINGS, ADD_ON_RESULTS, ADD_ON_PAYLOADS, CONTENTS, LOADS, DELETIONS, QUARANTINE, LISTINGS),
-            *(RESOLUTIONS, ERASURES),
+            *(RESOLUTIONS, ERASURES, TRANSCRIPTS, TURNS, ANALYSES),
         )
     }
 )
+
+DERIVED = (TRANSCRIPTS, TURNS, ANALYSES)
+"""Tables whose rows follow from contents."""
 
 UNFINISHED_STATUSES = ("init", "queued", "in-progress", "processing")
 """Add-on result states that will change by themselves. [OpenAPI enum; API.md section 7]"""

@@ -18,6 +18,9 @@ PARTITIONS: Mapping[str, str | None] = MappingProxyType(
         "listings": None,
         "resolutions": None,
         "erasures": None,
+        "transcripts": "completed_date",
+        "turns": "completed_date",
+        "analyses": "completed_date",
     }
 )
 """By name of a table, its partition column; None where it has none."""

@@ -86,6 +86,17 @@ EXAMPLES: tuple[Question, ...] = (
         "    AND vendor = 'ibm_watson' GROUP BY order_number ORDER BY order_number LIMIT 5",
     ),
     Question(
+        "Who talks how much?",
+        "SELECT coalesce(speaker, channel) AS who, count(*) AS turns, count(DISTINCT recording_sid) AS recordings,\n"
+        "    round(avg(end_seconds - start_seconds), 1) AS seconds_a_turn\n"
+        "FROM turns GROUP BY who ORDER BY turns DESC, who LIMIT 4",
+    ),
+    Question(
+        "Which calls were long, and what is known of them?",
+        "SELECT duration_seconds AS seconds, vendor, turns, round(confidence, 2) AS confidence, unsafe, add_ons\n"
+        "FROM calls WHERE text IS NOT NULL ORDER BY duration_seconds DESC, recording_sid LIMIT 3",
+    ),
+    Question(
         "When in the call was a word said?",
         "SELECT count(*) AS times_said, round(avg(w.start_seconds), 1) AS seconds_into_the_call\n"
         "FROM (SELECT unnest(words) AS w FROM transcripts WHERE words IS NOT NULL)\n"
@@ -99,13 +110,14 @@ EXAMPLES: tuple[Question, ...] = (
     ),
     Question(
         "What does a vendor's JSON hold that has no column?",
-        "SELECT json ->> '$.intent' AS intent, count(*) AS calls\n"
-        "FROM transcripts WHERE vendor = 'google' GROUP BY intent ORDER BY calls DESC, intent",
+        "SELECT c.content_text::JSON ->> '$.intent' AS intent, count(*) AS calls\n"
+        "FROM transcripts t JOIN contents c USING (payload_sid)\n"
+        "WHERE t.vendor = 'google' GROUP BY intent ORDER BY calls DESC, intent",
     ),
     Question(
         "Which contents have a shape nobody knows yet?",
         "SELECT add_on, label, count(*) AS payloads, json_keys(any_value(json)) AS keys\n"
-        "FROM transcripts WHERE vendor IS NULL GROUP BY add_on, label ORDER BY payloads DESC",
+        "FROM analyses WHERE vendor IS NULL GROUP BY add_on, label ORDER BY payloads DESC",
     ),
     Question(
         "How much was kept of how much audio?",

@@ -7,11 +7,13 @@ import click
 
 from assets.cli.arguments import Command
 from assets.cli.opened import open_and_say
+from assets.progress_line import progress_line
 from assets.terminal import say, show
 from pipelines.settings import environment, warehouse_settings
 from warehouse.memory import return_freed_memory
 from warehouse.published.publish import publish
 from warehouse.store.names import PUBLISHED
+from warehouse.upkeep.derive import derive_again
 from warehouse.upkeep.repair import repair
 
 
@@ -41,6 +43,16 @@ def command(repairs: bool) -> int:
         code = 4 if done.again or done.gone or done.left else 0
         if done.left:
             return code
+    days = (0, 0)
+
+    def look(done: int, of: int) -> None:
+        nonlocal days
+        days = (of, done)
+
+    with progress_line("days", lambda: (*days, "looked through")):
+        count = derive_again(archive, now=datetime.now(UTC), run_id="rebuild", thorough=True, progress=look)
+    if count:
+        say(f"What {count} contents say was derived again.")
     shown = publish(archive, settings.destination, now=datetime.now(UTC), afresh=True)
     say(f"{PUBLISHED} is built afresh from commit {shown.commit}.")
     return code

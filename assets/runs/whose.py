@@ -39,6 +39,9 @@ ASSETS = frozenset(
         "add_on_results",
         "add_on_payloads",
         "transcripts",
+        "turns",
+        "analyses",
+        "calls",
         "retention",
         "deleted_add_on_results",
     }

@@ -15,7 +15,16 @@ from pipelines.records.sids import AddOnResultSid, RecordingSid
 from warehouse.erasures import SIDS_OF, Erased, fingerprint, read_erased, unfinished
 from warehouse.landed import rows_with
 from warehouse.ledger import UNSETTLED, read_ledger
-from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, CONTENTS, QUARANTINE, RECORDINGS, RESOLUTIONS, Table
+from warehouse.schema import (
+    ADD_ON_PAYLOADS,
+    ADD_ON_RESULTS,
+    CONTENTS,
+    DERIVED,
+    QUARANTINE,
+    RECORDINGS,
+    RESOLUTIONS,
+    Table,
+)
 from warehouse.states import RECORDING_LOOK_BACK
 from warehouse.store.archive import Archive, Snapshot
 from warehouse.store.commit import LiveFile
@@ -68,6 +77,7 @@ def erase_sids(
                     by_fingerprint[fingerprint(sid)] = (sid, _KINDS[table.name])
         chosen.record = dict(by_fingerprint.values())
         chosen.add(CONTENTS, snapshot.holding(CONTENTS, payloads))
+        _choose_derived(snapshot, payloads, chosen)
         quarantined = _quarantined(snapshot, {*of_recordings, *found, *payloads})
         chosen.add(QUARANTINE, quarantined)
         chosen.add(RESOLUTIONS, snapshot.holding(RESOLUTIONS, set().union(*quarantined.values())))
@@ -97,13 +107,13 @@ def erase_older(
         chosen = Selection()
         deleted = {entry.step.add_on_result_sid for entry in read_ledger(snapshot).entries}
         undated: dict[str, set[str]] = {}
-        for table in (ADD_ON_RESULTS, ADD_ON_PAYLOADS, CONTENTS, QUARANTINE):
+        for table in (ADD_ON_RESULTS, ADD_ON_PAYLOADS, CONTENTS, *DERIVED, QUARANTINE):
             whole = [f for f in snapshot.files(table) if (day := partition_day(f)) is not None and day < before]
             chosen.keys[table.name] = {file.path: None for file in whole}
             if table in (ADD_ON_RESULTS, ADD_ON_PAYLOADS):
                 young = [f for f in whole if deleted or (partition_day(f) or before) >= listed_since]
                 chosen.record |= dict.fromkeys(_sids(archive, table, young), _KINDS[table.name])
-            if table is not CONTENTS:
+            if table is not CONTENTS and not table.derived:
                 undated[table.name] = _older_rows(snapshot, table, before)
         results, payloads = undated[ADD_ON_RESULTS.name], undated[ADD_ON_PAYLOADS.name]
         payloads |= _column(snapshot, ADD_ON_PAYLOADS, "add_on_result_sid", results, "sid")
@@ -117,6 +127,7 @@ def erase_older(
             chosen.add(table, snapshot.holding(table, keys))
             if table.name in _KINDS:
                 chosen.record |= dict.fromkeys(keys, _KINDS[table.name])
+        _choose_derived(snapshot, payloads, chosen)
         _choose_recordings(snapshot, min(before, listed_since), chosen)
         known = read_erased(snapshot)
         chosen.record = {sid: kind for sid, kind in chosen.record.items() if sid not in known}
@@ -162,6 +173,22 @@ _MADE_AT = {
     QUARANTINE.name: ("quarantined_at", "quarantined_at"),
 }
 """The times by which a row without a day is judged: the first of them that is known."""
+
+
+def _choose_derived(snapshot: Snapshot, payloads: Collection[str], chosen: Selection) -> None:
+    """Add what was derived of payloads; it lies on the days of their contents."""
+    wanted = pa.array(sorted(payloads), pa.string())
+    paths = [path for table in (ADD_ON_PAYLOADS, CONTENTS) for path in chosen.keys.get(table.name, {})]
+    live = {file.path: file for table in (ADD_ON_PAYLOADS, CONTENTS) for file in snapshot.files(table)}
+    days = {partition_day(live[path]) for path in paths}
+    for table in DERIVED:
+        found: dict[str, set[str]] = {}
+        for file in snapshot.files(table, days):
+            for batch in snapshot.archive.read(file, table, [*dict.fromkeys((table.key, "payload_sid"))]):
+                rows = batch.filter(pc.is_in(batch["payload_sid"], value_set=wanted))
+                if rows.num_rows:
+                    found.setdefault(file.path, set()).update(rows[table.key].to_pylist())
+        chosen.add(table, found)
 
 
 def _spellings(snapshot: Snapshot, sids: Collection[str]) -> set[str]:

@@ -27,7 +27,7 @@ class Shown:
         self.destination = destination
         self.names = sorted(archive.add_on_names.items())
         self.shapes = shapes(archive.root)
-        self.statements = [*views.views(self.shapes.usable), *views.comments(destination)]
+        self.statements = [*views.views(), *views.comments(destination)]
         given = (str(archive.root) * (destination == "parquet"), self.names, self._shapes())
         self.fingerprint = hashlib.sha256(repr((given, self.statements)).encode()).hexdigest()
 
@@ -58,17 +58,19 @@ class Shown:
         for pair in self.names:
             db.execute("INSERT INTO add_on_names VALUES (?, ?)", list(pair))
         db.execute(
-            "CREATE OR REPLACE TABLE transcript_shapes (position INTEGER, vendor VARCHAR, description VARCHAR, "
-            "problem VARCHAR)"
+            "CREATE OR REPLACE TABLE transcript_shapes (position INTEGER, vendor VARCHAR, version INTEGER, "
+            "description VARCHAR, problem VARCHAR)"
         )
         for row in self._shapes():
-            db.execute("INSERT INTO transcript_shapes VALUES (?, ?, ?, ?)", list(row))
+            db.execute("INSERT INTO transcript_shapes VALUES (?, ?, ?, ?, ?)", list(row))
         db.execute(
             "CREATE OR REPLACE TABLE _commit (number BIGINT, committed_at TIMESTAMPTZ, published_at TIMESTAMPTZ, "
             "destination VARCHAR, layout INTEGER, definitions VARCHAR)"
         )
 
-    def _shapes(self) -> list[tuple[int | None, str, str | None, str | None]]:
-        usable = [(n, shape.vendor, shape.description, None) for n, shape in enumerate(self.shapes.usable, 1)]
-        broken = [(None, name, None, problem) for name, problem in sorted(self.shapes.broken.items())]
+    def _shapes(self) -> list[tuple[int | None, str, int | None, str | None, str | None]]:
+        usable = [
+            (n, shape.vendor, shape.version, shape.description, None) for n, shape in enumerate(self.shapes.usable, 1)
+        ]
+        broken = [(None, name, None, None, problem) for name, problem in sorted(self.shapes.broken.items())]
         return [*usable, *broken]

@@ -46,7 +46,7 @@ def tables_markdown() -> str:
             ).fetchall():
                 columns.setdefault(name, []).append(f"| `{column}` | {_short(kind)} | {_cell(comment)} |")
     names = dict.fromkeys([*TABLES, *(relation.name for relation in RELATIONS)])
-    views = {relation.name for relation in RELATIONS if relation.sql} | {"contents", "transcripts"}
+    views = {relation.name for relation in RELATIONS if relation.sql} | {"contents"}
     sections = [
         f"## `{name}`\n\n{'View' if name in views else 'Table'}. {comments[name]}\n\n"
         "| column | type | meaning |\n|---|---|---|\n" + "\n".join(columns[name]) + "\n"

@@ -20,10 +20,11 @@ import pyarrow as pa
 
 from warehouse.errors import FixWarehouse, RepairWarehouse
 from warehouse.published import parts
+from warehouse.published.calls import SCHEMA, inner
 from warehouse.published.catalog import LAYOUT, Shown
 from warehouse.published.delta import show_in_delta
 from warehouse.published.shown import Published, digests, published, stray_logs
-from warehouse.schema import CONTENTS, TABLES, Table, sql_type
+from warehouse.schema import CONTENTS, TABLES, Table, quote, sql_type
 from warehouse.store import commits, opens
 from warehouse.store.archive import Archive
 from warehouse.store.commit import Commit, LiveFile
@@ -39,8 +40,10 @@ STORAGE_VERSION = {"duckdb": "v1.2.0", "parquet": "v1.0.0"}
 """Oldest DuckDB that can open the file; v1.2.0 is the first that compresses long strings."""
 
 TABLE_MEMORY_MB = 256
-"""For tables of rows. DuckDB compresses a row group of up to 122,880 rows at once, `raw` included, and fails where it
-cannot: 64 MB were too little for 50,000 results, 128 MB for a million."""
+"""For tables of rows. DuckDB compresses ROWS_TOGETHER at once, `raw` included, and fails where it cannot."""
+
+ROWS_TOGETHER = 8192
+"""Rows that DuckDB compresses at once. By itself it would take 122,880: of transcripts with their words some 700 MB."""
 
 MEMORY_TIMES = (1, 2, 4, 8)
 """DuckDB's need follows from the values themselves, and nothing foretells it: where it has too little the file is built
@@ -161,15 +164,18 @@ def _point(archive: Archive, link: Path, path: str) -> None:
 @contextlib.contextmanager
 def _database(path: Path, destination: Destination, *, memory_times: int = 1) -> Iterator[duckdb.DuckDBPyConnection]:
     config: dict[str, str | bool | int | float | list[str]] = {
-        "storage_compatibility_version": STORAGE_VERSION[destination],
         "memory_limit": f"{TABLE_MEMORY_MB * memory_times}MB",
         "threads": "1",
         "async_threads": "0",
         "preserve_insertion_order": "false",
         "temp_directory": f"{path}.spill",
     }
-    with contextlib.closing(duckdb.connect(str(path), config=config)) as db:
-        db.execute("SET TimeZone = 'UTC'")
+    with contextlib.closing(duckdb.connect(config=config)) as db:
+        db.execute(
+            f"ATTACH {quote(str(path))} AS addons (STORAGE_VERSION {quote(STORAGE_VERSION[destination])}, "
+            f"ROW_GROUP_SIZE {ROWS_TOGETHER})"
+        )
+        db.execute("USE addons; SET TimeZone = 'UTC'")
         yield db
 
 
@@ -189,14 +195,15 @@ def _build(archive: Archive, head: Commit, path: Path, shown: Shown, *, now: dat
     """The whole file from nothing."""
     destination = shown.destination
     with _database(path, destination, memory_times=memory_times) as db:
+        db.execute(f"CREATE SCHEMA {SCHEMA}")
         for table in TABLES.values():
             relation = archive.relation(table, head.tables[table.name], json="typed")
             if destination == "parquet":
                 if table is not CONTENTS:
-                    db.execute(f"CREATE VIEW {table.name} AS SELECT * FROM {relation}")
+                    db.execute(f"CREATE VIEW {inner(table)} AS SELECT * FROM {relation}")
             elif table is not CONTENTS:
                 columns = ", ".join(f"{c.name} {sql_type(c)}" for c in table.columns)
-                db.execute(f"CREATE TABLE {table.name} ({columns})")
+                db.execute(f"CREATE TABLE {inner(table)} ({columns})")
                 _insert_rows(db, archive, table, head.tables[table.name].values())
         db.execute("CREATE SCHEMA _contents")
         contents = head.tables[CONTENTS.name].values()
@@ -222,7 +229,7 @@ def _insert_rows(db: duckdb.DuckDBPyConnection, archive: Archive, table: Table, 
             group.append(file.path)
             rows += file.rows
         if group and (file is None or rows >= ROW_GROUP_ROWS):
-            db.execute(f"INSERT INTO {table.name} SELECT * FROM {archive.relation(table, group, json='typed')}")
+            db.execute(f"INSERT INTO {inner(table)} SELECT * FROM {archive.relation(table, group, json='typed')}")
             group, rows = [], 0
 
 
@@ -286,9 +293,9 @@ def _refresh_table(archive: Archive, db: duckdb.DuckDBPyConnection, table: Table
         parts.insert(db, archive, [new[path] for path in with_them], only=keys)
     else:
         if any_stale:
-            db.execute(f"DELETE FROM {table.name} WHERE {table.key} IN (SELECT {table.key} FROM stale)")
+            db.execute(f"DELETE FROM {inner(table)} WHERE {table.key} IN (SELECT {table.key} FROM stale)")
         db.execute(
-            f"INSERT INTO {table.name} SELECT * FROM {archive.relation(table, added, json='typed')} a "
+            f"INSERT INTO {inner(table)} SELECT * FROM {archive.relation(table, added, json='typed')} a "
             f"WHERE a.{table.key} IN (SELECT {table.key} FROM fresh)"
         )
     for name in ("added", "removed", "fresh", "stale"):
@@ -298,4 +305,4 @@ def _refresh_table(archive: Archive, db: duckdb.DuckDBPyConnection, table: Table
 def _rows(db: duckdb.DuckDBPyConnection, table: Table) -> int:
     if table is CONTENTS:
         return parts.rows(db)
-    return int(db.execute(f"SELECT count(*) FROM {table.name}").fetchall()[0][0])
+    return int(db.execute(f"SELECT count(*) FROM {inner(table)}").fetchall()[0][0])

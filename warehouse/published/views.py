@@ -8,11 +8,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from warehouse.published.transcripts import transcripts_sql
-from warehouse.schema import CONTENTS, TABLES, UNFINISHED_STATUSES, Table, quote
+from warehouse.published import calls
+from warehouse.schema import CONTENTS, DERIVED, TABLES, UNFINISHED_STATUSES, Table, quote
 from warehouse.states import GONE, OPEN_STATES, STATES, state_in
 from warehouse.transcripts.readable import decoded
-from warehouse.transcripts.shapes import Shape
 
 CONTENTS_VIEW = f"""
 CREATE OR REPLACE VIEW contents AS
@@ -157,27 +156,7 @@ RELATIONS: tuple[Relation, ...] = (
             "and it is valid in the charset that the type names (UTF-8 if none).",
         },
     ),
-    Relation(
-        "transcripts",
-        "One row for each text or JSON payload: the transcript where the vendor's shape is known.",
-        {
-            "payload_sid": "Payload (XH...).",
-            "add_on_result_sid": "Result (XR...).",
-            "recording_sid": "Recording (RE...).",
-            "completed_date": _DAY,
-            **_ADD_ON,
-            "label": "The vendor's name for the payload.",
-            "vendor": "Shape recognised, see `transcript_shapes`; null when unknown.",
-            "text": "The transcript; null when the shape is unknown.",
-            "confidence": "Mean confidence the vendor gives, 0 to 1; null when it gives none.",
-            "language": "Language as the vendor says it, e.g. en-us; null when it does not.",
-            "words": "Each word with its times in seconds, confidence, speaker and channel, each null when not given.",
-            "speakers": "Speakers, or channels, that the vendor tells apart; null when it does not.",
-            "json": "The whole content as JSON; null when it is not JSON, or not read.",
-            "problem": "Why the content is not read: it is larger than 8 MB, or JSON that is nested more than 512 "
-            "times; else null. Its bytes are in `contents`.",
-        },
-    ),
+    *(Relation(table.name, table.description, calls.columns(table), calls.sql(table)) for table in DERIVED),
     Relation(
         "retention",
         "Every add-on result with its deadline at Twilio and what has become of it.",
@@ -213,6 +192,12 @@ RELATIONS: tuple[Relation, ...] = (
         _DETAILS,
     ),
     Relation(
+        "calls",
+        f"Every recording with its best transcript, who talks how long, and its add-ons. {calls.CALLS_RULE}",
+        calls.CALLS_COLUMNS,
+        calls.CALLS,
+    ),
+    Relation(
         "days",
         "Each UTC day of completion in numbers; the row without a day holds what has no `date_completed`.",
         {"completed_date": _DAY, **{name: text for name, (_, text) in _MEASURES.items()}},
@@ -235,10 +220,11 @@ RELATIONS: tuple[Relation, ...] = (
     ),
     Relation(
         "transcript_shapes",
-        "Shapes of contents that `transcripts` reads, in the order they are tried, and files that cannot be used.",
+        "Shapes by which contents are read as transcripts, in the order they are tried, and files that cannot be used.",
         {
             "position": "Order in which it is tried; null when it cannot be used.",
             "vendor": "What `transcripts.vendor` says when it is this shape.",
+            "version": "Its version, as in `transcripts.shape_version`.",
             "description": "What it reads.",
             "problem": "Why a file of your own cannot be used; else null.",
         },
@@ -261,10 +247,9 @@ SETTINGS = ("add_on_names", "transcript_shapes", "_commit")
 """Relations that are tables in both destinations."""
 
 
-def views(shapes: tuple[Shape, ...]) -> Iterator[str]:
-    """Statements that make every view, over the tables, the inner views of contents and `add_on_names`."""
+def views() -> Iterator[str]:
+    """Statements that make every view, over the tables, the inner tables and views, and `add_on_names`."""
     yield CONTENTS_VIEW
-    yield f"CREATE OR REPLACE VIEW transcripts AS {transcripts_sql(shapes)}"
     for relation in RELATIONS:
         if relation.sql is not None:
             yield f"CREATE OR REPLACE VIEW {relation.name} AS {relation.sql}"
@@ -272,13 +257,15 @@ def views(shapes: tuple[Shape, ...]) -> Iterator[str]:
 
 def comments(destination: str) -> Iterator[str]:
     """COMMENT statements for every table, view and column."""
+    kind = "TABLE" if destination == "duckdb" else "VIEW"
     for table in TABLES.values():
-        if table is not CONTENTS:
-            kind = "TABLE" if destination == "duckdb" else "VIEW"
+        if table is not CONTENTS and not table.derived:
             yield from _comments(kind, table.name, table.description, _descriptions(table))
     for relation in RELATIONS:
-        kind = "TABLE" if relation.name in SETTINGS else "VIEW"
-        yield from _comments(kind, relation.name, relation.description, relation.columns)
+        made = "TABLE" if relation.name in SETTINGS else "VIEW"
+        yield from _comments(made, relation.name, relation.description, relation.columns)
+    for table in DERIVED:
+        yield f"COMMENT ON {kind} {calls.inner(table)} IS {quote(f'Behind `{table.name}`.')}"
     yield from comments_on_contents()
 
 

@@ -5,6 +5,7 @@ Sealed files are immutable. What is live is said by the newest commit only, so e
 """
 
 import contextlib
+import itertools
 import os
 import shutil
 import tempfile
@@ -18,6 +19,7 @@ from typing import Literal
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from warehouse.errors import CommitRace, RepairWarehouse, WarehouseError
 from warehouse.schema import Table
@@ -35,6 +37,7 @@ from warehouse.store.files import (
 from warehouse.store.keys import Keys
 from warehouse.store.lock import shared
 from warehouse.store.marker import read_marker
+from warehouse.store.names import CHUNKED
 from warehouse.store.names import NULL_DAY as NULL_DAY
 from warehouse.store.seal import SealKey, check_sealed, seal_of
 from warehouse.store.stamp import OURS
@@ -118,6 +121,19 @@ class Archive:
     def read(self, file: LiveFile, table: Table, columns: Sequence[str] = ()) -> Iterator[pa.RecordBatch]:
         """The rows of a file, or only `columns` of them: see `sealed.read`."""
         return sealed.read(self.root, file, table, columns)
+
+    def rest(self, table: Table, file: LiveFile, column: str, values: pa.Array) -> list[LiveFile]:
+        """Seal anew the rows of a file that have none of `values` in a column; no file for no rows."""
+
+        def rows() -> Iterator[pa.RecordBatch]:
+            for batch in self.read(file, table):
+                if (left := batch.filter(pc.invert(pc.is_in(batch[column], value_set=values)))).num_rows:
+                    yield left
+
+        left, ending = rows(), CHUNKED if file.chunked else ".parquet"
+        if (first := next(left, None)) is None:
+            return []
+        return [self.seal(table, sealed.partition_day(file), itertools.chain([first], left), ending=ending)]
 
     def relation(
         self, table: Table, files: Iterable[str], *, filename: bool = False, json: Literal["text", "typed"] = "text"

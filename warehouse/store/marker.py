@@ -122,6 +122,11 @@ def kept_listings(root: Path) -> Mapping[str, datetime]:
     return {} if (marker := _undamaged(root)) is None else marker.listed_at
 
 
+def kept_setting(root: Path, name: str) -> Value:
+    """A setting that the marker keeps; None as `kept_accounts`."""
+    return None if (marker := _undamaged(root)) is None else marker.settings.get(name)
+
+
 def _undamaged(root: Path) -> Marker | None:
     with contextlib.suppress(RepairWarehouse):
         return read_marker(root)

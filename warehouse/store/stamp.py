@@ -14,8 +14,14 @@ from dataclasses import dataclass
 
 from warehouse.errors import UpdateProgram
 
-FORMAT = 1
-"""The format that this program knows; raised when an older program must not read, or not write, what it writes now."""
+FORMAT = 2
+"""The format that this program knows; raised when an older program must not read, or not write, what it writes now.
+
+2: transcripts are tables. Who does not know them can read the others, and would land contents without them, and leave
+them behind when it erases."""
+
+READABLE_FROM = 1
+"""The least format whose programs can read what this one writes."""
 
 NAME = "addon-export"
 
@@ -71,7 +77,7 @@ class Stamp:
         )
 
 
-OURS = Stamp(FORMAT, FORMAT, VERSION)
+OURS = Stamp(READABLE_FROM, FORMAT, VERSION)
 """On whatever this program writes."""
 
 

@@ -5,6 +5,7 @@ is of contents that are no transcript. The shapes in `shapes/` are built in; a f
 `<EXPORT_ROOT>/_shapes/` adds one, or replaces the one of the same name.
 """
 
+import functools
 import json
 import os
 import re
@@ -157,9 +158,15 @@ def shapes(root: Path) -> Shapes:
             own[path.stem] = _tried(read_shape(path.stem, _read(path)))
         except (OSError, ValueError) as error:
             broken[name] = f"{error.strerror}." if isinstance(error, OSError) else str(error)[:LONGEST_PROBLEM]
-    folder = Path(__file__).parent / "shapes"
-    given = (read_shape(name, (folder / f"{name}.toml").read_bytes()) for name in BUILT_IN if name not in own)
+    given = (shape for name, shape in built_in().items() if name not in own)
     return Shapes((*own.values(), *given), broken)
+
+
+@functools.cache
+def built_in() -> Mapping[str, Shape]:
+    """The built-in shapes by name, in order."""
+    folder = Path(__file__).parent / "shapes"
+    return {name: read_shape(name, (folder / f"{name}.toml").read_bytes()) for name in BUILT_IN}
 
 
 def read_shape(name: str, data: bytes) -> Shape:

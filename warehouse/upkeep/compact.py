@@ -36,8 +36,8 @@ SMALL_BYTES = 16 << 20
 WORTH = 4
 """The file of a closed day is written again when what came after is a quarter of it or more."""
 
-CLOSED_AT_ONCE = 8
-"""Partitions of closed days joined in one go, so that no export waits long for it: two days, with their four tables."""
+CLOSED_AT_ONCE = 14
+"""Partitions of closed days joined in one go, so that no export waits long: two days, with their seven tables."""
 
 SORT_BYTES = 8 << 20
 """Rows sorted at once, in bytes; larger partitions are first divided by key into temporary files."""

@@ -7,12 +7,11 @@ can be finished by anybody, so a kill at any point is made good. The archive is 
 blocks of a disk.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from warehouse.erasures import fingerprint, identity_of, unfinished
 from warehouse.published.publish import publish
@@ -25,7 +24,6 @@ from warehouse.store.files import storage_errors, sync_and_hash, sync_folder, un
 from warehouse.store.footers import refuse_any_newer
 from warehouse.store.lock import alone, shared
 from warehouse.store.names import ASIDE, COMMITS, ERASING, FACTS, OF_ALL, PUBLISHED, Destination, Made, identity
-from warehouse.store.sealed import partition_day
 from warehouse.store.strangers import (
     files_under,
     folders_under,
@@ -119,7 +117,9 @@ def erase(
             for name, files in chosen.keys.items():
                 for path, keys in files.items():
                     drop.append(head.tables[name][path])
-                    add += _rest(archive, TABLES[name], drop[-1], keys)
+                    if keys is not None and len(keys) < drop[-1].keys:
+                        table = TABLES[name]
+                        add += archive.rest(table, drop[-1], table.key, pa.array(sorted(keys), pa.string()))
             record = _record(chosen, head.number + 1, sum(counts.values()), reason, now)
             add.append(archive.seal(ERASURES, None, record.to_batches()))
             _mark(archive, head.number + 1)
@@ -186,20 +186,6 @@ def _purge(archive: Archive) -> int:
     for folder in ("", *folders_under(root)):
         sync_folder(root / folder)
     return len(removed) + len(published)
-
-
-def _rest(archive: Archive, table: Table, file: LiveFile, keys: set[str] | None) -> list[LiveFile]:
-    """The rows of a file without those of `keys`, sealed anew; no file for no rows."""
-    if keys is None or len(keys) >= file.keys:
-        return []
-    wanted = pa.array(sorted(keys), pa.string())
-
-    def rows() -> Iterator[pa.RecordBatch]:
-        for batch in archive.read(file, table):
-            if (left := batch.filter(pc.invert(pc.is_in(batch[table.key], value_set=wanted)))).num_rows:
-                yield left
-
-    return [archive.seal(table, partition_day(file), rows())]
 
 
 def _record(chosen: Selection, commit: int, rows: int, reason: str, now: datetime) -> pa.Table:

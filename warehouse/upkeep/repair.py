@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from warehouse.errors import RepairWarehouse
-from warehouse.schema import CONTENTS, DELETIONS, TABLES, Table
+from warehouse.schema import CONTENTS, DELETIONS, DERIVED, TABLES, Table
 from warehouse.store import commits
 from warehouse.store.archive import Archive
 from warehouse.store.commit import Commit, LiveFile
@@ -87,7 +87,8 @@ def _repair(archive: Archive, *, now: datetime) -> RepairReport:
     work = Repair(archive, head, now, frozenset(file.path for file in files if not is_sound(archive.root, file)))
     with contextlib.ExitStack() as stack:
         copy = stack.enter_context(copy_of(archive, head))
-        for table in TABLES.values():
+        _drop_derived(work)
+        for table in (table for table in TABLES.values() if not table.derived):
             folders: dict[str, list[LiveFile]] = {}
             for file in head.tables[table.name].values():
                 if file.path in work.damaged:
@@ -176,6 +177,13 @@ def _restore(work: Repair, table: Table, damaged: list[LiveFile], db: duckdb.Duc
     work.drop += damaged
     work.restored[label(table, damaged[0])] += sum(file.keys for file in done)
     return True
+
+
+def _drop_derived(work: Repair) -> None:
+    """Leave out whatever was derived of a day of which some of it is damaged: it is derived again from its contents."""
+    folders = {f.folder for table in DERIVED for f in work.head.tables[table.name].values() if f.path in work.damaged}
+    for table in DERIVED:
+        work.drop += [file for file in work.head.tables[table.name].values() if file.folder in folders]
 
 
 def _undo(archive: Archive, sealed: Iterable[LiveFile]) -> bool:

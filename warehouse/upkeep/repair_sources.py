@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from warehouse.errors import RepairWarehouse
 from warehouse.pieces import PIECES, hashed
+from warehouse.published.calls import inner
 from warehouse.published.shown import intact, published
 from warehouse.schema import CONTENTS, TABLES, Column, Table, sql_type
 from warehouse.store import commits
@@ -46,7 +47,7 @@ def open_copy(archive: Archive) -> duckdb.DuckDBPyConnection:
 def _source(table: Table, *, chunked: bool) -> str:
     if table is CONTENTS:
         return "_contents.chunks" if chunked else "_contents.whole"
-    return table.name
+    return inner(table)
 
 
 def copied(db: duckdb.DuckDBPyConnection, table: Table, day: date | None, *, chunked: bool) -> Iterator[pa.RecordBatch]:

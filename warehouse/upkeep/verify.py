@@ -12,11 +12,13 @@ from datetime import date
 import duckdb
 import pyarrow as pa
 
+from warehouse.derived import reader_of
 from warehouse.erasures import read_erased, unfinished
 from warehouse.errors import FixWarehouse, NotSealed, RepairWarehouse, Untrusted, UpdateProgram, WarehouseError
 from warehouse.ledger import contradictions, deleted_results, read_ledger
 from warehouse.pieces import PIECES, hashed
 from warehouse.published import views
+from warehouse.published.calls import inner
 from warehouse.published.catalog import LAYOUT
 from warehouse.published.delta import differences
 from warehouse.published.shown import (
@@ -34,9 +36,11 @@ from warehouse.schema import (
     ADD_ON_RESULTS,
     CONTENTS,
     DELETIONS,
+    DERIVED,
     ERASURES,
     RECORDINGS,
     TABLES,
+    TURNS,
     Table,
 )
 from warehouse.store import commits
@@ -44,11 +48,16 @@ from warehouse.store.archive import Archive, Snapshot
 from warehouse.store.commit import EMPTY, Commit, LiveFile
 from warehouse.store.damage import fault, reading_errors
 from warehouse.store.lock import shared
-from warehouse.store.marker import read_marker
+from warehouse.store.marker import kept_setting, read_marker
 from warehouse.store.names import MARKER, NULL_DAY, PUBLISHED
 from warehouse.store.seal import check_sealed
+from warehouse.store.sealed import partition_day
 from warehouse.store.strangers import strangers
 from warehouse.upkeep.copies import copies_of_erased
+from warehouse.upkeep.derive import SETTING, underived
+
+_DERIVED = ("calls", *(table.name for table in DERIVED))
+"""What a file that an earlier version published does not have, or has otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +123,7 @@ def _verify(archive: Archive, *, first: date | None, last: date | None) -> Verif
             mismatches.append(Mismatch("erasure", ERASURES.name, sentence))
     if not damaged:
         mismatches += _broken_ledger(snapshot)
+        mismatches += _underived(snapshot, contents)
     comparable = not any(mismatch.kind == "file" for mismatch in mismatches)
     shown, different = _judge_published(archive, comparable=comparable)
     mismatches += different
@@ -244,8 +254,9 @@ def _wrong_contents(
 def _broken_references(snapshot: Snapshot, db: duckdb.DuckDBPyConnection) -> Iterator[Mismatch]:
     """Duplicate keys, rows whose parent is missing, and payloads said to be landed whose content is not."""
     archive, relation = snapshot.archive, snapshot.relation
+    told_apart = [table for table in TABLES.values() if table is not TURNS]  # those are compared with their contents
     queries = {
-        **{f"{table.name} holds {{}} more than once.": twice(table, relation(table)) for table in TABLES.values()},
+        **{f"{table.name} holds {{}} more than once.": twice(table, relation(table)) for table in told_apart},
         "Payload {} belongs to a result that is not landed.": orphans(
             relation(ADD_ON_PAYLOADS), relation(RECORDINGS), relation(ADD_ON_RESULTS)
         ),
@@ -261,6 +272,23 @@ def _broken_references(snapshot: Snapshot, db: duckdb.DuckDBPyConnection) -> Ite
             for sentence, query in queries.items():
                 for subject, *_ in db.execute(query).fetchall():
                     yield Mismatch("reference", str(subject), sentence.format(subject))
+    except RepairWarehouse as error:
+        yield Mismatch("file", str(archive.root), str(error))
+
+
+def _underived(snapshot: Snapshot, contents: Iterable[LiveFile]) -> Iterator[Mismatch]:
+    """Rows of the derived tables that do not follow from these contents."""
+    archive = snapshot.archive
+    reader = reader_of(archive)
+    whole = kept_setting(archive.root, SETTING) == reader.mark
+    try:
+        with reading_errors(archive.root):
+            for day in sorted({partition_day(file) for file in contents}, key=lambda day: day or date.max):
+                for table, key in underived(snapshot, day, reader, whole=whole):
+                    sentence = (
+                        f"The row {key} of {table.name} does not follow from its content; run `addon-export rebuild`."
+                    )
+                    yield Mismatch("derived", key, sentence)
     except RepairWarehouse as error:
         yield Mismatch("file", str(archive.root), str(error))
 
@@ -346,9 +374,13 @@ def _published_differences(archive: Archive, shown: Published | None) -> Iterato
     try:
         with contextlib.closing(duckdb.connect(str(archive.root / PUBLISHED), read_only=True)) as db:
             db.execute("SET memory_limit = '32MB'; SET threads = 1; SET TimeZone = 'UTC'")
-            for shown_name in (relation.name for relation in views.RELATIONS):
-                db.execute(f"SELECT * FROM {shown_name} LIMIT 0")
+            earlier = shown.layout < LAYOUT  # made before transcripts were tables
+            for relation in views.RELATIONS:
+                if not (earlier and relation.name in _DERIVED):
+                    db.execute(f"SELECT * FROM {relation.name} LIMIT 0")
             for table in TABLES.values():
+                if earlier and table.derived:
+                    continue
                 yield from _table_differences(archive, db, table, head)
             wrong = _wrong_published(db)
     except (duckdb.Error, ValueError, OverflowError) as error:
@@ -381,13 +413,13 @@ def _table_differences(
     archive: Archive, db: duckdb.DuckDBPyConnection, table: Table, head: Commit
 ) -> Iterator[Mismatch]:
     """Whether a published table has the rows of the archive: same number, same hash over all values."""
-    there = {name for name, *_ in db.execute(f"DESCRIBE {table.name}").fetchall()}
+    there = {name for name, *_ in db.execute(f"DESCRIBE {inner(table)}").fetchall()}
     compared = [c.name for c in table.columns if c.name in there or not c.late]  # an earlier version may have made it
     columns = "payload_sid, completed_date" if table is CONTENTS else ", ".join(compared)
     fingerprint = f"SELECT count(*), bit_xor(hash({columns})) FROM "
     rows = Snapshot(archive, head).relation(table, json="typed")
     expected = db.execute(fingerprint + _keyed(table, rows)).fetchall()
-    if db.execute(fingerprint + table.name).fetchall() != expected:
+    if db.execute(fingerprint + inner(table)).fetchall() != expected:
         yield Mismatch("published", table.name, f"{PUBLISHED} holds other rows of {table.name} than the archive.")
 
 

@@ -19,7 +19,7 @@ from warehouse.store.commits import commit_path
 from warehouse.store.marker import read_marker
 from warehouse.store.names import Destination
 from warehouse.store.opening import existing_archive, open_archive
-from warehouse.store.stamp import FORMAT
+from warehouse.store.stamp import FORMAT, READABLE_FROM
 from warehouse.upkeep.compact import compact
 from warehouse.upkeep.repair import repair
 from warehouse.upkeep.verify import verify
@@ -89,7 +89,7 @@ def test_an_earlier_archive_is_written_on_and_erased_from(written: tuple[Path, D
     assert contents(archive) == {**left, sid("XH", 7): b"new"}
     assert (verify(archive).mismatches, verify(archive).strangers) == ((), ())
     head = json.loads(commit_path(root, archive.head().number).read_bytes())
-    assert head["format"] == {"read": FORMAT, "write": FORMAT}
+    assert head["format"] == {"read": READABLE_FROM, "write": FORMAT}
     marker = read_marker(root)
     assert marker is not None
     assert marker.committed

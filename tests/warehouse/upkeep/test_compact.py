@@ -150,7 +150,7 @@ def test_a_little_that_comes_late_does_not_write_a_large_day_again(archive: Arch
 
 def test_no_export_waits_for_all_days(archive: Archive) -> None:
     """A few partitions are joined at the end of each export, the rest at the end of the next ones."""
-    for day in range(4):
+    for day in range(6):
         done = NOON + timedelta(days=day)
         for number in (day, day + 10):
             land_rows(archive, whole(number, b"x", done=done))

@@ -1,0 +1,187 @@
+"""Derive again: rows that other shapes made are made anew by those in use, and rows that are not there at all.
+
+A day is one commit, so a reader sees either the old rows of a day or the new ones, and a pass that is interrupted
+goes on with the days that are left. No more is held than a slice of the contents of one day.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from datetime import date, datetime
+from uuid import uuid4
+
+import pyarrow as pa
+
+from warehouse.derived import PAYLOAD, payloads_sql, reader_of, without
+from warehouse.errors import CommitRace
+from warehouse.schema import (
+    ADD_ON_PAYLOADS,
+    ANALYSES,
+    CONTENTS,
+    DERIVED,
+    LOADS,
+    RECORDINGS,
+    TRANSCRIPTS,
+    Table,
+    quote,
+)
+from warehouse.store.archive import Archive, Snapshot
+from warehouse.store.damage import reading_errors
+from warehouse.store.footers import refuse_newer
+from warehouse.store.lock import shared
+from warehouse.store.marker import kept_setting, update_marker
+from warehouse.store.sealed import partition_day
+from warehouse.transcripts.derive import FAILED, PAYLOADS, Reader, derive
+from warehouse.transcripts.texts import in_file, sliced
+
+SETTING = "derived"
+"""In the marker: what the shapes were by which every row has been made."""
+
+TRIES = 50
+"""Commit races lost in a row before a day is given up."""
+
+Progress = Callable[[int, int], None]
+"""Is told how many days are done, and of how many."""
+
+
+def derive_again(
+    archive: Archive,
+    *,
+    now: datetime,
+    run_id: str,
+    thorough: bool = False,
+    progress: Progress = lambda done, of: None,
+) -> int:
+    """Derive what does not follow from the shapes in use; returns of how many payloads.
+
+    With `thorough` every day is looked at, and what a shape failed to read is tried again; without, nothing is read
+    where all of it was made by these shapes the last time.
+
+    Raises:
+        UpdateProgram: a newer version wrote what is here; nothing is changed.
+        RepairWarehouse: a file that is needed is damaged; the days before are done.
+        CommitRace: other processes committed first, again and again.
+    """
+    reader = reader_of(archive)
+    if not thorough and kept_setting(archive.root, SETTING) == reader.mark:
+        return 0
+    days = sorted({partition_day(file) for file in archive.newest().files(CONTENTS)}, key=lambda day: day or date.max)
+    count = 0
+    for done, day in enumerate(reversed(days)):
+        progress(done, len(days))
+        for left in reversed(range(TRIES)):
+            try:
+                count += _derive_day(archive, day, reader, now=now, run_id=run_id, thorough=thorough)
+                break
+            except CommitRace:
+                if not left:
+                    raise
+    if days:
+        progress(len(days), len(days))
+        update_marker(archive, lambda found: found.with_setting(SETTING, reader.mark))
+    return count
+
+
+def _derive_day(
+    archive: Archive, day: date | None, reader: Reader, *, now: datetime, run_id: str, thorough: bool
+) -> int:
+    """Bring the derived rows of one day up to the shapes in use, in one commit; returns how many payloads differed."""
+    with shared(archive.root), reading_errors(archive.root), archive.undone():
+        head = archive.head_to_change()
+        snapshot = Snapshot(archive, head)
+        stale = _stale(snapshot, day, reader, thorough=thorough)
+        if not stale:
+            return 0
+        load_id = f"{now:%Y%m%dT%H%M%SZ}-{uuid4().hex[:8]}"
+        refuse_newer(archive.root, (file for table in DERIVED for file in snapshot.files(table, {day})))
+        old = without(snapshot, stale, {day})
+        new = [
+            archive.seal(table, day, rows.sort_by(table.key).to_batches(max_chunksize=256))
+            for made in _made(snapshot, day, stale, reader, load_id=load_id)
+            for table in DERIVED
+            if (rows := made[table.name]).num_rows
+        ]
+        row = {"load_id": load_id, "run_id": run_id, "loaded_at": now}
+        load = archive.seal(LOADS, None, pa.Table.from_pylist([row], schema=LOADS.schema).to_batches())
+        archive.commit(head, drop=old.drop, add=[*old.add, *new, load], at=now, run_id=run_id)
+    return len(stale)
+
+
+def _texts_sql(snapshot: Snapshot, day: date | None) -> str:
+    """SQL for the payloads of a day whose content is text."""
+    contents, payloads = snapshot.relations(CONTENTS, ADD_ON_PAYLOADS, days={day})
+    return (
+        f"SELECT payload_sid FROM {contents} c SEMI JOIN {payloads} p ON p.sid = c.payload_sid "
+        "WHERE (is_text OR text IS NOT NULL) AND coalesce(chunk, 0) = 0"
+    )
+
+
+def _stale(snapshot: Snapshot, day: date | None, reader: Reader, *, thorough: bool) -> set[str]:
+    """Payloads of a day whose rows other shapes made, or nobody, or whose content is gone."""
+    transcripts, analyses = snapshot.relations(TRANSCRIPTS, ANALYSES, days={day})
+    current = ", ".join(map(quote, reader.hashes))
+    failed = f"starts_with(problem, {quote(FAILED.partition('{')[0])})" if thorough else "false"
+    with snapshot.archive.database() as db:
+        rows = db.execute(
+            f"""
+            WITH texts AS ({_texts_sql(snapshot, day)}), made AS (
+                SELECT payload_sid, shape_hash IN ({current}) AS is_current FROM {transcripts} UNION ALL
+                SELECT payload_sid, shape_hash IN ({current}) AND NOT coalesce({failed}, false) FROM {analyses}
+            )
+            SELECT coalesce(t.payload_sid, m.payload_sid) FROM texts t FULL JOIN made m USING (payload_sid)
+            WHERE t.payload_sid IS NULL OR m.payload_sid IS NULL OR m.is_current IS NOT true
+            """
+        ).fetchall()
+    return {sid for (sid,) in rows}
+
+
+def _made(
+    snapshot: Snapshot, day: date | None, sids: Collection[str], reader: Reader, *, load_id: str
+) -> Iterator[Mapping[str, pa.Table]]:
+    """What follows from the landed contents of payloads of a day, a slice at a time."""
+    wanted = pa.array(sorted(sids), pa.string())
+    archive = snapshot.archive
+    texts = (some for file in snapshot.files(CONTENTS, {day}) for some in in_file(archive, file, wanted))
+    with archive.database() as db:
+        db.register("wanted", pa.table({"sid": wanted}))
+        payloads = f"(SELECT * FROM {snapshot.relation(ADD_ON_PAYLOADS, {day})} SEMI JOIN wanted USING (sid))"
+        referred = db.sql(f"SELECT DISTINCT reference_sid FROM {payloads} WHERE reference_sid IS NOT NULL")
+        sids = referred.to_arrow_table()["reference_sid"].to_pylist()
+        called = archive.relation(RECORDINGS, snapshot.holding(RECORDINGS, sids))
+        facts = db.sql(payloads_sql(payloads, called)).to_arrow_table().cast(PAYLOADS)
+    for some in sliced(texts):
+        yield derive(some, facts, reader, load_id=load_id)
+
+
+def underived(snapshot: Snapshot, day: date | None, reader: Reader, *, whole: bool) -> Iterator[tuple[Table, str]]:
+    """Rows of a day, by table and key, that do not follow from its contents.
+
+    Where not all was derived by these shapes (`whole` is false), rows of others, and missing ones, are left out.
+
+    Raises:
+        OSError, ArrowException, duckdb.Error: a file is missing or damaged; see `reading_errors`.
+    """
+    other = _stale(snapshot, day, reader, thorough=False)
+    with snapshot.archive.database() as db:
+        texts = {sid for (sid,) in db.execute(_texts_sql(snapshot, day)).fetchall()}
+        db.register("other", pa.table({PAYLOAD: pa.array(sorted(other), pa.string())}))
+        for table in DERIVED:
+            db.execute(f"CREATE TEMP TABLE {table.name} (key VARCHAR, digest UBIGINT)")
+        for made in _made(snapshot, day, texts - other, reader, load_id=""):
+            for table in DERIVED:
+                db.register("made", made[table.name])
+                db.execute(f"INSERT INTO {table.name} SELECT {_digest(table)} FROM made")
+                db.unregister("made")
+        for table in DERIVED:
+            landed = f"SELECT {_digest(table)} FROM {snapshot.relation(table, {day})} ANTI JOIN other USING ({PAYLOAD})"
+            rows = db.execute(
+                f"SELECT coalesce(m.key, l.key) FROM {table.name} m FULL JOIN ({landed}) l USING (key) "
+                "WHERE m.digest IS DISTINCT FROM l.digest ORDER BY ALL"
+            ).fetchall()
+            yield from ((table, key) for (key,) in rows)
+    if whole:
+        yield from ((TRANSCRIPTS, sid) for sid in sorted(other))
+
+
+def _digest(table: Table) -> str:
+    """SQL for the key of a row, and a hash of all that follows from its content."""
+    columns = ", ".join(name for name in table.names if name not in ("load_id", table.partition))
+    return f"{table.key} AS key, hash({columns}) AS digest"
