@@ -45,11 +45,13 @@ def to_read(settings: WarehouseSettings) -> Archive:
 
 def mend_moved(settings: WarehouseSettings) -> None:
     """Publish again what reads the files of another folder; nothing happens where the root cannot be written."""
+    path = settings.root.absolute() / PUBLISHED
+    if not path.is_file():  # DuckDB waits for whoever writes to a pipe
+        return
     try:
         # whoever made the file: before it is known to be ours, it can reach nothing else
         locked: dict[str, str | bool | int | float | list[str]] = {"enable_external_access": False}
-        path = str(settings.root.absolute() / PUBLISHED)
-        with contextlib.closing(duckdb.connect(path, read_only=True, config=locked)) as db:
+        with contextlib.closing(duckdb.connect(str(path), read_only=True, config=locked)) as db:
             if reads_elsewhere(db, settings.root) is None:
                 return
             names = dict(db.execute("SELECT add_on_sid, name FROM add_on_names").fetchall())

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from pipelines.delete.guards import only_deleter
+from pipelines.opening import mend_moved
+from pipelines.settings import warehouse_settings
 from tests.warehouse.made_up import NOON, land_rows, later, whole
 from warehouse.erasures import unfinished
 from warehouse.errors import FixWarehouse, Untrusted
@@ -153,6 +155,7 @@ def test_a_pipe_in_place_of_the_published_file_is_not_waited_for(tmp_path: Path)
     archive = open_archive(tmp_path / "root")
     land_rows(archive, whole(1))
     os.mkfifo(archive.root / PUBLISHED)
+    mend_moved(warehouse_settings({"EXPORT_ROOT": str(archive.root)}))
     assert published(archive) is None
     assert why_unopened(archive.root / PUBLISHED).startswith("cannot be opened")
     with pytest.raises(FixWarehouse, match=f"There is no .*{PUBLISHED}"), answer(archive.root, "SELECT 1"):
