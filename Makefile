@@ -31,10 +31,10 @@ demo: $(VENV)/.runtime ## the main job on a local stand-in for Twilio; needs no 
 	@$(BIN)/addon-export demo
 
 # two more than there are cores: many tests wait for a process or a time limit
-WORKERS := $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 2)')
+WORKERS := $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
 
 test: $(VENV)/.dev ## the test suite
-	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal  # many tests start processes of ours
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal  # one waits for processes of ours
 
 dev: $(VENV)/.runtime ## Dagster's UI; prints its address
 	@$(BIN)/addon-export ui

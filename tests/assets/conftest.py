@@ -26,6 +26,9 @@ from warehouse.store.opening import open_archive
 ROOT = Path(__file__).resolve().parents[2]
 
 
+MADE = datetime.now(UTC)
+"""When the worlds of these tests were made."""
+
 RECORDINGS = 12
 """Recordings of the sandbox. Dagster takes 20 ms of CPU for each day that has results of theirs."""
 
@@ -94,7 +97,7 @@ class CommandLine:
 @pytest.fixture(scope="session")
 def sandbox() -> Iterator[Sandbox]:
     """A small made-up world on the real clock, shared by all tests that run its commands and change nothing in it."""
-    with Sandbox(made_up_world(now=datetime.now(UTC), recordings=RECORDINGS)) as running:
+    with Sandbox(made_up_world(now=MADE, recordings=RECORDINGS)) as running:
         yield running
 
 
@@ -107,15 +110,21 @@ def command(sandbox: Sandbox, tmp_path: Path) -> CommandLine:
 
 
 @pytest.fixture
-def exported(command: CommandLine, sandbox: Sandbox) -> CommandLine:
-    """The same, where an export has landed everything; made without Dagster, which takes seconds."""
-    shutil.copytree(_exported(sandbox).name, command.root, symlinks=True)
+def exported(command: CommandLine) -> CommandLine:
+    """The same, where an export has landed everything."""
+    put_export(command.root, recordings=RECORDINGS)
     return command
 
 
+def put_export(root: Path, *, recordings: int) -> None:
+    """Put an export of the world of so many recordings that was MADE there: worlds made alike are alike."""
+    shutil.copytree(_exported(recordings).name, root, symlinks=True)
+
+
 @functools.cache
-def _exported(sandbox: Sandbox) -> "tempfile.TemporaryDirectory[str]":
-    """Everything of a sandbox, exported once; removed when the process ends."""
+def _exported(recordings: int) -> "tempfile.TemporaryDirectory[str]":
+    """Such an export, made once and without Dagster, which takes seconds; removed when the process ends."""
     folder = tempfile.TemporaryDirectory()
-    Exporter(sandbox, open_archive(Path(folder.name)))().verdict()
+    with Sandbox(made_up_world(now=MADE, recordings=recordings)) as sandbox:
+        Exporter(sandbox, open_archive(Path(folder.name)))().verdict()
     return folder

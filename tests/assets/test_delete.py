@@ -1,5 +1,6 @@
 """Deletion in Dagster: nothing without a plan and its confirmed hash, no schedule unless the environment says so."""
 
+import functools
 import os
 import uuid
 from collections.abc import Iterator, Mapping
@@ -21,9 +22,8 @@ from pipelines.delete.plan import DeletePlan, Terms
 from pipelines.delete.plan_file import file_text, seal_key
 from pipelines.sandbox.made_up import made_up_world
 from pipelines.sandbox.run import Sandbox
+from tests.assets.conftest import MADE, RECORDINGS, put_export
 from tests.assets.instances import instance_in
-from tests.pipelines.conftest import Exporter
-from warehouse.store.opening import open_archive
 
 TODAY = datetime.now(UTC).date()
 FIRST = TODAY - timedelta(days=30)
@@ -36,7 +36,7 @@ ORIGIN = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("addon_export"), "_
 @pytest.fixture
 def sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
     """An exported made-up world, and the environment of this process pointing at it."""
-    with Sandbox(made_up_world(now=datetime.now(UTC), recordings=8)) as running:
+    with Sandbox(made_up_world(now=MADE, recordings=RECORDINGS)) as running:
         key = running.world.add_key(running.account_sid)
         values = {
             **running.environment,
@@ -48,7 +48,7 @@ def sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox
         }
         for name, value in values.items():
             monkeypatch.setenv(name, value)
-        Exporter(running, open_archive(tmp_path / "data"))().verdict()
+        put_export(tmp_path / "data", recordings=RECORDINGS)
         yield running
 
 
@@ -60,14 +60,19 @@ def plan(sandbox: Sandbox) -> DeletePlan:
 
 def run_job(config: Mapping[str, Any] | None, **tags: str) -> dg.ExecuteInProcessResult:
     """Run the `delete` job."""
-    job = build_definitions().resolve_job_def("delete")
     with dg.DagsterInstance.ephemeral() as instance:
-        return job.execute_in_process(
+        return _job().execute_in_process(
             run_config=None if config is None else {"ops": {"delete_add_on_results": {"config": config}}},
             tags=tags,
             raise_on_error=False,
             instance=instance,
         )
+
+
+@functools.cache
+def _job() -> dg.JobDefinition:
+    """The same in whatever environment it is defined."""
+    return build_definitions().resolve_job_def("delete")
 
 
 def deletes(sandbox: Sandbox) -> int:

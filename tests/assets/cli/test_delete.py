@@ -13,7 +13,7 @@ import pytest
 from pipelines.sandbox.made_up import made_up_world
 from pipelines.sandbox.run import Sandbox
 from pipelines.scope import Scope
-from tests.assets.conftest import CommandLine
+from tests.assets.conftest import MADE, RECORDINGS, CommandLine, put_export
 from tests.pipelines.conftest import Exporter
 from warehouse.store.opening import open_archive
 
@@ -25,7 +25,7 @@ AT_ONCE = ("--min-age-hours", "0", "--max-share", "1")
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
     """A made-up world of this test's own."""
-    with Sandbox(made_up_world(now=datetime.now(UTC), recordings=12)) as running:
+    with Sandbox(made_up_world(now=MADE, recordings=RECORDINGS)) as running:
         yield running
 
 
@@ -46,7 +46,7 @@ def command(sandbox: Sandbox, tmp_path: Path) -> CommandLine:
             "EXPORT_DELETE_MAX_SHARE": "1",
         },
     )
-    Exporter(sandbox, open_archive(command.root))().verdict()
+    put_export(command.root, recordings=RECORDINGS)
     return command
 
 

@@ -23,7 +23,6 @@ from pipelines.errors import ExportError, FixProcess
 from pipelines.sandbox.run import Sandbox
 from tests.assets.cli.terminals import on_a_terminal
 from tests.assets.conftest import CommandLine
-from tests.pipelines.conftest import Exporter
 from warehouse.errors import FixWarehouse
 from warehouse.store.damage import reading_errors
 from warehouse.store.files import storage_errors
@@ -233,10 +232,9 @@ def test_a_file_system_without_inodes_is_told_from_a_full_one(tmp_path: Path, mo
         raise full
 
 
-def test_an_erasure_that_is_interrupted_is_finished_all_the_same(command: CommandLine, sandbox: Sandbox) -> None:
+def test_an_erasure_that_is_interrupted_is_finished_all_the_same(exported: CommandLine) -> None:
     """What is erased must not stay on the disk until somebody comes back; then it ends with 130 and one sentence."""
-    archive = open_archive(command.root)
-    Exporter(sandbox, archive)().verdict()
+    command, archive = exported, open_archive(exported.root)
     ((sid,),) = command.rows("SELECT min(add_on_result_sid) FROM add_on_payloads WHERE content_sha256 IS NOT NULL")
     program = command.folder / "program.py"
     program.write_text(

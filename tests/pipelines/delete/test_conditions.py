@@ -36,7 +36,7 @@ from warehouse.store.opening import open_archive
 HERE = ("reread", "published", "clean")
 THERE = ("final", "unchanged", "same_payloads", "listed", "own_account")
 PLANNED = ("rested", "as_planned")
-SAMPLE = 24
+SAMPLE = 16
 
 Broken = frozenset[str]
 
