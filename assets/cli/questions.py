@@ -115,9 +115,9 @@ EXAMPLES: tuple[Question, ...] = (
         "WHERE t.vendor = 'google' GROUP BY intent ORDER BY calls DESC, intent",
     ),
     Question(
-        "Which contents have a shape nobody knows yet?",
-        "SELECT add_on, label, count(*) AS payloads, json_keys(any_value(json)) AS keys\n"
-        "FROM analyses WHERE vendor IS NULL GROUP BY add_on, label ORDER BY payloads DESC",
+        "What is there beside transcripts, and whose shape does nobody know yet?",
+        "SELECT vendor, add_on, label, count(*) AS payloads, json_keys(any_value(json)) AS keys\n"
+        "FROM analyses GROUP BY vendor, add_on, label ORDER BY payloads DESC",
     ),
     Question(
         "How much was kept of how much audio?",

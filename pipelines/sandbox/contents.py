@@ -2,7 +2,8 @@
 
 Every content is a pure function of the random generator it is given, so a seed fixes its exact bytes. The
 names, firms and numbers are invented. The shapes follow public samples: IBM Watson's nested alternatives with
-mixed-type timestamps, VoiceBase's `media.transcripts.text`, a flat `transcription`, plain text, and audio.
+mixed-type timestamps and speaker labels, VoiceBase's `media.transcripts.text`, a flat `transcription`, plain text,
+and audio.
 """
 
 import json
@@ -107,19 +108,21 @@ def _as_json(value: object) -> bytes:
 def _watson(random: Random, talk: Talk, result_sid: str) -> tuple[Content, ...]:
     clock = 0.0
     results = []
-    for number, (_, sentence) in enumerate(talk.turns):
+    for number, (who, sentence) in enumerate(talk.turns):
         timestamps: list[list[str | float]] = []
+        labels: list[dict[str, float]] = []
         for word in sentence.split():
             end = clock + 0.08 * len(word) + 0.1
-            timestamps.append([word.strip(".,?!"), round(clock, 2), round(end, 2)])
-            clock = end
+            start, clock = round(clock, 2), end
+            timestamps.append([word.strip(".,?!"), start, round(end, 2)])
+            labels.append({"from": start, "to": round(end, 2), "speaker": int(who == "caller"), "confidence": 0.7})
         alternative = {
             "timestamps": timestamps,
             "confidence": round(random.uniform(0.72, 0.98), 3),
             "transcript": sentence + " ",
         }
         item = {"keywords_result": {}, "alternatives": [alternative], "final": True}
-        results.append({"results": [item], "result_index": number})
+        results.append({"results": [item], "result_index": number, "speaker_labels": labels})
     job = str(uuid.UUID(int=random.getrandbits(128), version=4))
     body = {
         "user_token": result_sid,

@@ -58,6 +58,7 @@ BUILT_IN = (
     "symbl",
     "elevenlabs",
     "vosk",
+    "voicebase_analysis",
     "ibm_watson_analysis",
     "google_analysis",
     "amazon_comprehend",
