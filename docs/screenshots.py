@@ -46,7 +46,7 @@ def main() -> None:
         page = browser.new_page(viewport=SIZE)
         page.set_default_timeout(BROWSER_MS)
         expect.set_options(timeout=BROWSER_MS)
-        for take in (_backfill, _run, _graph, _partition, _plots, _columns, _checks, _automation):
+        for take in (_backfill, _run, _graph, _partition, _plots, _columns, _checks, _automation, _report):
             take(page, stand, sandbox)
 
 
@@ -128,6 +128,14 @@ def _automation(page: Page, stand: Stand, sandbox: Sandbox) -> None:
     page.goto(f"{stand.url}/automation")
     _settle(page)
     _shoot(page, "automation")
+
+
+def _report(page: Page, stand: Stand, sandbox: Sandbox) -> None:
+    stand.run("assets.cli", "report", str(stand.folder / "report.html"))
+    page.set_viewport_size({"width": 1280, "height": 1100})
+    page.goto((stand.folder / "report.html").as_uri())
+    _shoot(page, "report")
+    page.set_viewport_size(SIZE)
 
 
 def _after_opening(page: Page, stand: Stand) -> str:

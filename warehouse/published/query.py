@@ -92,23 +92,23 @@ def answer(root: Path, sql: str) -> Iterator[Answer]:
                 cursor = db.execute(sql)  # a plan, which is text
                 yield Answer([column[0] for column in cursor.description or []], _rows(cursor))
             else:
-                yield _asked(db, sql)
+                yield asked(db, sql)
         except duckdb.Error as error:
             raise FixQuery(_sentence(str(error))) from error
 
 
-def _asked(db: duckdb.DuckDBPyConnection, sql: str) -> Answer:
+def asked(db: duckdb.DuckDBPyConnection, sql: str) -> Answer:
     """The answer to a question; what Python cannot hold as it is comes as text from DuckDB."""
-    asked = db.sql(sql)
-    types = list(asked.types)
+    relation = db.sql(sql)
+    types = list(relation.types)
     written = [_as_written(number, kind) for number, kind in enumerate(types, 1)]
     if any("(" in each for each in written):
-        rows = _rows(db.execute(asked.project(", ".join(written)).sql_query()))
+        rows = _rows(db.execute(relation.project(", ".join(written)).sql_query()))
     else:
         rows = _rows(db.execute(sql))
     nested = [at for at, each in enumerate(written) if each.startswith("to_json")]
     moments = [at for at, kind in enumerate(types) if kind.id.startswith("timestamp")]
-    return Answer(_told_apart(asked.columns), _read(rows, nested) if nested else rows, moments)
+    return Answer(_told_apart(relation.columns), _read(rows, nested) if nested else rows, moments)
 
 
 def _as_written(number: int, kind: "DuckDBPyType") -> str:

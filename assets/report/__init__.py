@@ -1,0 +1,1 @@
+"""The page that `addon-export report` writes: figures in, HTML out; pure."""
