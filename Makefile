@@ -30,11 +30,11 @@ setup: $(VENV)/.runtime ## install into .venv/ and stop
 demo: $(VENV)/.runtime ## the main job on a local stand-in for Twilio; needs no account
 	@$(BIN)/addon-export demo
 
-# two more than there are cores: many tests wait for a process or a time limit
+# one more than there are cores: many tests wait for a process or a time limit, and each worker takes 12 s to begin
 WORKERS := $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
 
 test: $(VENV)/.dev ## the test suite
-	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal  # one waits for processes of ours
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal  # many tests start processes of ours
 
 dev: $(VENV)/.runtime ## Dagster's UI; prints its address
 	@$(BIN)/addon-export ui
