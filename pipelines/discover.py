@@ -10,16 +10,17 @@ import contextlib
 import itertools
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, datetime
 
-from pipelines.errors import AccountRefused, ExportError, SourceError, SourceGarbled, SourceUnavailable, SourceUntrusted
+from pipelines.errors import AccountRefused, SourceError, SourceGarbled, SourceUnavailable, SourceUntrusted
 from pipelines.normalize import Extracted, ExtractedRecording
 from pipelines.records.dates import utc_day
 from pipelines.records.items import kept
 from pipelines.records.rows import Malformed, Recording, parse_recording
 from pipelines.records.sids import AccountSid, in_lower_case
 from pipelines.scope import FOREVER_AGO, Scope, earliest_first, listing_days, must_list
+from pipelines.tally import Discovery
 from pipelines.twilio.client import TwilioClient
 from warehouse.landed import LandedRecording
 from warehouse.quarantine import QuarantineRow
@@ -64,32 +65,6 @@ class Unlisted:
     client: TwilioClient
     day: date
     error: SourceError | AccountRefused
-
-
-@dataclass(slots=True)
-class Discovery:
-    """What one discovery has seen so far."""
-
-    recordings: int = 0
-    settled: int = 0
-    outside: int = 0
-    seen: set[str] = field(default_factory=set)
-    astray: dict[str, date] = field(default_factory=dict)
-    """The day that recordings seen in the list of another day claim to be of."""
-    lists: dict[tuple[str, date], tuple[int, int]] = field(default_factory=dict)
-    """Rows read so far, of the account's list of the day, that are of about that day, and of others."""
-    dropped: dict[AccountSid, ExportError] = field(default_factory=dict)
-    """Accounts of which nothing more is asked for, and why."""
-    listed: dict[AccountSid, datetime] = field(default_factory=dict)
-    """Accounts whose list of all that Twilio may still hold was read to its end, and when reading began."""
-
-    def add(self, other: "Discovery") -> None:
-        """Count what has been seen of one account alone."""
-        self.recordings += other.recordings
-        self.settled += other.settled
-        self.outside += other.outside
-        self.seen |= other.seen
-        self.astray |= other.astray
 
 
 WithResults = Callable[[str, LandedRecording], bool]

@@ -3,10 +3,9 @@
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from pipelines.discover import Discovery
 from pipelines.errors import IncompleteExport
 from pipelines.scope import Scope
-from pipelines.tally import Extraction
+from pipelines.tally import Discovery, Extraction
 from pipelines.twilio.client import Traffic
 from warehouse.land import Load
 

@@ -1,10 +1,11 @@
-"""The tally of an extraction: what was had, what was not and why, and when the source counts as away."""
+"""The tally of an export: what was seen, what was had, what was not and why, and when the source counts as away."""
 
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date, datetime
 
-from pipelines.errors import AccountRefused, SourceError, SourceForbidden, SourceUnavailable
+from pipelines.errors import AccountRefused, ExportError, SourceError, SourceForbidden, SourceUnavailable
 from pipelines.records.sids import AccountSid
 from warehouse.quarantine import DISMISSED, LANDED, QuarantineRow, quarantine_id
 from warehouse.resolutions import OpenEntries
@@ -126,3 +127,29 @@ class Extraction:
             self.failures_in_a_row[account] += 1
             if self.failures_in_a_row[account] >= FAILURES_IN_A_ROW:
                 raise error
+
+
+@dataclass(slots=True)
+class Discovery:
+    """What one discovery has seen so far."""
+
+    recordings: int = 0
+    settled: int = 0
+    outside: int = 0
+    seen: set[str] = field(default_factory=set)
+    astray: dict[str, date] = field(default_factory=dict)
+    """The day that recordings seen in the list of another day claim to be of."""
+    lists: dict[tuple[str, date], tuple[int, int]] = field(default_factory=dict)
+    """Rows read so far, of the account's list of the day, that are of about that day, and of others."""
+    dropped: dict[AccountSid, ExportError] = field(default_factory=dict)
+    """Accounts of which nothing more is asked for, and why."""
+    listed: dict[AccountSid, datetime] = field(default_factory=dict)
+    """Accounts whose list of all that Twilio may still hold was read to its end, and when reading began."""
+
+    def add(self, other: "Discovery") -> None:
+        """Count what has been seen of one account alone."""
+        self.recordings += other.recordings
+        self.settled += other.settled
+        self.outside += other.outside
+        self.seen |= other.seen
+        self.astray |= other.astray

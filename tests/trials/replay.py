@@ -17,7 +17,7 @@ from pathlib import Path
 
 import httpx
 
-from pipelines.discover import Assignment, Discovery, Unlisted, WithResults, discover
+from pipelines.discover import Assignment, Unlisted, WithResults, discover
 from pipelines.extract import extract
 from pipelines.holding import Holding
 from pipelines.normalize import Extracted, ExtractedPayload, ExtractedRecording, ExtractedResult
@@ -27,7 +27,7 @@ from pipelines.sandbox.exchange import Request, operation_of
 from pipelines.sandbox.values import Step
 from pipelines.sandbox.world import World
 from pipelines.scope import Scope
-from pipelines.tally import Extraction
+from pipelines.tally import Discovery, Extraction
 from pipelines.twilio.client import Credential, TwilioClient
 from tests.trials.hourly import Requests, Spent, moment
 from tests.trials.scenario import HOUR, SWEEP_HOUR, Scenario
