@@ -10,7 +10,7 @@ from pipelines.finished import finished
 from tests.assets.conftest import CommandLine
 from tests.assets.report.reading import Page
 from tests.ui.stand import CHROMIUM, chromium
-from tests.warehouse.made_up import bad, land_rows, payload, recording, result, sid, whole
+from tests.warehouse.made_up import Values, bad, land_rows, payload, recording, result, sid, whole
 from tests.warehouse.test_ledger import step
 from warehouse.append import append
 from warehouse.land import land
@@ -31,31 +31,23 @@ NOW = datetime.now(UTC)
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Results in every state, some of an add-on with a hostile name; quarantine and deletions; nothing of it listed."""
     folder = tmp_path_factory.mktemp("report")
-    hostile = {"add_on_sid": sid("XB", 1)}
     archive = open_archive(folder / "data", add_on_names={sid("XB", 1): HOSTILE})
     rows = whole(1, SAID.encode(), is_text=True, at=NOW - timedelta(days=2), done=NOW - timedelta(days=2))
-    for number, (status, values) in enumerate(
-        (
-            ("completed", {"expires_at": NOW + timedelta(hours=7.5)}),  # pending
-            (HOSTILE, {"expires_at": NOW + timedelta(hours=5), "done": None}),  # pending, of a status nobody knows
-            ("in-progress", {"expires_at": NOW + timedelta(days=29), "done": None}),
-            ("completed", {"expires_at": NOW - timedelta(hours=2)}),  # lost
-            ("completed", {"expires_at": NOW + timedelta(days=2), "gone_at": NOW}),
-            ("completed", {"expires_at": NOW + timedelta(days=2), "deleted_at": NOW, "exported_at": NOW}),
-            ("failed", {"expires_at": NOW + timedelta(days=3), "exported_at": NOW}),
-        ),
-        start=2,
-    ):
-        values = {
-            "done": NOW - timedelta(days=number),
-            "date_created": NOW - timedelta(days=number, minutes=7),
-            **values,
-        }
-        rows += [
-            recording(number, duration_seconds=3600),
-            result(number, status=status, at=NOW - timedelta(minutes=1), **hostile, **values),
-            *([payload(number, label=HOSTILE)] if status != "failed" else []),
-        ]
+    states: list[tuple[str, float, Values]] = [
+        ("completed", 7.5, {}),  # pending
+        (HOSTILE, 5, {"done": None}),  # pending, of a status nobody knows
+        ("in-progress", 700, {"done": None}),
+        ("completed", -2, {}),  # lost
+        ("completed", 48, {"gone_at": NOW}),
+        ("completed", 48, {"deleted_at": NOW, "exported_at": NOW}),
+        ("failed", 72, {"exported_at": NOW}),
+    ]
+    for number, (status, hours_left, values) in enumerate(states, start=2):
+        completed = NOW - timedelta(days=number)
+        facts: Values = {"done": completed, "date_created": completed - timedelta(minutes=7), **values}
+        facts |= {"add_on_sid": sid("XB", 1), "expires_at": NOW + timedelta(hours=hours_left), "status": status}
+        rows += [recording(number, duration_seconds=3600), result(number, at=NOW - timedelta(minutes=1), **facts)]
+        rows += [] if status == "failed" else [payload(number, label=HOSTILE)]
     land_rows(archive, rows, now=NOW)
     land(archive, bad(HOSTILE), run_id="test", now=NOW)
     append(archive, lambda _: [step(STARTED), step(INTENT, 7, proof="{}"), step(DELETED, 7)], run_id="test", now=NOW)
