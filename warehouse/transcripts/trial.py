@@ -19,7 +19,7 @@ import duckdb
 from warehouse.transcripts.rules import guarded, judge
 
 CPU_SECONDS = 5
-"""What a trial may take; the built-in shapes take 0.1 s."""
+"""What a trial may take; the built-in shapes take up to 2 s."""
 
 WALL_SECONDS = 120
 """When a trial that waits, and computes nothing, is given up."""
