@@ -10,7 +10,8 @@ from warehouse.schema import ADD_ON_PAYLOADS, DERIVED
 from warehouse.store.archive import Archive, Snapshot
 from warehouse.store.commit import LiveFile
 from warehouse.store.sealed import by_day
-from warehouse.transcripts.derive import PAYLOADS, Reader, derive
+from warehouse.transcripts.derive import Reader, derive
+from warehouse.transcripts.engine import PAYLOADS
 from warehouse.transcripts.shapes import shapes
 from warehouse.transcripts.texts import sliced
 

@@ -45,7 +45,7 @@ from warehouse.store.files import sync_folder
 from warehouse.store.footers import refuse_newer
 from warehouse.store.lock import shared
 from warehouse.store.sealed import by_day, partition_day
-from warehouse.transcripts.derive import PAYLOADS, TEXTS
+from warehouse.transcripts.engine import PAYLOADS, TEXTS
 from warehouse.transcripts.texts import in_file, of_rows, of_spooled
 
 ATTEMPTS = 50

@@ -10,7 +10,7 @@ from warehouse.schema import CONTENTS
 from warehouse.store.archive import Archive
 from warehouse.store.commit import LiveFile
 from warehouse.store.sealed import partition_day
-from warehouse.transcripts.derive import TEXTS
+from warehouse.transcripts.engine import TEXTS
 from warehouse.transcripts.readable import LARGEST_BYTES
 
 SLICE_BYTES = 6 << 20

@@ -11,7 +11,7 @@ from uuid import uuid4
 import pyarrow as pa
 
 from warehouse.derived import PAYLOAD, payloads_sql, reader_of, without
-from warehouse.errors import CommitRace
+from warehouse.errors import CommitRace, RepairWarehouse
 from warehouse.schema import (
     ADD_ON_PAYLOADS,
     ANALYSES,
@@ -29,7 +29,8 @@ from warehouse.store.footers import refuse_newer
 from warehouse.store.lock import shared
 from warehouse.store.marker import kept_setting, update_marker
 from warehouse.store.sealed import partition_day
-from warehouse.transcripts.derive import FAILED, PAYLOADS, Reader, derive
+from warehouse.transcripts.derive import FAILED, Reader, derive
+from warehouse.transcripts.engine import PAYLOADS
 from warehouse.transcripts.texts import in_file, sliced
 
 SETTING = "derived"
@@ -57,14 +58,15 @@ def derive_again(
 
     Raises:
         UpdateProgram: a newer version wrote what is here; nothing is changed.
-        RepairWarehouse: a file that is needed is damaged; the days before are done.
+        RepairWarehouse: a file that is needed is damaged; the days before are done. Unless `thorough`, that day is left
+            out, and looked at again the next time.
         CommitRace: other processes committed first, again and again.
     """
     reader = reader_of(archive)
     if not thorough and kept_setting(archive.root, SETTING) == reader.mark:
         return 0
     days = sorted({partition_day(file) for file in archive.newest().files(CONTENTS)}, key=lambda day: day or date.max)
-    count = 0
+    count, whole = 0, bool(days)
     for done, day in enumerate(reversed(days)):
         progress(done, len(days))
         for left in reversed(range(TRIES)):
@@ -74,8 +76,13 @@ def derive_again(
             except CommitRace:
                 if not left:
                     raise
-    if days:
-        progress(len(days), len(days))
+            except RepairWarehouse:  # told by whoever reads back what was landed; derived once that is repaired
+                if thorough:
+                    raise
+                whole = False
+                break
+    progress(len(days), len(days))
+    if whole:
         update_marker(archive, lambda found: found.with_setting(SETTING, reader.mark))
     return count
 

@@ -19,7 +19,8 @@ from warehouse.derived import payloads_sql
 from warehouse.published import views
 from warehouse.published.calls import SCHEMA
 from warehouse.schema import ADD_ON_PAYLOADS, CONTENTS, DERIVED, RECORDINGS
-from warehouse.transcripts.derive import PAYLOADS, Reader, derive
+from warehouse.transcripts.derive import Reader, derive
+from warehouse.transcripts.engine import PAYLOADS
 from warehouse.transcripts.shapes import built_in
 from warehouse.transcripts.texts import of_rows
 

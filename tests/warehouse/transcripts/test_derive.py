@@ -8,7 +8,8 @@ import pytest
 
 from warehouse.schema import ANALYSES, TRANSCRIPTS, TURNS
 from warehouse.transcripts import derive as module
-from warehouse.transcripts.derive import FAILED, PAYLOADS, Reader, derive
+from warehouse.transcripts.derive import FAILED, Reader, derive
+from warehouse.transcripts.engine import PAYLOADS, TEXTS
 from warehouse.transcripts.readable import TOO_LARGE
 from warehouse.transcripts.shapes import Shape, built_in, read_shape
 from warehouse.transcripts.texts import SLICE_BYTES, sliced
@@ -34,7 +35,7 @@ array_to_string(list_transform(string_split(content_text, 'x'), lambda a: conten
 def given(*texts: str | None) -> tuple[pa.Table, pa.Table]:
     """Texts of JSON, and the facts of their payloads."""
     sids = [f"XH{number}" for number in range(len(texts))]
-    table = pa.table([sids, pa.nulls(len(sids), pa.date32()), pa.array(texts, pa.string())], schema=module.TEXTS)
+    table = pa.table([sids, pa.nulls(len(sids), pa.date32()), pa.array(texts, pa.string())], schema=TEXTS)
     facts = {"payload_sid": sids, "content_type": ["application/json"] * len(sids), "call_sid": ["CA1"] * len(sids)}
     columns = [facts.get(name, pa.nulls(len(sids), pa.string())) for name in PAYLOADS.names]
     return table, pa.table(columns, schema=PAYLOADS)
