@@ -9,6 +9,7 @@ from datetime import date, datetime
 from uuid import uuid4
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from warehouse.derived import PAYLOAD, payloads_sql, reader_of, without
 from warehouse.errors import CommitRace, RepairWarehouse
@@ -35,6 +36,8 @@ from warehouse.transcripts.texts import in_file, sliced
 
 SETTING = "derived"
 """In the marker: what the shapes were by which every row has been made."""
+
+_FAILED = FAILED.partition("{")[0]
 
 TRIES = 50
 """Commit races lost in a row before a day is given up."""
@@ -125,7 +128,7 @@ def _stale(snapshot: Snapshot, day: date | None, reader: Reader, *, thorough: bo
     """Payloads of a day whose rows other shapes made, or nobody, or whose content is gone."""
     transcripts, analyses = snapshot.relations(TRANSCRIPTS, ANALYSES, days={day})
     current = ", ".join(map(quote, reader.hashes))
-    failed = f"starts_with(problem, {quote(FAILED.partition('{')[0])})" if thorough else "false"
+    failed = f"starts_with(problem, {quote(_FAILED)})" if thorough else "false"
     with snapshot.archive.database() as db:
         rows = db.execute(
             f"""
@@ -166,26 +169,30 @@ def underived(snapshot: Snapshot, day: date | None, reader: Reader, *, whole: bo
     Raises:
         OSError, ArrowException, duckdb.Error: a file is missing or damaged; see `reading_errors`.
     """
-    other = _stale(snapshot, day, reader, thorough=False)
+    lacking = _stale(snapshot, day, reader, thorough=False)
+    other = {*lacking, *_stale(snapshot, day, reader, thorough=True)}  # what took too long once need not do so again
     with snapshot.archive.database() as db:
         texts = {sid for (sid,) in db.execute(_texts_sql(snapshot, day)).fetchall()}
-        db.register("other", pa.table({PAYLOAD: pa.array(sorted(other), pa.string())}))
         for table in DERIVED:
             db.execute(f"CREATE TEMP TABLE {table.name} (key VARCHAR, digest UBIGINT)")
         for made in _made(snapshot, day, texts - other, reader, load_id=""):
+            failed = pc.starts_with(made[ANALYSES.name]["problem"], _FAILED)
+            other.update(made[ANALYSES.name].filter(pc.fill_null(failed, fill_value=False))[PAYLOAD].to_pylist())
             for table in DERIVED:
                 db.register("made", made[table.name])
                 db.execute(f"INSERT INTO {table.name} SELECT {_digest(table)} FROM made")
                 db.unregister("made")
+        db.register("other", pa.table({PAYLOAD: pa.array(sorted(other), pa.string())}))
         for table in DERIVED:
             landed = f"SELECT {_digest(table)} FROM {snapshot.relation(table, {day})} ANTI JOIN other USING ({PAYLOAD})"
             rows = db.execute(
-                f"SELECT coalesce(m.key, l.key) FROM {table.name} m FULL JOIN ({landed}) l USING (key) "
-                "WHERE m.digest IS DISTINCT FROM l.digest ORDER BY ALL"
+                f"SELECT coalesce(m.key, l.key) FROM {table.name} m FULL JOIN ({landed}) l USING (key) WHERE "
+                f"m.digest IS DISTINCT FROM l.digest AND coalesce(m.key, l.key) NOT IN (SELECT {PAYLOAD} FROM other) "
+                "ORDER BY ALL"
             ).fetchall()
             yield from ((table, key) for (key,) in rows)
     if whole:
-        yield from ((TRANSCRIPTS, sid) for sid in sorted(other))
+        yield from ((TRANSCRIPTS, sid) for sid in sorted(lacking))
 
 
 def _digest(table: Table) -> str:
