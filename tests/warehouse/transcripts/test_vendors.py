@@ -11,7 +11,8 @@ import pytest
 from pipelines.sandbox.contents import make_talk
 from pipelines.sandbox.vendors import FORMS, spoken
 from warehouse.schema import ANALYSES, TRANSCRIPTS, TURNS
-from warehouse.transcripts.derive import PAYLOADS, TEXTS, Reader, derive
+from warehouse.transcripts.derive import Reader, derive
+from warehouse.transcripts.engine import PAYLOADS, TEXTS
 from warehouse.transcripts.shapes import BUILT_IN, built_in
 from warehouse.transcripts.turns import FACTS
 
