@@ -26,6 +26,8 @@ SHOWN = 20
 
 _LAST_DAYS = "SELECT unnest(range(current_date - {}, current_date + 1, INTERVAL 1 DAY))::DATE AS day"
 
+_HOURS_LEFT = "round(date_diff('second', now(), min(expires_at)) / 3600.0, 1)"
+
 _ADD_ON = "coalesce(add_on, add_on_sid, 'unknown')"
 
 LATENCIES = ((60, "≤ 1 min"), (300, "≤ 5 min"), (900, "≤ 15 min"), (3600, "≤ 1 h"), (21600, "≤ 6 h"))
@@ -46,37 +48,47 @@ def _step(value: str, steps: Sequence[tuple[float, str]]) -> str:
     return f"CASE {cases} ELSE {len(steps)} END AS step, {names(steps)}[step + 1]"
 
 
+def _counts(states: Sequence[str]) -> str:
+    """SQL for how many are in each of these states."""
+    return ", ".join(f"count(*) FILTER (state = '{each}') AS {each}" for each in states)
+
+
+_ONCE = """
+CREATE TEMP TABLE add_on_result_details AS
+SELECT * EXCLUDE (reference_sid, call_sid, account_sid, date_created, date_completed) FROM main.add_on_result_details
+"""
+"""The view that most of them ask, also through `add_ons`, worked out once: under its own name, so that each can be
+asked without this too. Of 100,000 results all take 0.4 s of CPU for 0.9 s, over Parquet 0.7 s for 2.8 s.
+"""
+
 FIGURES: Mapping[str, str] = MappingProxyType(
     {
         "made": "SELECT now() AS asked_at, number AS commit, committed_at, published_at FROM _commit",
         "states": f"""
-            SELECT state, count(sid) AS results, round(min(hours_left), 1) AS hours_left
-            FROM (SELECT unnest({list(STATES)}) AS state) LEFT JOIN retention USING (state)
+            SELECT state, count(sid) AS results, {_HOURS_LEFT} AS hours_left
+            FROM (SELECT unnest({list(STATES)}) AS state) LEFT JOIN add_on_result_details USING (state)
             GROUP BY state ORDER BY list_position({list(STATES)}, state)""",
         "held": """
             SELECT (SELECT count(*) FROM recordings) AS recordings, count(*) AS payloads,
                 count(content_sha256) AS contents, coalesce(sum(content_length), 0)::BIGINT AS content_bytes,
-                (SELECT round(sum(recording_seconds) / 3600, 2) FROM days) AS audio_hours
+                (SELECT round(coalesce(sum(duration_seconds), 0) / 3600, 2) FROM add_on_result_details) AS audio_hours
             FROM add_on_payloads""",
         "days": f"""
-            SELECT d.day AS completed_date, {", ".join(f"coalesce({state}, 0) AS {state}" for state in STATES)},
-                round(hours_left, 1) AS hours_left
+            SELECT d.day AS completed_date, {_counts(STATES)},
+                {_HOURS_LEFT} AS hours_left
             FROM ({_LAST_DAYS.format(DAYS)} UNION ALL SELECT NULL) d
-            LEFT JOIN days n ON n.completed_date IS NOT DISTINCT FROM d.day
-            LEFT JOIN (SELECT completed_date, min(hours_left) AS hours_left FROM retention GROUP BY completed_date) r
-                ON r.completed_date IS NOT DISTINCT FROM d.day
-            ORDER BY d.day NULLS LAST""",
+            LEFT JOIN add_on_result_details r ON r.completed_date IS NOT DISTINCT FROM d.day
+            GROUP BY d.day ORDER BY d.day NULLS LAST""",
         "deadlines": f"""
-            SELECT d.day AS expires_on, count(*) FILTER (state = 'pending') AS pending,
-                count(*) FILTER (state = 'unfinished') AS unfinished
+            SELECT d.day AS expires_on, {_counts(OPEN_STATES)}
             FROM (SELECT unnest(range(current_date, current_date + {DAYS + 1}, INTERVAL 1 DAY))::DATE AS day) d
-            LEFT JOIN retention r ON r.expires_at::DATE = d.day AND {state_in(OPEN_STATES)}
+            LEFT JOIN add_on_result_details r ON r.expires_at::DATE = d.day AND {state_in(OPEN_STATES)}
             GROUP BY d.day ORDER BY d.day""",
         "next": f"""
-            SELECT d.sid, {_ADD_ON} AS add_on, d.status, d.state, d.expires_at,
-                round(r.hours_left, 1) AS hours_left
-            FROM add_on_result_details d JOIN retention r ON r.sid = d.sid
-            WHERE {state_in(OPEN_STATES, "d.state")} ORDER BY d.expires_at NULLS LAST, d.sid LIMIT {SHOWN}""",
+            SELECT sid, {_ADD_ON} AS add_on, status, state, expires_at,
+                round(date_diff('second', now(), expires_at) / 3600.0, 1) AS hours_left
+            FROM add_on_result_details WHERE {state_in(OPEN_STATES)}
+            ORDER BY expires_at NULLS LAST, sid LIMIT {SHOWN}""",
         "add_on_days": f"""
             SELECT completed_date, {_ADD_ON} AS add_on, count(*) AS results,
                 round(coalesce(sum(duration_seconds), 0) / 3600, 2) AS audio_hours
@@ -160,6 +172,7 @@ def figures(root: Path) -> Mapping[str, Figure]:
     with read_only(root) as db:
         try:
             db.execute("BEGIN TRANSACTION")  # so that now() is the same in all of them
+            db.execute(_ONCE)
             return {name: _figure(asked(db, sql)) for name, sql in FIGURES.items()}
         except duckdb.Error as error:
             raise FixWarehouse(f"{PUBLISHED} cannot be read whole; run `addon-export rebuild`.") from error
