@@ -190,5 +190,11 @@ def test_a_browser_shows_all_of_it_and_asks_nobody(folder: Path, tmp_path: Path)
         page.keyboard.press("Tab")
         assert page.evaluate("document.activeElement.className") == "skip"
         page.emulate_media(media="print")
+        page.set_viewport_size({"width": 718, "height": 1000})  # A4
+        assert page.evaluate(CUT_OFF) == []
+        assert (
+            page.evaluate("[...document.querySelectorAll('.wide')].filter(t => t.scrollWidth > t.clientWidth).length")
+            == 0
+        )
         assert page.evaluate("getComputedStyle(document.querySelector('nav')).display") == "none"
         assert said == [(folder / "report.html").as_uri()]
