@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import date, datetime
 from uuid import uuid4
 
+import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -94,10 +95,10 @@ def _derive_day(
     archive: Archive, day: date | None, reader: Reader, *, now: datetime, run_id: str, thorough: bool
 ) -> int:
     """Bring the derived rows of one day up to the shapes in use, in one commit; returns how many payloads differed."""
-    with shared(archive.root), reading_errors(archive.root), archive.undone():
+    with shared(archive.root), reading_errors(archive.root), archive.undone(), archive.database() as db:
         head = archive.head_to_change()
         snapshot = Snapshot(archive, head)
-        stale = _stale(snapshot, day, reader, thorough=thorough)
+        stale = _stale(snapshot, db, day, reader, thorough=thorough)
         if not stale:
             return 0
         load_id = f"{now:%Y%m%dT%H%M%SZ}-{uuid4().hex[:8]}"
@@ -105,7 +106,7 @@ def _derive_day(
         old = without(snapshot, stale, {day})
         new = [
             archive.seal(table, day, rows.sort_by(table.key).to_batches(max_chunksize=256))
-            for made in _made(snapshot, day, stale, reader, load_id=load_id)
+            for made in _made(snapshot, db, day, stale, reader, load_id=load_id)
             for table in DERIVED
             if (rows := made[table.name]).num_rows
         ]
@@ -124,73 +125,83 @@ def _texts_sql(snapshot: Snapshot, day: date | None) -> str:
     )
 
 
-def _stale(snapshot: Snapshot, day: date | None, reader: Reader, *, thorough: bool) -> set[str]:
+def _stale(
+    snapshot: Snapshot, db: duckdb.DuckDBPyConnection, day: date | None, reader: Reader, *, thorough: bool
+) -> set[str]:
     """Payloads of a day whose rows other shapes made, or nobody, or whose content is gone."""
     transcripts, analyses = snapshot.relations(TRANSCRIPTS, ANALYSES, days={day})
     current = ", ".join(map(quote, reader.hashes))
     failed = f"starts_with(problem, {quote(_FAILED)})" if thorough else "false"
-    with snapshot.archive.database() as db:
-        rows = db.execute(
-            f"""
-            WITH texts AS ({_texts_sql(snapshot, day)}), made AS (
-                SELECT payload_sid, shape_hash IN ({current}) AS is_current FROM {transcripts} UNION ALL
-                SELECT payload_sid, shape_hash IN ({current}) AND NOT coalesce({failed}, false) FROM {analyses}
-            )
-            SELECT coalesce(t.payload_sid, m.payload_sid) FROM texts t FULL JOIN made m USING (payload_sid)
-            WHERE t.payload_sid IS NULL OR m.payload_sid IS NULL OR m.is_current IS NOT true
-            """
-        ).fetchall()
+    rows = db.execute(
+        f"""
+        WITH texts AS ({_texts_sql(snapshot, day)}), made AS (
+            SELECT payload_sid, shape_hash IN ({current}) AS is_current FROM {transcripts} UNION ALL
+            SELECT payload_sid, shape_hash IN ({current}) AND NOT coalesce({failed}, false) FROM {analyses}
+        )
+        SELECT coalesce(t.payload_sid, m.payload_sid) FROM texts t FULL JOIN made m USING (payload_sid)
+        WHERE t.payload_sid IS NULL OR m.payload_sid IS NULL OR m.is_current IS NOT true
+        """
+    ).fetchall()
     return {sid for (sid,) in rows}
 
 
 def _made(
-    snapshot: Snapshot, day: date | None, sids: Collection[str], reader: Reader, *, load_id: str
+    snapshot: Snapshot,
+    db: duckdb.DuckDBPyConnection,
+    day: date | None,
+    sids: Collection[str],
+    reader: Reader,
+    *,
+    load_id: str,
 ) -> Iterator[Mapping[str, pa.Table]]:
     """What follows from the landed contents of payloads of a day, a slice at a time."""
     wanted = pa.array(sorted(sids), pa.string())
     archive = snapshot.archive
     texts = (some for file in snapshot.files(CONTENTS, {day}) for some in in_file(archive, file, wanted))
-    with archive.database() as db:
-        db.register("wanted", pa.table({"sid": wanted}))
-        payloads = f"(SELECT * FROM {snapshot.relation(ADD_ON_PAYLOADS, {day})} SEMI JOIN wanted USING (sid))"
-        referred = db.sql(f"SELECT DISTINCT reference_sid FROM {payloads} WHERE reference_sid IS NOT NULL")
-        sids = referred.to_arrow_table()["reference_sid"].to_pylist()
-        called = archive.relation(RECORDINGS, snapshot.holding(RECORDINGS, sids))
-        facts = db.sql(payloads_sql(payloads, called)).to_arrow_table().cast(PAYLOADS)
+    db.register("wanted", pa.table({"sid": wanted}))
+    payloads = f"(SELECT * FROM {snapshot.relation(ADD_ON_PAYLOADS, {day})} SEMI JOIN wanted USING (sid))"
+    referred = db.sql(f"SELECT DISTINCT reference_sid FROM {payloads} WHERE reference_sid IS NOT NULL")
+    sids = referred.to_arrow_table()["reference_sid"].to_pylist()
+    called = archive.relation(RECORDINGS, snapshot.holding(RECORDINGS, sids))
+    facts = db.sql(payloads_sql(payloads, called)).to_arrow_table().cast(PAYLOADS)
     for some in sliced(texts):
         yield derive(some, facts, reader, load_id=load_id)
 
 
-def underived(snapshot: Snapshot, day: date | None, reader: Reader, *, whole: bool) -> Iterator[tuple[Table, str]]:
-    """Rows of a day, by table and key, that do not follow from its contents.
+def underived(
+    snapshot: Snapshot, db: duckdb.DuckDBPyConnection, day: date | None, reader: Reader, *, whole: bool
+) -> Iterator[tuple[Table, str]]:
+    """Rows of a day, by table and key, that do not follow from its contents; one database serves day after day.
 
     Where not all was derived by these shapes (`whole` is false), rows of others, and missing ones, are left out.
 
     Raises:
         OSError, ArrowException, duckdb.Error: a file is missing or damaged; see `reading_errors`.
     """
-    lacking = _stale(snapshot, day, reader, thorough=False)
-    other = {*lacking, *_stale(snapshot, day, reader, thorough=True)}  # what took too long once need not do so again
-    with snapshot.archive.database() as db:
-        texts = {sid for (sid,) in db.execute(_texts_sql(snapshot, day)).fetchall()}
+    lacking = _stale(snapshot, db, day, reader, thorough=False)
+    other = {
+        *lacking,
+        *_stale(snapshot, db, day, reader, thorough=True),
+    }  # what took too long once need not do so again
+    texts = {sid for (sid,) in db.execute(_texts_sql(snapshot, day)).fetchall()}
+    for table in DERIVED:
+        db.execute(f"CREATE OR REPLACE TEMP TABLE {table.name} (key VARCHAR, digest UBIGINT)")
+    for made in _made(snapshot, db, day, texts - other, reader, load_id=""):
+        failed = pc.starts_with(made[ANALYSES.name]["problem"], _FAILED)
+        other.update(made[ANALYSES.name].filter(pc.fill_null(failed, fill_value=False))[PAYLOAD].to_pylist())
         for table in DERIVED:
-            db.execute(f"CREATE TEMP TABLE {table.name} (key VARCHAR, digest UBIGINT)")
-        for made in _made(snapshot, day, texts - other, reader, load_id=""):
-            failed = pc.starts_with(made[ANALYSES.name]["problem"], _FAILED)
-            other.update(made[ANALYSES.name].filter(pc.fill_null(failed, fill_value=False))[PAYLOAD].to_pylist())
-            for table in DERIVED:
-                db.register("made", made[table.name])
-                db.execute(f"INSERT INTO {table.name} SELECT {_digest(table)} FROM made")
-                db.unregister("made")
-        db.register("other", pa.table({PAYLOAD: pa.array(sorted(other), pa.string())}))
-        for table in DERIVED:
-            landed = f"SELECT {_digest(table)} FROM {snapshot.relation(table, {day})} ANTI JOIN other USING ({PAYLOAD})"
-            rows = db.execute(
-                f"SELECT coalesce(m.key, l.key) FROM {table.name} m FULL JOIN ({landed}) l USING (key) WHERE "
-                f"m.digest IS DISTINCT FROM l.digest AND coalesce(m.key, l.key) NOT IN (SELECT {PAYLOAD} FROM other) "
-                "ORDER BY ALL"
-            ).fetchall()
-            yield from ((table, key) for (key,) in rows)
+            db.register("made", made[table.name])
+            db.execute(f"INSERT INTO {table.name} SELECT {_digest(table)} FROM made")
+            db.unregister("made")
+    db.register("other", pa.table({PAYLOAD: pa.array(sorted(other), pa.string())}))
+    for table in DERIVED:
+        landed = f"SELECT {_digest(table)} FROM {snapshot.relation(table, {day})} ANTI JOIN other USING ({PAYLOAD})"
+        rows = db.execute(
+            f"SELECT coalesce(m.key, l.key) FROM {table.name} m FULL JOIN ({landed}) l USING (key) WHERE "
+            f"m.digest IS DISTINCT FROM l.digest AND coalesce(m.key, l.key) NOT IN (SELECT {PAYLOAD} FROM other) "
+            "ORDER BY ALL"
+        ).fetchall()
+        yield from ((table, key) for (key,) in rows)
     if whole:
         yield from ((TRANSCRIPTS, sid) for sid in sorted(lacking))
 

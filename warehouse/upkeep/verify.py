@@ -121,13 +121,13 @@ def _verify(archive: Archive, *, first: date | None, last: date | None) -> Verif
         mismatches += _wrong_contents(snapshot, db, contents, damaged=damaged)
         if not damaged:
             mismatches += _broken_references(snapshot, db)
+            mismatches += _underived(snapshot, db, contents)
     with contextlib.suppress(RepairWarehouse):  # of which there is a mismatch already
         if unfinished(archive):
             sentence = "An erasure was cut off, and what it erased may still be on the disk; run `addon-export erase`."
             mismatches.append(Mismatch("erasure", ERASURES.name, sentence))
     if not damaged:
         mismatches += _broken_ledger(snapshot)
-        mismatches += _underived(snapshot, contents)
     comparable = not any(mismatch.kind == "file" for mismatch in mismatches)
     shown, different = _judge_published(archive, comparable=comparable)
     mismatches += different
@@ -280,7 +280,7 @@ def _broken_references(snapshot: Snapshot, db: duckdb.DuckDBPyConnection) -> Ite
         yield Mismatch("file", str(archive.root), str(error))
 
 
-def _underived(snapshot: Snapshot, contents: Iterable[LiveFile]) -> Iterator[Mismatch]:
+def _underived(snapshot: Snapshot, db: duckdb.DuckDBPyConnection, contents: Iterable[LiveFile]) -> Iterator[Mismatch]:
     """Rows of the derived tables that do not follow from these contents."""
     archive = snapshot.archive
     reader = reader_of(archive)
@@ -288,7 +288,7 @@ def _underived(snapshot: Snapshot, contents: Iterable[LiveFile]) -> Iterator[Mis
     try:
         with reading_errors(archive.root):
             for day in sorted({partition_day(file) for file in contents}, key=lambda day: day or date.max):
-                for table, key in underived(snapshot, day, reader, whole=whole):
+                for table, key in underived(snapshot, db, day, reader, whole=whole):
                     sentence = (
                         f"The row {key} of {table.name} does not follow from its content; run `addon-export rebuild`."
                     )
