@@ -40,6 +40,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "erase": "Erase a recording, a result, or what is too old, for good.",
         "ui": "Open Dagster's UI, with schedules, sensors and alerts.",
         "sql": "Answer a question in SQL; changes nothing, needs no account.",
+        "search": "In which calls something was said, when, and by whom.",
         "report": "Write a page with charts: what is safe, what expires, how it goes.",
         "tables": "Every table, view and column with its meaning, as Markdown.",
         "alert": "Try the channels that alerts go to.",

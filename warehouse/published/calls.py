@@ -48,11 +48,15 @@ def sql(table: Table) -> str:
     return f"SELECT {listed} FROM {inner(table)} t{names}"
 
 
-_BEST = """
+BEST_FIRST = """
+coalesce(text, '') <> '' DESC, len(channels) > 1 OR len(speakers) > 1 DESC NULLS LAST, words IS NOT NULL DESC,
+confidence DESC NULLS LAST, payload_sid
+"""
+"""The order of the transcripts of a recording, as CALLS_RULE says it."""
+
+_BEST = f"""
 SELECT reference_sid, count(*) AS transcripts, arg_min(payload_sid, place) AS payload_sid FROM (
-    SELECT reference_sid, payload_sid, row_number() OVER (PARTITION BY reference_sid ORDER BY
-        coalesce(text, '') <> '' DESC, len(channels) > 1 OR len(speakers) > 1 DESC NULLS LAST,
-        words IS NOT NULL DESC, confidence DESC NULLS LAST, payload_sid) AS place
+    SELECT reference_sid, payload_sid, row_number() OVER (PARTITION BY reference_sid ORDER BY {BEST_FIRST}) AS place
     FROM _derived.transcripts
 ) GROUP BY reference_sid
 """

@@ -10,6 +10,7 @@ from datetime import datetime
 import duckdb
 
 from warehouse.published import parts, views
+from warehouse.published.macros import macros
 from warehouse.store.archive import Archive
 from warehouse.store.commit import Commit
 from warehouse.store.names import Destination
@@ -27,7 +28,7 @@ class Shown:
         self.destination = destination
         self.names = sorted(archive.add_on_names.items())
         self.shapes = shapes(archive.root)
-        self.statements = [*views.views(), *views.comments(destination)]
+        self.statements = [*views.views(), *views.comments(destination), *macros()]
         given = (str(archive.root) * (destination == "parquet"), self.names, self._shapes())
         self.fingerprint = hashlib.sha256(repr((given, self.statements)).encode()).hexdigest()
 

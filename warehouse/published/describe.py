@@ -5,11 +5,13 @@ It is read back from a file that was published for this, so it says what the COM
 
 import contextlib
 import tempfile
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
 
+from warehouse.published.macros import MACROS
 from warehouse.published.publish import publish
 from warehouse.published.views import RELATIONS
 from warehouse.schema import TABLES
@@ -23,7 +25,7 @@ HEAD = """\
 
 All names, columns and answers are the same with both destinations. Times are UTC. A *table* holds what was landed, a
 *view* is computed from it when it is asked (with `EXPORT_DESTINATION=parquet` the tables are views of the files);
-`_commit`, `add_on_names` and `transcript_shapes` are about the file itself.
+`_commit`, `add_on_names` and `transcript_shapes` are about the file itself. Macros are at the end.
 """
 
 
@@ -52,7 +54,21 @@ def tables_markdown() -> str:
         "| column | type | meaning |\n|---|---|---|\n" + "\n".join(columns[name]) + "\n"
         for name in names
     ]
-    return "\n".join([HEAD, *sections])
+    return "\n".join([HEAD, *sections, *_macros()])
+
+
+def _macros() -> Iterator[str]:
+    for macro in MACROS:
+        kind = "Table macro" if macro.columns is not None else "Macro"
+        yield f"## `{macro.call}`\n\n{kind}. {macro.description}\n"
+        yield from _meanings("argument", macro.arguments)
+        if macro.columns is not None:
+            yield from _meanings("column", macro.columns)
+
+
+def _meanings(what: str, said: Mapping[str, str]) -> Iterator[str]:
+    rows = "\n".join(f"| `{name}` | {_cell(text)} |" for name, text in said.items())
+    yield f"| {what} | meaning |\n|---|---|\n{rows}\n"
 
 
 def _short(kind: str) -> str:

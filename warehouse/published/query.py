@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from warehouse.errors import FixQuery, FixWarehouse
+from warehouse.published.macros import MACROS
 from warehouse.published.moved import reads_elsewhere
 from warehouse.published.shown import stray_logs, why_unopened
 from warehouse.schema import quote
@@ -44,6 +45,7 @@ _TABLE_FUNCTIONS = {
     *("range", "generate_series", "unnest", "repeat", "json_each", "json_tree", "histogram", "summary"),
     *("duckdb_columns", "duckdb_tables", "duckdb_views", "duckdb_functions", "duckdb_types", "duckdb_settings"),
     *("pragma_table_info", "pragma_version"),
+    *(macro.name for macro in MACROS),
 }
 
 _OF_THE_QUERY = {"Parser", "Syntax", "Binder", "Catalog", "Permission", "Not implemented"}
