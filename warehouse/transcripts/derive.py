@@ -153,10 +153,11 @@ class _Tried:
 
 def _placed(said: pa.Table, spoken: pa.Table) -> pa.Table:
     """Turns with what they have of their transcript."""
-    of = said.take(spoken["row"])
+    names = ("payload_sid", "reference_sid", "completed_date")
+    of = said.select(names).take(spoken["row"])
     places = pc.utf8_lpad(pc.cast(spoken["position"], pa.string()), 5, "0")
     ids = pc.binary_join_element_wise(pc.cast(of["payload_sid"], pa.string()), places, "/")
-    held = {name: of[name] for name in ("payload_sid", "reference_sid", "completed_date")}
+    held = {name: of[name] for name in names}
     return pa.table({"turn_id": ids, **held, **{name: spoken[name] for name in ("position", *FACTS)}})
 
 
