@@ -1,7 +1,6 @@
 """The DuckDB that reads contents by shapes: without files, network or other settings, and with a limit of memory.
 
-To plan the expressions of all shapes takes as long as to read hundreds of contents, so they are prepared once in a
-process, over tables that stay.
+To make one takes as long as to read hundreds of contents, so it is kept in a process.
 """
 
 import atexit
@@ -53,13 +52,15 @@ class Engine:
             "lock_configuration = true",
         ):
             self._db.execute(f"SET {setting}")
-        facts = ", ".join(f"{name} VARCHAR" for name in PAYLOADS.names)
-        self._db.execute(f"CREATE TABLE given ({facts}, completed_date DATE, content_text VARCHAR)")
-        self._db.execute(f"CREATE TABLE recognised AS {self._recognising()} LIMIT 0")
 
     def close(self) -> None:
         """Give back what it holds."""
         self._db.close()
+
+    def let_go(self) -> None:
+        """Hold no content any more."""
+        for table in ("given", "recognised"):  # TRUNCATE keeps the memory of rows
+            self._db.execute(f"DROP TABLE IF EXISTS {table}")
 
     def recognise(self, texts: pa.Table, payloads: pa.Table) -> list[int | None]:
         """Take these TEXTS in, those whose payload is among PAYLOADS, and say which shapes they have, from 0.
@@ -71,19 +72,18 @@ class Engine:
         if pc.any(pc.starts_with(text, BOM)).as_py():
             text = pc.utf8_ltrim(text, BOM)
         brackets = pc.max(pc.add(pc.count_substring(text, "["), pc.count_substring(text, "{"))).as_py() or 0
-        self._db.execute("TRUNCATE given; TRUNCATE recognised")
         self._db.register("texts", texts.set_column(2, TEXTS.field(2), text))
         self._db.register("payloads", payloads)
         facts = ", ".join(f"p.{name}" for name in PAYLOADS.names)
         self._db.execute(
-            f"INSERT INTO given SELECT {facts}, t.completed_date, t.text "
+            f"CREATE OR REPLACE TABLE given AS SELECT {facts}, t.completed_date, t.text AS content_text "
             "FROM texts t JOIN payloads p ON p.payload_sid = t.payload_sid"
         )
         self._db.unregister("texts")
         self._db.unregister("payloads")
-        # to tell what is deep is planned apart, for contents with brackets enough
-        name, too_deep = ("recognise_deep", True) if brackets > DEEPEST else ("recognise", False)
-        self._db.execute(self._prepare(name, f"INSERT INTO recognised {self._recognising(too_deep=too_deep)}"))
+        # to tell what is deep takes long to plan, so only where there are brackets enough
+        reading = self._recognising(too_deep=brackets > DEEPEST)
+        self._db.execute(f"CREATE OR REPLACE TABLE recognised AS {reading}")
         return [number for (number,) in self._db.execute("SELECT DISTINCT shape FROM recognised ORDER BY 1").fetchall()]
 
     def transcripts(self, number: int) -> pa.Table:
@@ -176,6 +176,7 @@ def engine_of(shapes: Sequence[Shape], *, mark: str) -> Iterator[Engine]:
             _KEPT[mark] = Engine(shapes)
         try:
             yield _KEPT[mark]
+            _KEPT[mark].let_go()
         except BaseException:
             forget()
             raise
