@@ -1,6 +1,7 @@
-"""Answers on stdout: as aligned text for people, as CSV or JSON for programs."""
+"""Answers as lines: aligned text for people, Markdown for pages, CSV or JSON for programs."""
 
 import csv
+import html
 import io
 import itertools
 import json
@@ -118,8 +119,20 @@ def _as_json(answer: Answer) -> Iterator[str]:
     yield "[]" if before == "[" else "]"
 
 
+def _as_markdown(answer: Answer) -> Iterator[str]:
+    """A table as GitHub and notebooks show it; no cell is markup there."""
+    rows = itertools.chain([list(answer.columns), ["---"] * len(answer.columns)], _texts(answer))
+    for row in rows:
+        cells = (html.escape(" ".join(cell.split()), quote=False) for cell in row)
+        yield f"| {' | '.join(_MARKS.sub(_BACKSLASHED, cell) for cell in cells)} |"
+
+
+_MARKS = re.compile(r"[\\|`*_\[\]]")
+
+_BACKSLASHED = r"\\\g<0>"
+
 FORMATS: Mapping[str, Callable[[Answer], Iterator[str]]] = MappingProxyType(
-    {"table": _as_table, "csv": _as_csv, "json": _as_json}
+    {"table": _as_table, "csv": _as_csv, "json": _as_json, "markdown": _as_markdown}
 )
 """Lines of an answer, by the name of the format."""
 

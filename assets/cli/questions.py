@@ -97,6 +97,65 @@ EXAMPLES: tuple[Question, ...] = (
         "FROM calls WHERE text IS NOT NULL ORDER BY duration_seconds DESC, recording_sid LIMIT 3",
     ),
     Question(
+        "How much of a call is silence?",
+        "SELECT vendor, count(*) AS transcripts, round(avg(1 - spoken / duration_seconds), 2) AS silence\n"
+        "FROM (\n"
+        "    SELECT vendor, recording_sid AS sid,\n"
+        "        list_sum(list_transform(words, lambda w: w.end_seconds - w.start_seconds)) AS spoken\n"
+        "    FROM transcripts WHERE words IS NOT NULL\n"
+        ") JOIN recordings USING (sid)\n"
+        "WHERE duration_seconds > 0 GROUP BY vendor ORDER BY vendor",
+    ),
+    Question(
+        "In how many calls a week was something said?",
+        "SELECT date_trunc('week', local_day(start_time, 'America/New_York'))::DATE AS week,\n"
+        "    count(DISTINCT call_sid) AS calls\n"
+        "FROM search('money back') GROUP BY week ORDER BY week DESC LIMIT 4",
+        dated=True,
+    ),
+    Question(
+        "Which words stand around a keyword?",
+        "SELECT start_seconds AS at, coalesce(speaker, channel) AS speaker, around\n"
+        "FROM search('scratch', by_vendor := 'ibm_watson', most := 3) ORDER BY rank, position",
+        dated=True,
+    ),
+    Question(
+        "What do vendors make of the same call?",
+        "SELECT vendor, round(confidence, 2) AS confidence, length(text) AS letters, left(text, 60) AS begins\n"
+        "FROM transcripts\n"
+        "WHERE recording_sid = (SELECT recording_sid FROM calls ORDER BY transcripts DESC, recording_sid LIMIT 1)\n"
+        "ORDER BY vendor, payload_sid",
+        dated=True,
+    ),
+    Question(
+        "Which add-ons are the slowest?",
+        "SELECT add_on, count(*) AS results, round(quantile_cont(latency_seconds, 0.95)) AS p95_seconds,\n"
+        "    round(max(latency_seconds)) AS slowest_seconds\n"
+        "FROM add_on_result_details WHERE status = 'completed' GROUP BY add_on ORDER BY p95_seconds DESC, add_on",
+        dated=True,
+    ),
+    Question(
+        "What is unsafe right now?",
+        "SELECT state, add_on, count(*) AS results, min(expires_at) AS next_deadline\n"
+        "FROM add_on_result_details WHERE state NOT IN ('exported', 'deleted')\n"
+        "GROUP BY ALL ORDER BY next_deadline, add_on LIMIT 5",
+        dated=True,
+    ),
+    Question(
+        "What did the audio cost? (Twilio's data has no fees of add-ons.)",
+        "SELECT date_trunc('month', created_date)::DATE AS month, count(*) AS recordings,\n"
+        "    round(sum(duration_seconds) / 3600, 1) AS hours, -sum(price)::DOUBLE AS cost, price_unit\n"
+        "FROM recordings WHERE duration_seconds >= 0 GROUP BY ALL ORDER BY month DESC, price_unit LIMIT 3",
+        dated=True,
+    ),
+    Question(
+        "What completed yesterday in New York?",
+        "SELECT status, count(*) AS results FROM add_on_results\n"
+        "WHERE local_day(date_completed, 'America/New_York') = local_day(now(), 'America/New_York') - 1\n"
+        "GROUP BY status ORDER BY status",
+        dated=True,
+    ),
+    Question(
         "When in the call was a word said?",
         "SELECT count(*) AS times_said, round(avg(w.start_seconds), 1) AS seconds_into_the_call\n"
         "FROM (SELECT unnest(words) AS w FROM transcripts WHERE words IS NOT NULL)\n"

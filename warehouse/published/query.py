@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
+import pyarrow as pa
 
 from warehouse.errors import FixQuery, FixWarehouse
 from warehouse.published.macros import MACROS
@@ -95,6 +96,26 @@ def answer(root: Path, sql: str) -> Iterator[Answer]:
                 yield Answer([column[0] for column in cursor.description or []], _rows(cursor))
             else:
                 yield asked(db, sql)
+        except duckdb.Error as error:
+            raise FixQuery(_sentence(str(error))) from error
+
+
+@contextlib.contextmanager
+def batches(root: Path, sql: str) -> Iterator[pa.RecordBatchReader]:
+    """The answer with DuckDB's own types, as batches of Arrow; columns of one name are told apart.
+
+    Raises:
+        FixQuery: as `answer`; or a plan is asked for.
+        FixWarehouse: as `answer`.
+    """
+    with read_only(root) as db:
+        try:
+            if _only_reads(db, sql):
+                raise FixQuery("A plan is text; ask for it as a table.")
+            found = db.sql(sql).to_arrow_reader(ROWS_AT_ONCE)
+            names = _told_apart(found.schema.names)
+            schema = pa.schema([field.with_name(name) for field, name in zip(found.schema, names, strict=True)])
+            yield pa.RecordBatchReader.from_batches(schema, (each.rename_columns(names) for each in found))
         except duckdb.Error as error:
             raise FixQuery(_sentence(str(error))) from error
 

@@ -6,15 +6,17 @@ import json
 import os
 import pty
 import signal
+import stat
 import time
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from assets.cli.formats import LINE
 from assets.cli.questions import EXAMPLES
 from tests.assets.conftest import CommandLine
-from tests.warehouse.made_up import NOON, land_rows, whole
+from tests.warehouse.made_up import NOON, land_rows, sid, whole
 from warehouse.published.publish import publish
 from warehouse.store.opening import open_archive
 
@@ -96,6 +98,7 @@ def test_the_examples_are_printed_and_can_be_asked_by_number(folder: Path) -> No
         (("sql", "SELECT 1", "--examples"), 2, "--examples"),
         (("sql", "--example", "99"), 2, "no example 99"),
         (("sql", "SELECT 1", "--format", "xml"), 2, "--format"),
+        (("sql", "SELECT 1", "--format", "parquet"), 2, "--out"),
     ],
 )
 def test_what_cannot_be_answered_is_said_in_one_sentence(
@@ -107,6 +110,42 @@ def test_what_cannot_be_answered_is_said_in_one_sentence(
     assert sentence in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert done.stdout == ""
+
+
+def test_answers_are_markdown(folder: Path) -> None:
+    """A row a line, and no cell can leave it or be markup."""
+    done = CommandLine(folder)("sql", "SELECT 'a|b\n<b>' AS x, NULL AS \"y_z\", 1 AS n", "--format", "markdown")
+    assert done.stdout.splitlines() == ["| x | y\\_z | n |", "| --- | --- | --- |", "| a\\|b &lt;b&gt; |  | 1 |"]
+
+
+def test_an_answer_is_a_new_private_file(folder: Path, tmp_path: Path) -> None:
+    """With DuckDB's types in Parquet; a file that is there is replaced only where that is said, a bad one is none."""
+    run, out = CommandLine(folder), tmp_path / "answer"
+    sql = "SELECT completed_date, completed_date, text FROM transcripts ORDER BY payload_sid"
+    assert run("sql", sql, "--format", "parquet", "--out", str(out)).returncode == 0
+    assert stat.S_IMODE(out.stat().st_mode) == 0o600
+    found = pq.read_table(out)
+    assert found.column_names == ["completed_date", "completed_date_1", "text"]
+    assert found.to_pylist()[1] == {"completed_date": NOON.date(), "completed_date_1": NOON.date(), "text": "two"}
+    before = out.read_bytes()
+    again = run("sql", "SELECT 1 AS one", "--format", "csv", "--out", str(out))
+    assert (again.returncode, "--overwrite" in again.stderr, out.read_bytes()) == (2, True, before)
+    assert run("sql", "SELECT nothing", "--out", str(out), "--overwrite").returncode == 2
+    assert out.read_bytes() == before
+    assert run("sql", "SELECT 1 AS one", "--format", "csv", "--out", str(out), "--overwrite").returncode == 0
+    assert out.read_text() == "one\n1\n"
+    assert run("sql", "SELECT 1", "--out", str(tmp_path / "none" / "x")).returncode == 2
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_calls_are_found_by_what_was_said(folder: Path) -> None:
+    """People get a table, programs every column; a phrase is never SQL."""
+    run = CommandLine(folder)
+    assert "grüß" in run("search", "GRÜ").stdout
+    (row,) = json.loads(run("search", "TWO", "--from", "2026-11-20", "--vendor", "text", "--format", "json").stdout)
+    assert (row["recording_sid"], row["around"]) == (sid("RE", 2), "two")
+    assert json.loads(run("search", "two') FROM x --", "--format", "json").stdout) == []
+    assert run("search", " ").returncode == 2
 
 
 def test_nothing_published_is_exit_code_6(tmp_path: Path) -> None:
