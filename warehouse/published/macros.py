@@ -70,6 +70,7 @@ LEFT JOIN recordings r ON r.sid = s.reference_sid
 ORDER BY s.rank, s.position
 """
 
+# By day first: no more of the turns are read than those of one.
 _TRANSCRIPT = f"""
 WITH best AS (
     SELECT payload_sid, completed_date, vendor, text FROM _derived.transcripts
@@ -77,7 +78,11 @@ WITH best AS (
 )
 SELECT t.position, t.speaker, t.channel, t.start_seconds, t.end_seconds,
     CASE WHEN t.turn_id IS NULL THEN b.text ELSE t.text END AS text, b.vendor, b.payload_sid
-FROM best b LEFT JOIN _derived.turns t ON t.payload_sid = b.payload_sid ORDER BY t.position
+FROM best b LEFT JOIN (
+    SELECT t.* FROM _derived.turns t JOIN best USING (payload_sid, completed_date)
+    UNION ALL
+    SELECT t.* FROM _derived.turns t JOIN best USING (payload_sid) WHERE t.completed_date IS NULL
+) t ON true ORDER BY t.position
 """
 
 
