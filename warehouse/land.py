@@ -343,13 +343,28 @@ class _Landing:
         texts = chain([of_rows(contents)], map(of_spooled, large), self._landed_texts(again))
         payloads = self._payloads_to_derive(db, new)
         made = derived(self.archive, texts, payloads, reader_of(self.archive), load_id=self.load_id)
-        old = without(Snapshot(self.archive, self.head), again, {before for before, _ in again.values()})
+        stale = self._derived_before(db, contents, large) | {sid: before for sid, (before, _) in again.items()}
+        old = without(Snapshot(self.archive, self.head), stale, {*stale.values()})
         changes = {table.name: _Change(added=made.made.get(table.name, 0)) for table in DERIVED}
         for file in (*made.add, *old.add):
             changes[file.table].add.append(file)
         for file in old.drop:
             changes[file.table].drop.append(file)
         return changes
+
+    def _derived_before(
+        self, db: duckdb.DuckDBPyConnection, contents: pa.Table, large: Sequence[SpooledContent]
+    ) -> dict[str, date | None]:
+        """New contents that there may be rows of already, by the day of these: a content that was lost has left some.
+
+        Those whose payload is new have none.
+        """
+        name = ADD_ON_PAYLOADS.name
+        seen = {sid for (sid,) in db.execute(f"SELECT sid FROM {name}_seen").fetchall()}
+        landed: dict[str, date | None] = dict(db.execute(f"SELECT sid, completed_date FROM {name}_old").fetchall())
+        new = dict(zip(contents["payload_sid"].to_pylist(), contents["completed_date"].to_pylist(), strict=True))
+        new |= {content.payload_sid: content.completed_date for content in large}
+        return {sid: landed.get(sid, day) for sid, day in new.items() if sid in landed or sid not in seen}
 
     def _differently_derived(
         self, db: duckdb.DuckDBPyConnection, new: Collection[str]
