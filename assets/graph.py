@@ -39,11 +39,11 @@ VIEW_TYPES: Mapping[str, Mapping[str, str]] = {
     **{table.name: {c.name: sql_type(c) for c in table.columns} for table in DERIVED},
     "calls": {
         "start_time": "TIMESTAMP WITH TIME ZONE",
-        "duration_seconds": "INTEGER",
+        "duration_seconds": "BIGINT",
         "confidence": "DOUBLE",
         "redacted": "BOOLEAN",
         **dict.fromkeys(("transcripts", "turns", "results", "unsafe"), "BIGINT"),
-        "talk_seconds": "STRUCT(speaker VARCHAR, seconds DOUBLE)[]",
+        "talk_seconds": 'STRUCT(speaker VARCHAR, "seconds" DOUBLE)[]',
         "add_ons": "VARCHAR[]",
         "next_deadline": "TIMESTAMP WITH TIME ZONE",
     },
