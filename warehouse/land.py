@@ -104,7 +104,7 @@ def land(
         RepairWarehouse: a live file or a spooled content is damaged, or a row would be lost; nothing is landed.
         CommitRace: other processes committed first 50 times in a row.
     """
-    load_id = f"{now:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
+    load_id = new_load_id(now)
     for _ in range(ATTEMPTS):
         try:
             with shared(archive.root), reading_errors(archive.root), archive.undone():
@@ -116,6 +116,11 @@ def land(
         except CommitRace:
             continue
     raise CommitRace(f"Other processes committed to {archive.root} first {ATTEMPTS} times in a row; run again.")
+
+
+def new_load_id(now: datetime) -> str:
+    """An id for a load that lands now (UTC)."""
+    return f"{now:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
 
 
 class _Landing:
@@ -336,14 +341,16 @@ class _Landing:
         self, db: duckdb.DuckDBPyConnection, contents: pa.Table, large: Sequence[SpooledContent]
     ) -> dict[str, _Change]:
         """The rows that follow from new contents, and anew from landed ones whose payload says something else now."""
-        new = {*contents["payload_sid"].to_pylist(), *(content.payload_sid for content in large)}
+        new = dict(zip(contents["payload_sid"].to_pylist(), contents["completed_date"].to_pylist(), strict=True))
+        new |= {content.payload_sid: content.completed_date for content in large}
         again = self._differently_derived(db, new)
         if not new and not again:
             return {}
         texts = chain([of_rows(contents)], map(of_spooled, large), self._landed_texts(again))
-        payloads = self._payloads_to_derive(db, new)
+        alone = new.keys() - self._payloads_given(db)
+        payloads = self._payloads_to_derive(db, alone)
         made = derived(self.archive, texts, payloads, reader_of(self.archive), load_id=self.load_id)
-        stale = self._derived_before(db, contents, large) | {sid: before for sid, (before, _) in again.items()}
+        stale = self._derived_before(db, new, alone) | {sid: before for sid, (before, _) in again.items()}
         old = without(Snapshot(self.archive, self.head), stale, {*stale.values()})
         changes = {table.name: _Change(added=made.made.get(table.name, 0)) for table in DERIVED}
         for file in (*made.add, *old.add):
@@ -353,18 +360,15 @@ class _Landing:
         return changes
 
     def _derived_before(
-        self, db: duckdb.DuckDBPyConnection, contents: pa.Table, large: Sequence[SpooledContent]
+        self, db: duckdb.DuckDBPyConnection, new: Mapping[str, date | None], alone: Collection[str]
     ) -> dict[str, date | None]:
         """New contents that there may be rows of already, by the day of these: a content that was lost has left some.
 
-        Those whose payload is new have none.
+        Those whose payload is new have none; of those that came `alone`, without their payload, that is not known.
         """
-        name = ADD_ON_PAYLOADS.name
-        seen = {sid for (sid,) in db.execute(f"SELECT sid FROM {name}_seen").fetchall()}
-        landed: dict[str, date | None] = dict(db.execute(f"SELECT sid, completed_date FROM {name}_old").fetchall())
-        new = dict(zip(contents["payload_sid"].to_pylist(), contents["completed_date"].to_pylist(), strict=True))
-        new |= {content.payload_sid: content.completed_date for content in large}
-        return {sid: landed.get(sid, day) for sid, day in new.items() if sid in landed or sid not in seen}
+        old = db.execute(f"SELECT sid, completed_date FROM {ADD_ON_PAYLOADS.name}_old").fetchall()
+        landed: dict[str, date | None] = dict(old)
+        return {sid: landed.get(sid, day) for sid, day in new.items() if sid in landed or sid in alone}
 
     def _differently_derived(
         self, db: duckdb.DuckDBPyConnection, new: Collection[str]
@@ -401,10 +405,8 @@ class _Landing:
                 now = [days[sid][1] for sid in texts["payload_sid"].to_pylist()]
                 yield texts.set_column(1, TEXTS.field(1), pa.array(now, pa.date32()))
 
-    def _payloads_to_derive(self, db: duckdb.DuckDBPyConnection, new: Collection[str]) -> pa.Table:
-        """What payloads and their recordings say once they are merged, also those that `new` contents came without."""
-        seen = f"SELECT sid FROM {ADD_ON_PAYLOADS.name}_seen"
-        alone = {*new} - {sid for (sid,) in db.execute(seen).fetchall()}
+    def _payloads_to_derive(self, db: duckdb.DuckDBPyConnection, alone: Collection[str]) -> pa.Table:
+        """What payloads and their recordings say once they are merged, also those of contents that came `alone`."""
         payloads = self._as_merged(db, ADD_ON_PAYLOADS, ["sid", *DERIVED_FROM], alone)
         referred = f"SELECT DISTINCT reference_sid FROM {payloads} EXCEPT SELECT sid FROM {RECORDINGS.name}_seen"
         unseen = {sid for (sid,) in db.execute(referred).fetchall() if sid is not None}
@@ -448,9 +450,13 @@ class _Landing:
         """
         name = ADD_ON_PAYLOADS.name
         rows = db.execute(f"SELECT sid FROM {name}_old WHERE content_sha256 IS NOT NULL").fetchall()
-        batch = {sid for (sid,) in db.execute(f"SELECT sid FROM {name}_seen").fetchall()}
+        batch = self._payloads_given(db)
         alone = pa.array([sid for sid in sids if sid not in batch], pa.string())
         return {sid for (sid,) in rows}.union(*self._landed_keys(CONTENTS, alone).values())
+
+    def _payloads_given(self, db: duckdb.DuckDBPyConnection) -> set[str]:
+        """Payloads whose rows this batch has."""
+        return {sid for (sid,) in db.execute(f"SELECT sid FROM {ADD_ON_PAYLOADS.name}_seen").fetchall()}
 
     def _payload_facts(self, db: duckdb.DuckDBPyConnection) -> dict[str, PayloadFacts]:
         """What the payload rows of this batch say once they are merged."""

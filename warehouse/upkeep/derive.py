@@ -4,16 +4,17 @@ A day is one commit, so a reader sees either the old rows of a day or the new on
 goes on with the days that are left. No more is held than a slice of the contents of one day.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
 from datetime import date, datetime
-from uuid import uuid4
 
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from warehouse.derived import PAYLOAD, payloads_sql, reader_of, without
+from warehouse.derived import PAYLOAD, derived, payloads_sql, reader_of, without
 from warehouse.errors import CommitRace, RepairWarehouse
+from warehouse.land import new_load_id
 from warehouse.schema import (
     ADD_ON_PAYLOADS,
     ANALYSES,
@@ -98,74 +99,67 @@ def _derive_day(
     with shared(archive.root), reading_errors(archive.root), archive.undone(), archive.database() as db:
         head = archive.head_to_change()
         snapshot = Snapshot(archive, head)
-        stale = _stale(snapshot, db, day, reader, thorough=thorough)
+        found = _judged(snapshot, db, day, reader)
+        stale = found.stale | found.failed if thorough else found.stale
         if not stale:
             return 0
-        load_id = f"{now:%Y%m%dT%H%M%SZ}-{uuid4().hex[:8]}"
+        load_id = new_load_id(now)
         refuse_newer(archive.root, (file for table in DERIVED for file in snapshot.files(table, {day})))
         old = without(snapshot, stale, {day})
-        new = [
-            archive.seal(table, day, rows.sort_by(table.key).to_batches(max_chunksize=256))
-            for made in _made(snapshot, db, day, stale, reader, load_id=load_id)
-            for table in DERIVED
-            if (rows := made[table.name]).num_rows
-        ]
+        new = derived(archive, *_read(snapshot, db, day, stale), reader, load_id=load_id)
         row = {"load_id": load_id, "run_id": run_id, "loaded_at": now}
         load = archive.seal(LOADS, None, pa.Table.from_pylist([row], schema=LOADS.schema).to_batches())
-        archive.commit(head, drop=old.drop, add=[*old.add, *new, load], at=now, run_id=run_id)
+        archive.commit(head, drop=old.drop, add=[*old.add, *new.add, load], at=now, run_id=run_id)
     return len(stale)
 
 
-def _texts_sql(snapshot: Snapshot, day: date | None) -> str:
-    """SQL for the payloads of a day whose content is text."""
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """Payloads of a day: those whose content is text, those whose rows are wrong, and those a shape failed to read.
+
+    `stale` are rows that other shapes made, or nobody, or whose content is gone.
+    """
+
+    texts: set[str]
+    stale: set[str]
+    failed: set[str]
+
+
+def _judged(snapshot: Snapshot, db: duckdb.DuckDBPyConnection, day: date | None, reader: Reader) -> _Judged:
     contents, payloads = snapshot.relations(CONTENTS, ADD_ON_PAYLOADS, days={day})
-    return (
-        f"SELECT payload_sid FROM {contents} c SEMI JOIN {payloads} p ON p.sid = c.payload_sid "
-        "WHERE (is_text OR text IS NOT NULL) AND coalesce(chunk, 0) = 0"
-    )
-
-
-def _stale(
-    snapshot: Snapshot, db: duckdb.DuckDBPyConnection, day: date | None, reader: Reader, *, thorough: bool
-) -> set[str]:
-    """Payloads of a day whose rows other shapes made, or nobody, or whose content is gone."""
     transcripts, analyses = snapshot.relations(TRANSCRIPTS, ANALYSES, days={day})
     current = ", ".join(map(quote, reader.hashes))
-    failed = f"starts_with(problem, {quote(_FAILED)})" if thorough else "false"
     rows = db.execute(
         f"""
-        WITH texts AS ({_texts_sql(snapshot, day)}), made AS (
-            SELECT payload_sid, shape_hash IN ({current}) AS is_current FROM {transcripts} UNION ALL
-            SELECT payload_sid, shape_hash IN ({current}) AND NOT coalesce({failed}, false) FROM {analyses}
+        WITH texts AS (
+            SELECT payload_sid FROM {contents} c SEMI JOIN {payloads} p ON p.sid = c.payload_sid
+            WHERE (is_text OR text IS NOT NULL) AND coalesce(chunk, 0) = 0
+        ), made AS (
+            SELECT payload_sid, shape_hash IN ({current}) AS is_current, false AS failed FROM {transcripts} UNION ALL
+            SELECT payload_sid, shape_hash IN ({current}), starts_with(problem, {quote(_FAILED)}) FROM {analyses}
         )
-        SELECT coalesce(t.payload_sid, m.payload_sid) FROM texts t FULL JOIN made m USING (payload_sid)
-        WHERE t.payload_sid IS NULL OR m.payload_sid IS NULL OR m.is_current IS NOT true
+        SELECT coalesce(t.payload_sid, m.payload_sid), t.payload_sid IS NOT NULL,
+            t.payload_sid IS NULL OR m.payload_sid IS NULL OR m.is_current IS NOT true, coalesce(m.failed, false)
+        FROM texts t FULL JOIN made m USING (payload_sid)
         """
     ).fetchall()
-    return {sid for (sid,) in rows}
+    texts, stale, failed = ({sid for sid, *are in rows if are[kind]} for kind in range(3))
+    return _Judged(texts, stale, failed)
 
 
-def _made(
-    snapshot: Snapshot,
-    db: duckdb.DuckDBPyConnection,
-    day: date | None,
-    sids: Collection[str],
-    reader: Reader,
-    *,
-    load_id: str,
-) -> Iterator[Mapping[str, pa.Table]]:
-    """What follows from the landed contents of payloads of a day, a slice at a time."""
+def _read(
+    snapshot: Snapshot, db: duckdb.DuckDBPyConnection, day: date | None, sids: Collection[str]
+) -> tuple[Iterator[pa.Table], pa.Table]:
+    """The landed texts of payloads of a day (TEXTS), and what these and their recordings say (PAYLOADS)."""
     wanted = pa.array(sorted(sids), pa.string())
     archive = snapshot.archive
     texts = (some for file in snapshot.files(CONTENTS, {day}) for some in in_file(archive, file, wanted))
     db.register("wanted", pa.table({"sid": wanted}))
     payloads = f"(SELECT * FROM {snapshot.relation(ADD_ON_PAYLOADS, {day})} SEMI JOIN wanted USING (sid))"
     referred = db.sql(f"SELECT DISTINCT reference_sid FROM {payloads} WHERE reference_sid IS NOT NULL")
-    sids = referred.to_arrow_table()["reference_sid"].to_pylist()
-    called = archive.relation(RECORDINGS, snapshot.holding(RECORDINGS, sids))
-    facts = db.sql(payloads_sql(payloads, called)).to_arrow_table().cast(PAYLOADS)
-    for some in sliced(texts):
-        yield derive(some, facts, reader, load_id=load_id)
+    recordings = referred.to_arrow_table()["reference_sid"].to_pylist()
+    called = archive.relation(RECORDINGS, snapshot.holding(RECORDINGS, recordings))
+    return texts, db.sql(payloads_sql(payloads, called)).to_arrow_table().cast(PAYLOADS)
 
 
 def underived(
@@ -178,15 +172,13 @@ def underived(
     Raises:
         OSError, ArrowException, duckdb.Error: a file is missing or damaged; see `reading_errors`.
     """
-    lacking = _stale(snapshot, db, day, reader, thorough=False)
-    other = {
-        *lacking,
-        *_stale(snapshot, db, day, reader, thorough=True),
-    }  # what took too long once need not do so again
-    texts = {sid for (sid,) in db.execute(_texts_sql(snapshot, day)).fetchall()}
+    found = _judged(snapshot, db, day, reader)
+    other = found.stale | found.failed  # what took too long once need not do so again
     for table in DERIVED:
         db.execute(f"CREATE OR REPLACE TEMP TABLE {table.name} (key VARCHAR, digest UBIGINT)")
-    for made in _made(snapshot, db, day, texts - other, reader, load_id=""):
+    texts, facts = _read(snapshot, db, day, found.texts - other)
+    for some in sliced(texts):
+        made = derive(some, facts, reader, load_id="")
         failed = pc.starts_with(made[ANALYSES.name]["problem"], _FAILED)
         other.update(made[ANALYSES.name].filter(pc.fill_null(failed, fill_value=False))[PAYLOAD].to_pylist())
         for table in DERIVED:
@@ -203,7 +195,7 @@ def underived(
         ).fetchall()
         yield from ((table, key) for (key,) in rows)
     if whole:
-        yield from ((TRANSCRIPTS, sid) for sid in sorted(lacking))
+        yield from ((TRANSCRIPTS, sid) for sid in sorted(found.stale))
 
 
 def _digest(table: Table) -> str:
