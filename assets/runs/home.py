@@ -18,7 +18,7 @@ from assets.terminal import say
 from pipelines.environment import environment, trusted_writers
 from pipelines.errors import ExportError, FixConfiguration
 from pipelines.variables import HOME
-from warehouse.store.files import ACCESS, Access, sync_and_hash, sync_folder, unnamed
+from warehouse.store.files import ACCESS, Access, put
 from warehouse.store.limits import chain, file_size_reached, inodes_left, is_full
 from warehouse.store.trust import Writers, check_above, check_trusted
 
@@ -153,11 +153,7 @@ def _configure(home: Path, access: Access) -> None:
         return
     package = Path(__file__).parents[1]
     beside, inside = package.parent / "dagster.yaml", package / "dagster.yaml"  # of the repository, of a wheel
-    with unnamed(home, "", access) as (stream, file):
-        stream.write((beside if beside.exists() else inside).read_bytes())
-        sync_and_hash(stream)
-        file.become(path.name)
-    sync_folder(home)
+    put(home, "", path.name, (beside if beside.exists() else inside).read_bytes(), access)
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from warehouse.errors import WarehouseError
-from warehouse.store.files import ACCESS, sync_and_hash, sync_folder, unnamed
+from warehouse.store.files import ACCESS, put
 from warehouse.store.flocks import flock, unlock
 from warehouse.store.marker import Marker, read_marker
 from warehouse.store.names import COMMITS
@@ -209,11 +209,8 @@ def _note(home: Path, owner: Owner, writers: Writers) -> None:
     found = recorded(home)
     if found == owner or (found is not None and owner.created_at is None):
         return
-    with unnamed(home, "", replace(ACCESS["none"], writers=writers)) as (stream, file):
-        stream.write(json.dumps(asdict(owner), indent=2).encode() + b"\n")
-        sync_and_hash(stream)
-        file.become(RECORD)
-    sync_folder(home)
+    body = json.dumps(asdict(owner), indent=2).encode() + b"\n"
+    put(home, "", RECORD, body, replace(ACCESS["none"], writers=writers))
 
 
 @contextlib.contextmanager

@@ -8,7 +8,6 @@ never a result without its payloads. A checkpoint stands for all versions before
 
 import io
 import json
-import os
 import re
 import uuid
 from collections.abc import Iterator
@@ -21,7 +20,7 @@ from warehouse.published.delta_actions import Log, checkpoint, live_files, next_
 from warehouse.schema import ADD_ON_PAYLOADS, ADD_ON_RESULTS, RECORDINGS, TABLES, Table
 from warehouse.store.archive import Archive
 from warehouse.store.commit import Commit
-from warehouse.store.files import sync_folder, unnamed
+from warehouse.store.files import put, sync_folder
 from warehouse.store.names import DELTA
 from warehouse.store.opens import read_bytes
 
@@ -73,7 +72,7 @@ def _bring_up(archive: Archive, table: Table, head: Commit, *, afresh: bool) -> 
     if actions:
         body = "".join(json.dumps(action, separators=(",", ":")) + "\n" for action in actions).encode()
         try:
-            _put(archive, folder, f"{log.version + 1:020d}.json", body, replace=False)
+            put(archive.root, folder, f"{log.version + 1:020d}.json", body, archive.access, replace=False)
         except FileExistsError:
             return False
         log = replayed(log, log.version + 1, actions)
@@ -81,24 +80,12 @@ def _bring_up(archive: Archive, table: Table, head: Commit, *, afresh: bool) -> 
         rows = checkpoint(table, log, head)
         written = io.BytesIO()
         pq.write_table(rows, written, compression="zstd")
-        _put(archive, folder, f"{log.version:020d}.checkpoint.parquet", written.getvalue(), replace=True)
+        name = f"{log.version:020d}.checkpoint.parquet"
+        put(archive.root, folder, name, written.getvalue(), archive.access)
         pointer = json.dumps({"version": log.version, "size": rows.num_rows}).encode()
-        _put(archive, folder, _POINTER, pointer, replace=True)
+        put(archive.root, folder, _POINTER, pointer, archive.access)
         _forget(archive, table, log.version)
     return True
-
-
-def _put(archive: Archive, folder: str, name: str, body: bytes, *, replace: bool) -> None:
-    """A file of a log, whole and durable; raises FileExistsError where its name is taken and it may not `replace`."""
-    with unnamed(archive.root, folder, archive.access) as (stream, file):
-        stream.write(body)
-        stream.flush()
-        os.fsync(stream.fileno())
-        if replace:
-            file.become(name)
-        else:
-            file.become_new(name)
-    sync_folder(archive.root / folder)
 
 
 def _versions(archive: Archive, table: Table) -> dict[int, set[str]]:

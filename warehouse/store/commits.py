@@ -6,7 +6,6 @@ landing at once safe: the loser reads the winner's commit, merges again and take
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -17,7 +16,7 @@ from typing import Any
 from warehouse.errors import CommitRace, RepairWarehouse, Untrusted
 from warehouse.store import names
 from warehouse.store.commit import EMPTY, Commit, Files, LiveFile
-from warehouse.store.files import Access, cannot, refuse_links, sync_folder, unnamed
+from warehouse.store.files import Access, cannot, put, refuse_links
 from warehouse.store.names import COMMITS
 from warehouse.store.opens import read_bytes
 from warehouse.store.stamp import OURS, Stamp, stamp_of
@@ -174,13 +173,8 @@ def save(root: Path, commit: Commit, access: Access, *, sealed: Callable[[str], 
     if sealed is not None:
         body["seal"] = sealed(digest)
     path = commit_path(root, commit.number)
-    with unnamed(root, FOLDER, access) as (stream, file):
-        stream.write(_dump({**body, "sha256": _fingerprint(body)}))
-        stream.flush()
-        os.fsync(stream.fileno())
-        try:
-            file.become_new(path.name)
-        except FileExistsError as error:
-            raise CommitRace(f"Commit {commit.number} was taken by another process; run again.") from error
-    sync_folder(path.parent)
+    try:
+        put(root, FOLDER, path.name, _dump({**body, "sha256": _fingerprint(body)}), access, replace=False)
+    except FileExistsError as error:
+        raise CommitRace(f"Commit {commit.number} was taken by another process; run again.") from error
     return replace(commit, digest=digest, seal=str(body.get("seal", "")))

@@ -136,6 +136,24 @@ def unnamed(root: Path, below: str, access: Access) -> Iterator[tuple[BufferedRa
                 os.unlink(file.name, dir_fd=handle)
 
 
+def put(root: Path, below: str, name: str, body: bytes, access: Access, *, replace: bool = True) -> None:
+    """Put a file into the folder `below` the root, whole, and durable on return.
+
+    Raises:
+        FileExistsError: something has the name, whoever took it first, and it may not `replace` that.
+        Untrusted, OSError: as `unnamed`.
+    """
+    with unnamed(root, below, access) as (stream, file):
+        stream.write(body)
+        stream.flush()
+        os.fsync(stream.fileno())
+        if replace:
+            file.become(name)
+        else:
+            file.become_new(name)
+    sync_folder(root / below)
+
+
 def sync_and_hash(stream: BufferedRandom) -> str:
     """Flush and sync `stream`, then return the SHA-256 (hex) of what the file now holds, read back from it."""
     stream.flush()

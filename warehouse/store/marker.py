@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 from warehouse.errors import RepairWarehouse, Untrusted
-from warehouse.store.files import Access, cannot, storage_errors, sync_and_hash, sync_folder, unnamed
+from warehouse.store.files import Access, cannot, put, storage_errors
 from warehouse.store.flocks import flock
 from warehouse.store.names import COMMITS, MARKER
 from warehouse.store.opens import read_bytes
@@ -168,11 +168,8 @@ def _write(archive: Place, marker: Marker) -> None:
         "exported_at": None if marker.exported_at is None else marker.exported_at.isoformat(),
         **marker.others,
     }
-    with storage_errors(archive.root), unnamed(archive.root, "", archive.access) as (stream, file):
-        stream.write(json.dumps(body, indent=2).encode() + b"\n")
-        sync_and_hash(stream)
-        file.become(MARKER)
-        sync_folder(archive.root)
+    with storage_errors(archive.root):
+        put(archive.root, "", MARKER, json.dumps(body, indent=2).encode() + b"\n", archive.access)
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ from warehouse.store import commits
 from warehouse.store.archive import Archive, Snapshot
 from warehouse.store.commit import Commit, LiveFile
 from warehouse.store.damage import reading_errors
-from warehouse.store.files import storage_errors, sync_and_hash, sync_folder, unnamed
+from warehouse.store.files import put, storage_errors, sync_folder
 from warehouse.store.footers import refuse_any_newer
 from warehouse.store.lock import alone, shared
 from warehouse.store.names import ASIDE, COMMITS, ERASING, FACTS, OF_ALL, PUBLISHED, Destination, Made, identity
@@ -145,11 +145,8 @@ def finish(archive: Archive, destination: Destination, *, now: datetime, wait: b
 
 def _mark(archive: Archive, commit: int) -> None:
     """Say durably that an erasure is about to be committed."""
-    with storage_errors(archive.root), unnamed(archive.root, "", archive.access) as (stream, mark):
-        stream.write(identity_of(commit).encode())
-        sync_and_hash(stream)
-        mark.become(ERASING)
-        sync_folder(archive.root)
+    with storage_errors(archive.root):
+        put(archive.root, "", ERASING, identity_of(commit).encode(), archive.access)
 
 
 def _finish(archive: Archive, destination: Destination, *, now: datetime) -> int:
