@@ -7,9 +7,9 @@ import contextlib
 import os
 import stat
 import time
-import uuid
 from pathlib import Path
 
+from assets.private_file import write_private
 from pipelines.delete.plan import is_plan_id
 from pipelines.delete.plan_file import MAX_BYTES
 from pipelines.errors import FixConfiguration
@@ -64,18 +64,6 @@ def plan_file(path: Path) -> bytes:
         return _read(path, 0)
     except OSError as error:
         raise FixConfiguration(f"The plan {path} cannot be read: {error.strerror}.") from error
-
-
-def write_private(path: Path, text: str) -> None:
-    """Put a file in place whole, readable by its owner only: a reader finds the one before or this one."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
-        temporary.rename(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _check_folder(folder: Path) -> None:

@@ -9,7 +9,8 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 from assets.clients import own_client
-from assets.plan_folder import keep_plan, write_private
+from assets.plan_folder import keep_plan
+from assets.private_file import write_private
 from assets.runs.home import dagster_home
 from assets.runs.interrupt import run_until_interrupted
 from pipelines.delete.apply import DeleteReport, delete, propose

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -11,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from assets.cli.formats import FORMATS
+from assets.private_file import private_file
 from assets.terminal import say, show
 from pipelines.errors import FixQuery
 from pipelines.opening import mend_moved
@@ -72,20 +72,9 @@ def _new_file(path: Path, *, replace: bool) -> Iterator[BinaryIO]:
     taken = FixQuery(f"There is a file {path} already; choose another name, or say --overwrite.")
     if os.path.lexists(path) and not replace:
         raise taken
-    beside = path.with_name(f".{uuid.uuid4().hex}.tmp")
     try:
-        handle = os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            if replace:
-                beside.replace(path)
-            else:
-                path.hardlink_to(beside)
-        finally:
-            beside.unlink(missing_ok=True)
+        with private_file(path, replace=replace) as file:
+            yield file
     except FileExistsError as error:
         raise taken from error
     except OSError as error:

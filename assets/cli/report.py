@@ -7,7 +7,7 @@ import click
 
 from assets.cli.apart import apart
 from assets.cli.arguments import Command
-from assets.plan_folder import write_private
+from assets.private_file import write_private
 from assets.terminal import say, show
 from pipelines.errors import FixConfiguration
 
